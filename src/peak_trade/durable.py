@@ -1,0 +1,74 @@
+"""Files that are either whole or not there: written beside their place, forced to disk, then moved into it.
+
+Invariant: a crash at any moment leaves the old file or the new one, never a part of either.
+"""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from peak_trade.model.errors import StorageError
+
+#: What the operating system says when it can't keep a file, and what to do about it.
+_REFUSALS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the disk is read-only; mount it writable or set another folder under [paths]",
+    errno.EACCES: "permission is missing; change the owner or mode of that folder",
+    errno.EPERM: "permission is missing; change the owner or mode of that folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it away",
+    errno.EEXIST: "a file stands where a folder is needed; move it away",
+    errno.EISDIR: "a folder stands where a file is needed; move it away",
+}
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to keep *path* into one sentence.
+
+    Raises:
+        StorageError: the disk is full, read-only, not permitted or broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = _REFUSALS.get(error.errno or 0, f"{error.strerror or error}; check the disk")
+        raise StorageError(f"{path} can't be written: {why}; what was stored before is intact") from error
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let *write* fill a temporary file beside *path*, force it to disk and move it into place.
+
+    Raises:
+        StorageError: the disk refused; *path* is as it was.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        draft = Path(name)
+        try:
+            write(draft)
+            draft.chmod(0o644)
+            _force(draft)
+            draft.replace(path)
+            _force(path.parent)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write *text* as UTF-8, whole or not at all."""
+    write_whole(path, lambda draft: draft.write_text(text, "utf-8"))
+
+
+def _force(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

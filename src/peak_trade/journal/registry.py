@@ -1,0 +1,339 @@
+"""The registry of runs in SQLite or PostgreSQL.
+
+Invariant: a writer takes the write lock before it reads what it will change; a reader waits for a commit at most.
+Invariant: a schema newer than the code is refused, an older one is brought up to date inside one transaction.
+"""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
+
+from peak_trade.durable import storing
+from peak_trade.journal import schema
+from peak_trade.journal.run import Run, RunStatus, Trial, plain_json
+from peak_trade.model.clock import RunId
+from peak_trade.model.errors import ConfigError, NotFound, StorageError
+
+#: SQLite before this version, apart from two mended lines, can corrupt a WAL file under several connections.
+WAL_SOUND = (3, 51, 3)
+WAL_MENDED = ((3, 50, 7), (3, 44, 6))
+#: How long a writer waits for another before it gives up.
+LOCK_WAIT_S = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; None does not filter. `text` parts must match exactly."""
+
+    run_type: str | None = None
+    status: str | None = None
+    strategy: str | None = None
+    symbol: str | None = None
+    tag: str | None = None
+
+
+class Registry:
+    """Runs, their figures, tags and trials."""
+
+    def __init__(self, url: str) -> None:
+        """Open the registry, create it where there is none, and bring its schema up to date.
+
+        Raises:
+            ConfigError: the URL is not one of a known database.
+            StorageError: the database can't be opened, is damaged, or is newer than the code.
+        """
+        try:
+            parsed = sa.make_url(url)
+            if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+                file = Path(parsed.database)
+                with storing(file):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = sa.create_engine(parsed)
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise ConfigError(
+                f"expected a database URL such as sqlite:///var/registry.db under paths.registry, found {url!r} ({error})"
+            ) from error
+        self._name = str(parsed.database)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        self._migrate()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    def add(self, run: Run) -> None:
+        """Register a run with its tags and figures."""
+        row = {
+            name: getattr(run, name)
+            for name in schema.runs.columns.keys()
+            if name not in ("params", "spec", "versions", "status")
+        }
+        row |= {
+            "status": run.status.value,
+            "params": plain_json(run.params),
+            "spec": plain_json(run.spec),
+            "versions": plain_json(run.versions),
+        }
+        with self._writing() as connection:
+            connection.execute(schema.runs.insert(), row)
+            if run.tags:
+                connection.execute(
+                    schema.tags.insert(), [{"run_id": run.run_id, "tag": tag} for tag in dict.fromkeys(run.tags)]
+                )
+            _add_metrics(connection, run.run_id, run.metrics)
+
+    def finish(
+        self,
+        run_id: RunId,
+        status: RunStatus,
+        *,
+        at: datetime,
+        elapsed_s: float,
+        trials: int,
+        metrics: Mapping[str, float] | None = None,
+        result_sha256: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Give a run its end; figures given before are replaced."""
+        changes = {
+            "status": status.value,
+            "finished_at": stamp(at),
+            "elapsed_s": elapsed_s,
+            "trials": trials,
+            "result_sha256": result_sha256,
+            "error": error,
+        }
+        with self._writing() as connection:
+            connection.execute(schema.runs.update().where(schema.runs.c.run_id == run_id), changes)
+            connection.execute(schema.metrics.delete().where(schema.metrics.c.run_id == run_id))
+            _add_metrics(connection, run_id, metrics or {})
+
+    def restart(self, run_id: RunId, process: int) -> None:
+        """Mark an interrupted run as going on in another process."""
+        changes = {"status": RunStatus.STARTED.value, "process": process, "finished_at": None, "error": None}
+        with self._writing() as connection:
+            connection.execute(schema.runs.update().where(schema.runs.c.run_id == run_id), changes)
+
+    def add_trials(self, run: Run, trials: Sequence[Trial]) -> None:
+        """Store finished trials of a run, all or none."""
+        rows = [
+            {
+                "run_id": run.run_id,
+                "number": trial.number,
+                "dataset_sha256": run.dataset_sha256,
+                "strategy": run.strategy,
+                "params": plain_json(trial.params),
+                "metrics": plain_json(trial.metrics),
+            }
+            for trial in trials
+        ]
+        if rows:
+            with self._writing() as connection:
+                connection.execute(schema.trials.insert(), rows)
+
+    def get(self, run_id: str) -> Run:
+        """Return a run by its id or an unmistakable beginning or end of it.
+
+        Raises:
+            NotFound: no such run, or several.
+        """
+        with self._reading() as connection:
+            found = self._rows(connection, schema.runs.c.run_id == run_id, 1)
+            if not found and len(run_id) >= 4:
+                part = run_id.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+                column = schema.runs.c.run_id
+                near = sa.or_(column.like(f"{part}%", escape="\\"), column.like(f"%{part}", escape="\\"))
+                found = self._rows(connection, near, 2)
+        if len(found) > 1:
+            raise NotFound(f"expected the id of one run, found several that match {run_id!r}; give more of it")
+        if not found:
+            raise NotFound(f"expected the id of a run, found none like {run_id!r}; peak-trade experiments lists them")
+        return found[0]
+
+    def find(self, where: RunFilter, limit: int, sort_by: str | None = None) -> list[Run]:
+        """Return matching runs, newest first, or best first by a figure or column."""
+        with self._reading() as connection:
+            return self._rows(connection, _condition(where), limit, sort_by)
+
+    def latest(self, spec_sha256: str, run_type: str) -> Run | None:
+        """Return the newest run with that specification."""
+        same = sa.and_(schema.runs.c.spec_sha256 == spec_sha256, schema.runs.c.run_type == run_type)
+        with self._reading() as connection:
+            found = self._rows(connection, same, 1)
+        return found[0] if found else None
+
+    def trials(self, run_id: RunId) -> list[tuple[int, str, str]]:
+        """Return number, parameters and figures (both JSON) of a run's finished trials in their order."""
+        query = (
+            sa.select(schema.trials.c.number, schema.trials.c.params, schema.trials.c.metrics)
+            .where(schema.trials.c.run_id == run_id)
+            .order_by(schema.trials.c.number)
+        )
+        with self._reading() as connection:
+            return [(row.number, row.params, row.metrics) for row in connection.execute(query)]
+
+    def count_trials(self, dataset_sha256: str) -> tuple[int, int]:
+        """Return how many trials were made on a dataset, and how many different ones (strategy and parameters)."""
+        table = schema.trials.c
+        distinct = sa.select(table.strategy, table.params).where(table.dataset_sha256 == dataset_sha256).distinct()
+        with self._reading() as connection:
+            total = connection.scalar(
+                sa.select(sa.func.count()).select_from(schema.trials).where(table.dataset_sha256 == dataset_sha256)
+            )
+            different = connection.scalar(sa.select(sa.func.count()).select_from(distinct.subquery()))
+        return int(total or 0), int(different or 0)
+
+    def metric_names(self) -> list[str]:
+        """Return the names of all figures that some run has."""
+        with self._reading() as connection:
+            return list(connection.scalars(sa.select(schema.metrics.c.name).distinct().order_by(schema.metrics.c.name)))
+
+    def _rows(
+        self, connection: sa.Connection, where: sa.ColumnElement[bool], limit: int, sort_by: str | None = None
+    ) -> list[Run]:
+        query = sa.select(schema.runs).where(where)
+        if sort_by in (None, "run_id", "started_at"):
+            query = query.order_by(schema.runs.c.run_id.desc())
+        elif sort_by in schema.runs.columns:
+            query = query.order_by(schema.runs.c[sort_by].asc(), schema.runs.c.run_id.desc())
+        else:
+            ranked = schema.metrics.alias()
+            query = query.join(ranked, sa.and_(ranked.c.run_id == schema.runs.c.run_id, ranked.c.name == sort_by))
+            query = query.order_by(ranked.c.value.desc(), schema.runs.c.run_id.desc())
+        rows = connection.execute(query.limit(limit)).mappings().all()
+        ids = [row["run_id"] for row in rows]
+        figures: dict[str, dict[str, float]] = {run_id: {} for run_id in ids}
+        marks: dict[str, list[str]] = {run_id: [] for run_id in ids}
+        for metric in connection.execute(sa.select(schema.metrics).where(schema.metrics.c.run_id.in_(ids))):
+            figures[metric.run_id][metric.name] = metric.value
+        for tag in connection.execute(sa.select(schema.tags).where(schema.tags.c.run_id.in_(ids)).order_by("tag")):
+            marks[tag.run_id].append(tag.tag)
+        return [_run(row, tuple(marks[row["run_id"]]), figures[row["run_id"]]) for row in rows]
+
+    def _migrate(self) -> None:
+        with self._reading() as connection:
+            found = _revision(connection)
+        if found == schema.HEAD:
+            return
+        with self._writing() as connection:
+            found = _revision(connection)
+            if found == schema.HEAD:
+                return
+            if found is not None and found > schema.HEAD:
+                raise StorageError(
+                    f"expected a registry of version {schema.HEAD} or older in {self._name}, found {found}; "
+                    "it was written by a newer Peak_Trade, use that one"
+                )
+            _upgrade(connection)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._told(), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._told(), self._engine.connect() as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the database's own errors into one sentence."""
+        try:
+            yield
+        except DatabaseError as error:
+            raise StorageError(f"the registry {self._name} can't be used: {_reason(error)}") from error
+
+
+def stamp(moment: datetime) -> str:
+    """Return an aware UTC moment as text of fixed length, to the microsecond."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _reason(error: DBAPIError) -> str:
+    text = str(error.orig)
+    if "locked" in text:
+        return f"another process held its write lock for over {LOCK_WAIT_S} s; wait for it or end it"
+    if "full" in text:
+        return "the disk is full; free some space, what was stored before is intact"
+    if "readonly" in text or "unable to open" in text:
+        return "it can't be written or opened; check the folder's permissions"
+    if "malformed" in text or "not a database" in text:
+        return "the file is damaged or is no database; move it away and restore a copy"
+    return f"{text}; check the database"
+
+
+def _condition(where: RunFilter) -> sa.ColumnElement[bool]:
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    for name in ("run_type", "status", "strategy", "symbol"):
+        value = getattr(where, name)
+        if value is not None:
+            conditions.append(schema.runs.c[name] == value)
+    if where.tag is not None:
+        tagged = sa.select(schema.tags.c.run_id).where(schema.tags.c.tag == where.tag)
+        conditions.append(schema.runs.c.run_id.in_(tagged))
+    return sa.and_(*conditions)
+
+
+def _run(row: Mapping[str, Any], tags: tuple[str, ...], figures: Mapping[str, float]) -> Run:
+    parsed = {name: json.loads(row[name]) for name in ("params", "spec", "versions")}
+    plain = {name: row[name] for name in row if name not in (*parsed, "status", "spec_sha256")}
+    return Run(status=RunStatus(row["status"]), tags=tags, metrics=figures, **parsed, **plain)
+
+
+def _add_metrics(connection: sa.Connection, run_id: str, figures: Mapping[str, float]) -> None:
+    rows = [{"run_id": run_id, "name": name, "value": value} for name, value in figures.items()]
+    if rows:
+        connection.execute(schema.metrics.insert(), rows)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """Return the schema version of the database, None for an empty one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalar(sa.text("select version_num from alembic_version"))
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Bring the schema up to date; alembic is loaded only here, because it takes longer than most commands."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Leave transactions to us, force every commit to disk, and use WAL only where it is sound."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_S * 1000}")
+    cursor.execute(f"PRAGMA journal_mode = {journal_mode(sqlite3.sqlite_version_info)}")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def journal_mode(version: tuple[int, int, int]) -> str:
+    """Return WAL where this SQLite version is free of the WAL-reset fault (sqlite.org/wal.html), else DELETE."""
+    mended = any(version[:2] == line[:2] and version >= line for line in WAL_MENDED)
+    return "WAL" if version >= WAL_SOUND or mended else "DELETE"

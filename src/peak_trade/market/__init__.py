@@ -1,0 +1,1 @@
+"""Market data: files in, checked bars out, kept in a local store."""

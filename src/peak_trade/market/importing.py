@@ -1,0 +1,90 @@
+"""From a file to a checked dataset."""
+
+from pathlib import Path
+
+import numpy as np
+
+from peak_trade.market.dataset import Dataset, find_gaps
+from peak_trade.market.quality import inspect, refuse, remarks, usual_step
+from peak_trade.market.raw import Raw, read_raw
+from peak_trade.model.bar import Bars, Timeframe
+from peak_trade.model.errors import DataError
+from peak_trade.model.instrument import Instrument
+
+
+def read_dataset(
+    path: Path, instrument: Instrument, timeframe: Timeframe | None, accepted: frozenset[str] = frozenset()
+) -> Dataset:
+    """Read and check a file of bars; without a timeframe the usual step of its rows is taken.
+
+    Raises:
+        InputError: no such file.
+        DataError: the file fails a check that is not in *accepted*.
+    """
+    raw = read_raw(path)
+    findings = inspect(raw, timeframe)
+    refuse(findings, accepted, raw.name)
+    step = timeframe or _timeframe_of(raw)
+    bars = Bars(
+        instrument=instrument,
+        timeframe=step,
+        timestamp=raw.timestamp,
+        open=raw.open,
+        high=raw.high,
+        low=raw.low,
+        close=raw.close,
+        volume=raw.volume,
+    )
+    return Dataset(
+        bars=bars,
+        origin=f"{raw.name} sha256:{raw.sha256}",
+        gaps=find_gaps(bars.timestamp, step.step_ns, instrument, raw.trades),
+        accepted=tuple(sorted({item.code for item in findings})),
+        notes=(*(item.sentence for item in findings), *remarks(bars)),
+    )
+
+
+def _timeframe_of(raw: Raw) -> Timeframe:
+    seconds, rest = divmod(usual_step(raw), 1_000_000_000)
+    if rest or seconds == 0:
+        raise DataError("timeframe", f"{raw.name}: expected bars of whole seconds, found a step of {usual_step(raw)} ns")
+    return Timeframe.of_seconds(seconds)
+
+
+def joined(old: Dataset, new: Dataset) -> Dataset:
+    """Return both datasets as one; where they overlap they must agree in every value.
+
+    A hole between them counts as missing.
+
+    Raises:
+        DataError: a bar that both have differs.
+    """
+    same, left, right = np.intersect1d(old.bars.timestamp, new.bars.timestamp, return_indices=True)
+    for name in ("open", "high", "low", "close", "volume"):
+        differ = np.flatnonzero(getattr(old.bars, name)[left] != getattr(new.bars, name)[right])
+        if len(differ):
+            at = np.datetime64(int(same[differ[0]]), "ns").astype("M8[s]")
+            raise DataError(
+                "conflict",
+                f"expected the new file to agree with the stored bars, found another {name} in {len(differ)} of {len(same)} "
+                f"shared bars, the first at {at}Z; is it another venue? Use --replace to take the new file instead of the old",
+            )
+    fresh = np.setdiff1d(np.arange(len(new.bars)), right)
+    stamps = np.concatenate([old.bars.timestamp, new.bars.timestamp[fresh]])
+    order = np.argsort(stamps, kind="stable")
+    columns = {
+        name: np.concatenate([getattr(old.bars, name), getattr(new.bars, name)[fresh]])[order]
+        for name in ("open", "high", "low", "close", "volume")
+    }
+    bars = Bars(
+        instrument=new.bars.instrument, timeframe=new.bars.timeframe, timestamp=stamps[order], **columns
+    )
+    known = {(gap.start, gap.bars): gap for gap in (*old.gaps, *new.gaps)}
+    gaps = find_gaps(bars.timestamp, bars.timeframe.step_ns, bars.instrument, None)
+    return Dataset(
+        bars=bars,
+        origin=old.origin if len(fresh) == 0 else f"{old.origin}; {new.origin}",
+        gaps=tuple(known.get((gap.start, gap.bars), gap) for gap in gaps),
+        accepted=tuple(sorted({*old.accepted, *new.accepted})),
+        notes=remarks(bars),
+    )

@@ -1,0 +1,72 @@
+"""Time and identity as arguments: nothing below the command line asks the machine for either.
+
+Invariant: every moment is an aware UTC datetime.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NewType, Protocol
+
+RunId = NewType("RunId", str)
+
+
+class Clock(Protocol):
+    """Where the present comes from."""
+
+    def now(self) -> datetime:
+        """Return the present, aware, in UTC."""
+        ...
+
+    def elapsed_s(self) -> float:
+        """Return seconds on a clock that never jumps; only differences mean something."""
+        ...
+
+
+class MachineClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        """Return the present, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def elapsed_s(self) -> float:
+        """Return monotonic seconds."""
+        return time.perf_counter()
+
+
+@dataclass(frozen=True, slots=True)
+class IdSource:
+    """Makes run ids that sort by the moment they were made: `20261123T021530123Z-3f9a1c`."""
+
+    clock: Clock
+    randomness: random.Random
+
+    def next_run(self) -> RunId:
+        """Return a new id; two made in the same millisecond differ in their 24 random bits."""
+        now = self.clock.now()
+        return RunId(f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{self.randomness.getrandbits(24):06x}")
+
+
+def parse_moment(text: str) -> datetime:
+    """Read a date or a date with time as aware UTC; a text without a zone means UTC.
+
+    Raises:
+        ValueError: the text is no ISO 8601 date.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Return nanoseconds since 1970-01-01 UTC of an aware moment, exact to the microsecond."""
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+def moment_text(stamp_ns: int) -> str:
+    """Return nanoseconds since 1970 as `2018-01-01T00:00:00Z`, with microseconds only where there are any."""
+    seconds, rest = divmod(int(stamp_ns), 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1_000, tzinfo=None)
+    return moment.isoformat() + "Z"

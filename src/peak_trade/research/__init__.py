@@ -1,0 +1,1 @@
+"""Stage 0: backtests, sweeps and their figures."""

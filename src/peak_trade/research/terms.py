@@ -1,0 +1,103 @@
+"""The terms of a backtest: cash, costs, sizing, allowed sides and exits; exact until the kernel takes them as floats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, unique
+from typing import Any
+
+from peak_trade.model.errors import InputError
+from peak_trade.model.instrument import Instrument
+from peak_trade.research.kernel import BY_FRACTION, BY_NOTIONAL, BY_QUANTITY, Rules
+from peak_trade.strategy.sizing import SizedBy, Sizing
+
+_SIZED_BY = {SizedBy.FRACTION: BY_FRACTION, SizedBy.QUANTITY: BY_QUANTITY, SizedBy.NOTIONAL: BY_NOTIONAL}
+
+
+@unique
+class Side(Enum):
+    """Which positions may be opened."""
+
+    LONG = "long"
+    SHORT = "short"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a backtest trades under.
+
+    Attributes:
+        cash: starting cash, quote currency.
+        fee_bps, slippage_bps: of the filled notional and of the price, basis points.
+        stop_loss, take_profit, trailing_stop: fractions of the entry price; 0 is off.
+    """
+
+    cash: Decimal
+    fee_bps: float
+    slippage_bps: float
+    sizing: Sizing
+    side: Side
+    stop_loss: float = 0.0
+    take_profit: float = 0.0
+    trailing_stop: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "fee_bps": (self.fee_bps, 10_000.0),
+            "slippage_bps": (self.slippage_bps, 10_000.0),
+            "stop_loss": (self.stop_loss, 1.0),
+            "take_profit": (self.take_profit, float("inf")),
+            "trailing_stop": (self.trailing_stop, 1.0),
+        }
+        for name, (value, limit) in limits.items():
+            if not 0.0 <= value < limit:
+                below = f" and below {limit:g}" if limit < float("inf") else ""
+                raise InputError(f"expected {name} of zero or more{below}, found {value:g}; correct it")
+        if not (self.cash.is_finite() and self.cash > 0):
+            raise InputError(f"expected a starting cash above zero, found {self.cash}; correct it")
+
+    def rules(self, instrument: Instrument) -> Rules:
+        """Return the terms as the kernel takes them."""
+        return Rules(
+            cash=float(self.cash),
+            fee=self.fee_bps / 10_000.0,
+            slippage=self.slippage_bps / 10_000.0,
+            sizing=_SIZED_BY[self.sizing.by],
+            size=float(self.sizing.amount),
+            longs=int(self.side is not Side.SHORT),
+            shorts=int(self.side is not Side.LONG),
+            stop_loss=self.stop_loss,
+            take_profit=self.take_profit,
+            trailing_stop=self.trailing_stop,
+            lot=float(instrument.lot_step),
+            min_quantity=float(instrument.min_quantity),
+            min_notional=float(instrument.min_notional),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the terms as a JSON object; money as text."""
+        return {
+            "initial_cash": str(self.cash),
+            "fee_bps": self.fee_bps,
+            "slippage_bps": self.slippage_bps,
+            "sizing": str(self.sizing),
+            "side": self.side.value,
+            "stop_loss": self.stop_loss,
+            "take_profit": self.take_profit,
+            "trailing_stop": self.trailing_stop,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Terms":
+        """Read what `to_json` wrote."""
+        return cls(
+            cash=Decimal(data["initial_cash"]),
+            fee_bps=data["fee_bps"],
+            slippage_bps=data["slippage_bps"],
+            sizing=Sizing.parse(data["sizing"]),
+            side=Side(data["side"]),
+            stop_loss=data["stop_loss"],
+            take_profit=data["take_profit"],
+            trailing_stop=data["trailing_stop"],
+        )

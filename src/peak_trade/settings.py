@@ -1,0 +1,429 @@
+"""The only reader of the configuration file and of the environment: one file in, one frozen `Settings` out.
+
+Invariant: precedence is command line, then file, then default; the environment names the file and gives secrets, nothing else.
+Invariant: a secret in the file, or a key nobody knows, is an error and never ignored.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from peak_trade.model.errors import ConfigError
+from peak_trade.model.stage import Stage
+
+#: Names of the environment variable that points to another file, as in the playbook, section 9.2.
+PATH_VARIABLE = "PEAK_TRADE_CONFIG_PATH"
+
+Scalar = str | int | float | bool | list[Any]
+
+
+class Section(BaseModel):
+    """A part of the file: typed, frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Environment(Section):
+    """What this checkout is set up for."""
+
+    mode: Stage = Field(Stage.RESEARCH, description="research, shadow, testnet, shadow_live or live")
+    name: str = Field("local", description="shown on every run, to tell machines apart")
+
+
+class Paths(Section):
+    """Where things are kept, relative to the folder of the file."""
+
+    data: Path = Field(Path("var/data"), description="imported market data")
+    registry: str = Field("sqlite:///var/registry.db", description="URL of the run and session registry")
+    reports: Path = Field(Path("reports"), description="reports of runs and sessions")
+    logs: Path = Field(Path("logs"), description="log files, one JSON document a line")
+
+
+class Backtest(Section):
+    """Defaults of a backtest."""
+
+    symbol: str = Field("SPX/USD", description="traded pair")
+    timeframe: str = Field("1d", description="length of a bar")
+    initial_cash: Decimal = Field(Decimal(10_000), gt=0, description="starting cash, quote currency")
+    fee_bps: float = Field(40.0, ge=0, lt=10_000, description="fee on the filled notional, basis points")
+    slippage_bps: float = Field(5.0, ge=0, lt=10_000, description="slippage against you, basis points")
+    sizing: str = Field("fraction=1.0", description="fraction=, quantity= or notional=")
+    side: Literal["long", "short", "both"] = Field("long", description="which positions may be opened")
+
+
+class Risk(Section):
+    """Exits that the engine keeps for every strategy, as fractions of the entry price; 0 is off."""
+
+    stop_loss: float = Field(0.0, ge=0, lt=1, description="exit at this loss")
+    take_profit: float = Field(0.0, ge=0, description="exit at this gain")
+    trailing_stop: float = Field(0.0, ge=0, lt=1, description="exit at this distance from the best price since entry")
+
+
+class Sweep(Section):
+    """How parameter sweeps run."""
+
+    workers: int = Field(0, ge=0, le=256, description="threads or processes; 0 is one for each core")
+    chunk_s: float = Field(1.0, gt=0, le=60, description="results are stored about this often, in seconds")
+
+
+class Shadow(Section):
+    """Stage 1: simulated orders over recorded or replayed bars."""
+
+    enabled: bool = Field(True, description="whether shadow sessions may start")
+    symbol: str = Field("BTC/EUR", description="traded pair")
+    timeframe: str = Field("1h", description="length of a bar")
+    warmup_candles: int = Field(200, ge=0, description="bars before the first decision")
+    position_fraction: float = Field(0.1, gt=0, le=1, description="share of equity for each strategy")
+
+
+class ShadowPaper(Section):
+    """The account of a shadow session."""
+
+    start_balance: Decimal = Field(Decimal(10_000), gt=0, description="starting cash, quote currency")
+    fee_rate: float = Field(0.0040, ge=0, lt=1, description="fee as a fraction of the filled notional")
+    slippage_bps: float = Field(5.0, ge=0, lt=10_000, description="slippage against you, basis points")
+
+
+class LiveRisk(Section):
+    """Pre-trade limits; money in quote currency."""
+
+    max_order_notional: Decimal = Field(Decimal(1_000), gt=0, description="largest single order")
+    max_symbol_exposure_notional: Decimal = Field(Decimal(2_000), gt=0, description="largest position in one pair")
+    max_total_exposure_notional: Decimal = Field(Decimal(5_000), gt=0, description="largest sum of all positions")
+    max_open_positions: int = Field(5, ge=1, description="most positions at once")
+    max_daily_loss_abs: Decimal = Field(Decimal(500), gt=0, description="loss since 00:00 UTC that pauses")
+    max_daily_loss_pct: float = Field(5.0, gt=0, le=100, description="the same, per cent of the day's starting equity")
+    block_on_violation: bool = Field(True, description="a violated limit blocks the order")
+    price_collar_pct: float = Field(2.0, gt=0, le=100, description="furthest from the last trade, per cent")
+    max_order_quantity: Decimal = Field(Decimal(1), gt=0, description="largest single order, base units")
+    max_orders_per_minute: int = Field(30, ge=1, description="order rate")
+    max_data_age_s: float = Field(120, gt=0, description="oldest price an order may be decided on")
+    max_clock_skew_ms: float = Field(1_000, gt=0, description="largest difference to the venue's clock")
+    symbols: tuple[str, ...] = Field(("BTC/EUR", "ETH/EUR", "BTC/USD"), description="pairs that may be traded")
+
+
+class PauseTriggers(Section):
+    """Thresholds of the playbook's table 6.1."""
+
+    api_error_pct: float = Field(10.0, gt=0, lt=100, description="errors among requests, per cent")
+    api_error_window_s: float = Field(300, gt=0, description="window of that share, seconds")
+    api_errors_min: int = Field(3, ge=1, description="fewest errors that count")
+    api_requests_min: int = Field(10, ge=1, description="fewest requests that count")
+    pnl_divergence_pct: float = Field(50.0, gt=0, description="actual against expected profit, per cent")
+    data_gap_s: float = Field(300, gt=0, description="longest silence of the feed, seconds")
+
+
+class KrakenTestnet(Section):
+    """The validate-only connection of stage 2."""
+
+    enabled: bool = Field(True, description="whether testnet sessions may start")
+    validate_only: Literal[True] = Field(True, description="orders are validated, never executed; must stay true")
+    base_url: str = Field("https://api.kraken.com", description="REST host, or an emulator")
+    websocket_url: str = Field("wss://ws.kraken.com/v2", description="WebSocket host, or an emulator")
+    timeout_s: float = Field(10.0, gt=0, le=120, description="longest wait for an answer")
+
+
+class Exchange(Section):
+    """Which exchange connection is used below stage 3."""
+
+    default_type: Literal["kraken_testnet"] = Field("kraken_testnet", description="name of the connection in use")
+    kraken_testnet: KrakenTestnet = KrakenTestnet()
+
+
+class TestnetLimits(Section):
+    """Budgets of stage 2."""
+
+    max_order_notional: Decimal = Field(Decimal(100), gt=0, description="largest order, quote currency")
+    max_orders_per_run: int = Field(50, ge=1, description="orders in one session")
+    max_orders_per_day: int = Field(200, ge=1, description="orders in one UTC day")
+    max_runs_per_day: int = Field(20, ge=1, description="sessions in one UTC day")
+    max_duration_minutes: float = Field(120, gt=0, description="longest session")
+
+
+class TestnetProfile(Section):
+    """A named testnet session."""
+
+    strategy: str = Field(description="key of the strategy")
+    symbol: str = Field("BTC/EUR", description="traded pair")
+    timeframe: str = Field("1m", description="length of a bar")
+    duration_minutes: float = Field(5, gt=0, description="length of the session")
+    max_orders: int = Field(5, ge=1, description="orders after which it ends")
+
+
+class LiveExchange(Section):
+    """The exchange of stages 3 and 4."""
+
+    name: Literal["kraken"] = Field("kraken", description="the only venue with a live client")
+    base_url: str = Field("https://api.kraken.com", description="REST host")
+    websocket_url: str = Field("wss://ws.kraken.com/v2", description="WebSocket host")
+
+
+class Live(Section):
+    """Stage 4; `enabled` alone sends nothing."""
+
+    enabled: bool = Field(False, description="needed for stage 4 besides a signed permit")
+
+
+class InstrumentSteps(Section):
+    """Overrides or adds an instrument; what is left out keeps its known or default value."""
+
+    tick_size: Decimal | None = Field(None, gt=0, description="smallest price step, quote currency")
+    lot_step: Decimal | None = Field(None, gt=0, description="smallest quantity step, base currency")
+    min_quantity: Decimal | None = Field(None, ge=0, description="smallest order, base currency")
+    min_notional: Decimal | None = Field(None, ge=0, description="smallest order, quote currency")
+    trading_days: int | None = Field(None, ge=1, le=366, description="trading days a year")
+    trading_hours: float | None = Field(None, gt=0, le=24, description="hours of a trading day")
+
+
+class File(Section):
+    """The whole configuration file."""
+
+    environment: Environment = Environment()
+    paths: Paths = Paths()
+    backtest: Backtest = Backtest()
+    risk: Risk = Risk()
+    sweep: Sweep = Sweep()
+    strategy: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+    instrument: dict[str, InstrumentSteps] = Field(default_factory=dict)
+    shadow: Shadow = Shadow()
+    shadow_paper: ShadowPaper = ShadowPaper()
+    live_risk: LiveRisk = LiveRisk()
+    pause_triggers: PauseTriggers = PauseTriggers()
+    exchange: Exchange = Exchange()
+    testnet_limits: TestnetLimits = TestnetLimits()
+    testnet_profiles: dict[str, TestnetProfile] = Field(default_factory=dict)
+    live_exchange: LiveExchange = LiveExchange()
+    live: Live = Live()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a value came from."""
+
+    value: object
+    source: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The checked configuration and the folder that relative paths start from."""
+
+    path: Path
+    root: Path
+    text: str
+    file: File
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the file's bytes."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def folder(self, path: Path) -> Path:
+        """Return *path* as an absolute path."""
+        return path if path.is_absolute() else self.root / path
+
+    @property
+    def registry_url(self) -> str:
+        """The registry's URL with a relative SQLite file made absolute."""
+        url = self.file.paths.registry
+        prefix = "sqlite:///"
+        if url.startswith(prefix) and not url.startswith(prefix + "/"):
+            return prefix + str(self.root / url.removeprefix(prefix))
+        return url
+
+    def get(self, key: str, default: object = None) -> object:
+        """Return the value of a dotted key, a section as a plain dict, or *default* where there is none."""
+        found: object = self.file.model_dump(mode="json")
+        for part in split_key(key):
+            if not isinstance(found, Mapping) or part not in found:
+                return default
+            found = found[part]
+        return found
+
+    def explain(self, key: str) -> Origin:
+        """Tell a key's value, where it came from and what it means.
+
+        Raises:
+            ConfigError: no such key; names the nearest.
+        """
+        marker = object()
+        value = self.get(key, marker)
+        if value is marker:
+            raise ConfigError(f"expected a configuration key, found {key!r}{_nearest(key, self.keys())}")
+        line = _line_of(self.text, key)
+        source = f"{self.path}:{line}" if line else "default"
+        return Origin(value=value, source=source, description=_description(key))
+
+    def keys(self) -> tuple[str, ...]:
+        """Return every dotted key that has a value, in the order of the sections."""
+        return tuple(_walk(self.file.model_dump(mode="json"), ""))
+
+
+def load_config(path: str | Path | None = None) -> Settings:
+    """Read the configuration: *path*, else `PEAK_TRADE_CONFIG_PATH`, else `config.toml` here or in a folder above.
+
+    Raises:
+        ConfigError: no file, not TOML, an unknown key, a wrong value or a secret in it.
+    """
+    found = _locate(path)
+    try:
+        text = found.read_text("utf-8")
+        raw = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"expected UTF-8 text in {found}, found other bytes at offset {error.start}") from error
+    except OSError as error:
+        raise ConfigError(f"{found} can't be read ({error.strerror}); check its permissions") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"expected TOML in {found}, found a mistake: {error}") from error
+    return checked(raw, text=text, path=found)
+
+
+def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
+    """Turn parsed TOML into `Settings`.
+
+    Raises:
+        ConfigError: an unknown key, a wrong value or a secret.
+    """
+    _refuse_secrets(raw, path)
+    try:
+        file = File.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, raw, path)) from error
+    return Settings(path=path, root=path.resolve().parent, text=text, file=file)
+
+
+def split_key(key: str) -> list[str]:
+    """Split a dotted key; a part in double quotes may hold dots: `instrument."BTC/EUR".lot_step`."""
+    return [part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+', key)]
+
+
+def _locate(path: str | Path | None) -> Path:
+    named = path or os.environ.get(PATH_VARIABLE)
+    if named:
+        found = Path(named).expanduser()
+        if not found.is_file():
+            how = "--config" if path else PATH_VARIABLE
+            raise ConfigError(f"expected a configuration file at {found} (named by {how}), found none; correct {how}")
+        return found.absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "config.toml").is_file():
+            return folder / "config.toml"
+    raise ConfigError(
+        f"expected config.toml in {here} or a folder above, found none; go to the project's folder or set {PATH_VARIABLE}"
+    )
+
+
+#: A key by one of these names must not be in the file, whatever its value (`*_url` and `*_path` may be).
+_SECRET_NAME = re.compile(r"(api[_-]?key|api[_-]?secret|secret|passw(or)?d|passphrase|token|private[_-]?key|credential)", re.I)
+#: Values that are secrets whatever the key: a Kraken secret (64 bytes in base64), a PEM key, a password in a URL.
+_SECRET_VALUE = re.compile(r"^[A-Za-z0-9+/]{86}==$|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]*:[^/\s@]+@")
+
+
+def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            _refuse_secrets(value, path, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            _refuse_secrets(value, path, key)
+    elif isinstance(node, str) and node and (_SECRET_NAME.search(key.rsplit(".", 1)[-1]) or _SECRET_VALUE.search(node)):
+        raise ConfigError(
+            f"expected no secret in {path}, found one under {key}; delete it there, make a new one at the venue "
+            "and set it as an environment variable"
+        )
+
+
+def _sentence(error: ValidationError, raw: Mapping[str, object], path: Path) -> str:
+    """Say the first problem of a validation in one sentence, an unknown key before a wrong value."""
+    problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problem = problems[0]
+    parts = [str(part) for part in problem["loc"]]
+    key = ".".join(parts)
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        siblings = [".".join([*parts[:-1], name]) for name in _names_at(parts[:-1])]
+        return f"expected only known keys in {path}, found {key}{_nearest(key, siblings)}{more}"
+    if problem["type"] == "missing":
+        return f"expected {key} in {path}, found nothing; add it{more}"
+    found = problem.get("input")
+    return f"{path}: {key} was {found!r}, but {_plain(problem['msg'])}; correct that line{more}"
+
+
+def _plain(message: str) -> str:
+    return re.sub(r"^Input s", "s", message).replace("Input ", "it ")
+
+
+def _names_at(parts: list[str]) -> list[str]:
+    model = _model_at(parts)
+    return list(model.model_fields) if model else []
+
+
+def _model_at(parts: list[str]) -> type[Section] | None:
+    """Return the section class that a path of keys leads to; a table of named sections takes one key of any name."""
+    model: type[Section] | None = File
+    named: type[Section] | None = None
+    for part in parts:
+        if named is not None:
+            model, named = named, None
+            continue
+        if model is None or part not in model.model_fields:
+            return None
+        kind = model.model_fields[part].annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            model = kind
+            continue
+        inner = getattr(kind, "__args__", ())
+        named = inner[1] if len(inner) == 2 and isinstance(inner[1], type) and issubclass(inner[1], Section) else None
+        model = None
+    return model
+
+
+def _nearest(key: str, keys: list[str] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; peak-trade config show lists the keys there are"
+
+
+def _walk(node: Mapping[str, object], prefix: str) -> Iterator[str]:
+    for name, value in node.items():
+        quoted = f'"{name}"' if "/" in name or "." in name else name
+        key = f"{prefix}.{quoted}" if prefix else quoted
+        if isinstance(value, Mapping):
+            yield from _walk(value, key)
+        else:
+            yield key
+
+
+def _line_of(text: str, key: str) -> int | None:
+    """Return the line on which the file sets *key*, or opens that section; None where it does not."""
+    wanted = split_key(key)
+    section: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            section = split_key(header[1].strip())
+            if section == wanted:
+                return number
+        elif (setting := re.match(r'\s*("[^"]*"|[\w.-]+)\s*=', line)) and section + split_key(setting[1]) == wanted:
+            return number
+    return None
+
+
+def _description(key: str) -> str:
+    parts = split_key(key)
+    model = _model_at(parts)
+    if model is not None:
+        return (model.__doc__ or "").strip()
+    owner = _model_at(parts[:-1])
+    if owner is not None and parts[-1] in owner.model_fields:
+        return owner.model_fields[parts[-1]].description or ""
+    return "default of a strategy's parameter" if parts[0] == "strategy" else ""

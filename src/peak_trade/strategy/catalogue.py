@@ -1,0 +1,119 @@
+"""The strategies there are: built in, and from other packages by the entry point `peak_trade.strategies`."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from peak_trade.model.errors import StrategyError
+from peak_trade.strategy.base import Strategy
+
+#: A parameter as the command line and the configuration give it.
+Value = bool | int | float | str | list[Any] | dict[str, Any]
+
+GROUP = "peak_trade.strategies"
+
+#: Module and class of each built-in; imported when the catalogue is first asked.
+BUILT_IN = (
+    ("ma_crossover", "MaCrossover"),
+    ("rsi_reversion", "RsiReversion"),
+    ("macd", "Macd"),
+    ("bollinger_bands", "BollingerBands"),
+    ("momentum", "Momentum"),
+    ("mean_reversion", "MeanReversion"),
+    ("trend_following", "TrendFollowing"),
+    ("breakout", "Breakout"),
+    ("combined", "VolRegimeFilter"),
+    ("combined", "Composite"),
+    ("buy_and_hold", "BuyAndHold"),
+)
+
+
+@cache
+def catalogue() -> Mapping[str, type[Strategy]]:
+    """Return every strategy by key, built-ins first.
+
+    Raises:
+        StrategyError: an installed strategy can't be loaded, is no `Strategy`, or takes a name that is in use.
+    """
+    found: dict[str, type[Strategy]] = {}
+    for module, name in BUILT_IN:
+        kind: type[Strategy] = getattr(import_module(f"peak_trade.strategy.{module}"), name)
+        found[kind.key] = kind
+    names = {name for kind in found.values() for name in (kind.key, *kind.aliases)}
+    for point in sorted(entry_points(group=GROUP), key=lambda item: item.name):
+        kind = _load(point.name, point.load)
+        for name in (kind.key, *kind.aliases):
+            if name in names:
+                raise StrategyError(f"expected a new name for the installed strategy {point.value}, found {name} in use")
+            names.add(name)
+        found[kind.key] = kind
+    return found
+
+
+def _load(name: str, load: Any) -> type[Strategy]:
+    try:
+        kind = load()
+    except Exception as error:  # noqa: BLE001 - another package's import may fail in any way
+        raise StrategyError(
+            f"the installed strategy {name} can't be loaded ({type(error).__name__}: {error}); mend or uninstall its package"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise StrategyError(f"expected the entry point {name} of {GROUP} to name a Strategy class, found {kind!r}")
+    return kind
+
+
+def find(name: str) -> type[Strategy]:
+    """Return the strategy of that key or alias.
+
+    Raises:
+        StrategyError: there is none; names the nearest.
+    """
+    kinds = catalogue()
+    for kind in kinds.values():
+        if name == kind.key or name in kind.aliases:
+            return kind
+    close = difflib.get_close_matches(name, [*kinds, *(alias for kind in kinds.values() for alias in kind.aliases)], 1)
+    hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(kinds)}"
+    raise StrategyError(f"expected the name of a strategy, found {name!r}{hint}")
+
+
+def make(name: str, params: Mapping[str, Value]) -> Strategy:
+    """Return the strategy with these parameters; what is left out keeps its default.
+
+    Raises:
+        StrategyError: no such strategy, no such parameter or a value out of its range.
+    """
+    kind = find(name)
+    try:
+        return kind.model_validate(dict(params))
+    except ValidationError as error:
+        raise StrategyError(_sentence(kind, error)) from error
+
+
+def _sentence(kind: type[Strategy], error: ValidationError) -> str:
+    problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problem = problems[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, list(kind.model_fields), 1)
+        known = ", ".join(kind.model_fields) or "none"
+        hint = f"did you mean {close[0]}?" if close else f"it has {known}"
+        return f"expected a parameter of {kind.key}, found {name}; {hint}"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    where = f"{name} was {problem['input']!r}, but " if name else ""
+    return f"the parameters of {kind.key} don't fit: {where}{message}"
+
+
+def parse_value(text: str) -> Value:
+    """Read a parameter as the command line gives it: JSON where it is JSON, else the text itself."""
+    try:
+        value: Value = json.loads(text)
+    except ValueError:
+        return text
+    return text if value is None else value
