@@ -144,7 +144,9 @@ def simulate(
     skipped = 0
     held = 0
     exits = rules.stop_loss > 0.0 or rules.take_profit > 0.0 or rules.trailing_stop > 0.0
-    for bar in range(len(closes)):
+    bars = len(closes)
+    bar = 0
+    while bar < bars:
         if pending == 1:
             pending = 0
             price = opens[bar] * (1.0 + rules.slippage if desired > position else 1.0 - rules.slippage)
@@ -209,7 +211,22 @@ def simulate(
             desired = 0.0
             reason = BY_RUIN
             pending = 1
+        bar += 1
+        if pending == 0 and (position == 0.0 or (position > 0.0 and not exits)):
+            # Nothing can happen before the target changes: no exit is kept, and what is paid for can't be ruined.
+            quiet = bar
+            while bar < bars and targets[bar] == before:
+                bar += 1
+            mark(quiet, bar, cash, position * lot, closes, equity)
+            if position != 0.0:
+                held += bar - quiet
     return Tally(fills, skipped, held, -1, pending)
+
+
+def mark(first: int, last: int, cash: float, quantity: float, closes: Any, equity: Any) -> None:
+    """Write the equity of bars *first* to *last* - 1, over which cash and quantity stay as they are."""
+    for bar in range(first, last):
+        equity[bar] = cash + quantity * closes[bar]
 
 
 def whole(lots: float) -> float:
@@ -295,8 +312,8 @@ def measure(
         gain = worth / before - 1.0 if before > 0.0 else 0.0
         total += gain
         squares += gain * gain
-        if gain < 0.0:
-            negative += gain * gain
+        fall = min(gain, 0.0)
+        negative += fall * fall
         levels += worth
         peak = max(peak, worth)
         if worth < peak * floor:
@@ -385,7 +402,7 @@ def compiled() -> Loop:
 
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
-    for plain in (whole, sized, affordable, exit_level, settle, simulate, measure):
+    for plain in (mark, whole, sized, affordable, exit_level, settle, simulate, measure):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
     return Loop(space["simulate"], space["measure"], compiled=True)

@@ -35,6 +35,11 @@ class Strategy(BaseModel, ABC):
         """Return how many bars the rule needs before a target means anything."""
 
 
+def direction(up: Mask, down: Mask) -> F64:
+    """Return 1 where *up*, -1 where *down*, 0 where neither or both; NaN compares false and so gives 0."""
+    return (up.view(np.int8) - down.view(np.int8)).astype(np.float64)
+
+
 def held(enter_long: Mask, leave_long: Mask, enter_short: Mask, leave_short: Mask) -> F64:
     """Return targets 1, 0, -1 that stay as they are until a condition changes them.
 
@@ -42,7 +47,7 @@ def held(enter_long: Mask, leave_long: Mask, enter_short: Mask, leave_short: Mas
     """
     long = _latched(enter_long, leave_long | enter_short)
     short = _latched(enter_short & ~enter_long, leave_short | enter_long)
-    return long.astype(np.float64) - short
+    return direction(long, short)
 
 
 def _latched(on: Mask, off: Mask) -> Mask:

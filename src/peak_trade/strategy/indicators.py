@@ -14,14 +14,14 @@ import talib
 
 from peak_trade.model.bar import F64
 
-#: Shared indicator values may take this much memory; the oldest go first.
-SHARED_BYTES_MAX = 96 * 1024 * 1024
+#: Shared indicator values may take this much memory: 50 series of 100,000 bars. Beyond it the least recently used go.
+SHARED_BYTES_MAX = 40_000_000
 
 Key = tuple[object, ...]
 
 
 class Shared:
-    """Indicator values by array and setting, dropped oldest first when they exceed their memory."""
+    """Indicator values by array and setting; the least recently used are dropped when they exceed their memory."""
 
     def __init__(self) -> None:
         self._values: dict[Key, tuple[tuple[F64, ...], F64]] = {}
@@ -31,7 +31,8 @@ class Shared:
     def get(self, key: Key, sources: tuple[F64, ...], compute: Callable[[], F64]) -> F64:
         """Return the value for *key*; the sources are kept alive so that their identity stays theirs."""
         with self._lock:
-            if (found := self._values.get(key)) is not None:
+            if (found := self._values.pop(key, None)) is not None:
+                self._values[key] = found
                 return found[1]
         value = compute()
         value.flags.writeable = False

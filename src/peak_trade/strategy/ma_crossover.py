@@ -2,11 +2,10 @@
 
 from typing import ClassVar, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from peak_trade.model.bar import F64, Bars
-from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.base import Strategy, direction
 from peak_trade.strategy.indicators import sma
 
 
@@ -29,7 +28,7 @@ class MaCrossover(Strategy):
         """Return the sign of fast minus slow average."""
         fast = sma(bars.close, self.fast_window)
         slow = sma(bars.close, self.slow_window)
-        return np.subtract(fast > slow, fast < slow, dtype=np.float64)
+        return direction(fast > slow, fast < slow)
 
     def warmup(self) -> int:
         """Return the slow window."""

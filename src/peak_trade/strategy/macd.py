@@ -2,11 +2,10 @@
 
 from typing import ClassVar, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from peak_trade.model.bar import F64, Bars
-from peak_trade.strategy.base import Strategy, settling
+from peak_trade.strategy.base import Strategy, direction, settling
 from peak_trade.strategy.indicators import ema, macd_line
 
 
@@ -30,7 +29,7 @@ class Macd(Strategy):
         """Return the sign of the line minus its signal."""
         line = macd_line(bars.close, self.fast_window, self.slow_window)
         signal = ema(line, self.signal_window)
-        return np.subtract(line > signal, line < signal, dtype=np.float64)
+        return direction(line > signal, line < signal)
 
     def warmup(self) -> int:
         """Return the bars after which the slowest average and the signal have forgotten their start."""

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from peak_trade.model.bar import F64, Bars
-from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.base import Strategy, direction
 from peak_trade.strategy.indicators import change
 
 
@@ -23,7 +22,7 @@ class Momentum(Strategy):
     def targets(self, bars: Bars) -> F64:
         """Return the sign of a change beyond the threshold, else 0."""
         move = change(bars.close, self.lookback)
-        return np.subtract(move > self.threshold, move < -self.threshold, dtype=np.float64)
+        return direction(move > self.threshold, move < -self.threshold)
 
     def warmup(self) -> int:
         """Return the look-back and the bar it is measured from."""

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from peak_trade.model.bar import F64, Bars
-from peak_trade.strategy.base import Strategy, settling
+from peak_trade.strategy.base import Strategy, direction, settling
 from peak_trade.strategy.indicators import adx, minus_di, plus_di
 
 
@@ -24,7 +23,7 @@ class TrendFollowing(Strategy):
         trend = adx(bars.high, bars.low, bars.close, self.window) > self.threshold
         up = plus_di(bars.high, bars.low, bars.close, self.window)
         down = minus_di(bars.high, bars.low, bars.close, self.window)
-        return np.subtract(trend & (up > down), trend & (up < down), dtype=np.float64)
+        return direction(trend & (up > down), trend & (up < down))
 
     def warmup(self) -> int:
         """Return the bars after which both layers of Wilder's smoothing have forgotten their start."""

@@ -1,0 +1,187 @@
+"""The only builder of concrete parts: settings in; store, registry, instruments, datasets and provenance out."""
+
+import random
+import subprocess
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from peak_trade import __version__
+from peak_trade.market.dataset import Dataset
+from peak_trade.market.importing import read_dataset
+from peak_trade.market.raw import guess_symbol
+from peak_trade.market.sample import SAMPLES, sample
+from peak_trade.market.store import Store
+from peak_trade.model.bar import Timeframe
+from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, parse_moment
+from peak_trade.model.errors import DataError, InputError, NotFound
+from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
+from peak_trade.settings import Settings
+
+#: Packages whose version can change the last digit of a result.
+NUMERIC_PACKAGES = ("numpy", "numba", "polars", "ta-lib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataChoice:
+    """Which bars to use: a file, or what the store (else a bundled sample) has for a symbol and timeframe.
+
+    `symbol` and `timeframe` may be None for a file whose name and rows tell them.
+    """
+
+    path: Path | None
+    symbol: str | None
+    timeframe: str | None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as a JSON object."""
+        return {
+            "path": None if self.path is None else str(self.path),
+            "symbol": self.symbol,
+            "timeframe": self.timeframe,
+            "start": None if self.start is None else self.start.isoformat(),
+            "end": None if self.end is None else self.end.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "DataChoice":
+        """Read what `to_json` wrote."""
+        return cls(
+            path=None if data["path"] is None else Path(data["path"]),
+            symbol=data["symbol"],
+            timeframe=data["timeframe"],
+            start=None if data["start"] is None else parse_moment(data["start"]),
+            end=None if data["end"] is None else parse_moment(data["end"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Which code ran: the commit and whether the work tree under `src` held nothing else."""
+
+    version: str
+    clean: bool
+
+
+class Parts:
+    """The concrete parts for one configuration, each built when first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = MachineClock()
+        self.ids = IdSource(self.clock, random.SystemRandom())
+
+    @cached_property
+    def store(self) -> Store:
+        """The local store of market data."""
+        return Store(self.settings.folder(self.settings.file.paths.data))
+
+    @cached_property
+    def reports(self) -> Path:
+        """The folder in which each run gets a folder of its own."""
+        return self.settings.folder(self.settings.file.paths.reports) / "experiments"
+
+    @cached_property
+    def locks(self) -> Path:
+        """The folder of lock files."""
+        return self.settings.root / "var" / "locks"
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return an instrument by symbol: known, with what the configuration overrides, else with default steps.
+
+        Raises:
+            InputError: the text is no symbol.
+        """
+        name = parse_symbol(symbol)
+        found = KNOWN.get(name, Instrument(symbol=name))
+        for key, steps in self.settings.file.instrument.items():
+            if parse_symbol(key) == name:
+                found = replace(found, **{part: value for part, value in steps if value is not None})
+        return found
+
+    def dataset(self, choice: DataChoice) -> Dataset:
+        """Load the chosen bars.
+
+        Raises:
+            InputError: no such file or dataset, or a file that does not tell its symbol.
+            DataError: the file fails a check, or the period holds no bars.
+        """
+        whole = self._whole(choice)
+        part = whole.between(choice.start, choice.end)
+        if len(part.bars) < 2:
+            raise DataError(
+                "empty",
+                f"expected at least 2 bars from {choice.start or 'the beginning'} to {choice.end or 'the end'}, found "
+                f"{len(part.bars)}; the data covers {whole.period()}",
+            )
+        return part
+
+    def _whole(self, choice: DataChoice) -> Dataset:
+        timeframe = Timeframe.parse(choice.timeframe) if choice.timeframe else None
+        if choice.path is not None:
+            symbol = choice.symbol or guess_symbol(choice.path.stem)
+            if symbol is None:
+                raise InputError(f"expected the symbol of {choice.path.name}, found none in its name; give --symbol BASE/QUOTE")
+            return read_dataset(choice.path, self.instrument(symbol), timeframe)
+        if choice.symbol is None or timeframe is None:
+            raise InputError("expected a symbol and a timeframe, or a file with --data; give them")
+        instrument = self.instrument(choice.symbol)
+        if self.store.has(instrument, timeframe):
+            return self.store.load(instrument, timeframe)
+        if (bundled := sample(instrument, timeframe)) is not None:
+            return bundled
+        have = [f"{path.parent.name.replace('-', '/')} {path.stem}" for path in self.store.files()]
+        have += [" ".join(key) for key in SAMPLES]
+        raise NotFound(
+            f"expected bars of {instrument.symbol} {timeframe.label} in {self.store.folder}, found none (there are "
+            f"{', '.join(have)}); import a file with: peak-trade data import FILE --symbol {instrument.symbol} "
+            f"--timeframe {timeframe.label}"
+        )
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """Return what a run says of its data, as a JSON object."""
+    bars = dataset.bars
+    return {
+        "sha256": bars.sha256(),
+        "bars": len(bars),
+        "first": moment_text(int(bars.timestamp[0])),
+        "last": moment_text(int(bars.timestamp[-1])),
+        "gaps": {
+            "holes": len(dataset.gaps),
+            "missing_bars": sum(gap.bars for gap in dataset.gaps),
+            "by_kind": dataset.gap_counts(),
+        },
+        "origin": dataset.origin,
+        "accepted": list(dataset.accepted),
+        "notes": list(dataset.notes),
+    }
+
+
+def numeric_versions() -> dict[str, str]:
+    """Return the versions of Python, Peak_Trade and every package that can change a result."""
+    return {"python": python_version(), "peak-trade": __version__} | {name: version(name) for name in NUMERIC_PACKAGES}
+
+
+def code_in_use() -> Code:
+    """Return the commit of the checkout this code runs from, or the package version outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", "src"]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+        except (OSError, subprocess.SubprocessError):
+            answer = []
+        commit = next((line.split()[-1] for line in answer if line.startswith("# branch.oid ")), "")
+        if commit and commit != "(initial)":
+            return Code(commit, clean=all(line.startswith("#") for line in answer))
+    try:
+        return Code(version("peak-trade"), clean=False)
+    except PackageNotFoundError:
+        return Code(__version__, clean=False)

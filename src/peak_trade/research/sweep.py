@@ -1,0 +1,222 @@
+"""Many combinations of parameters over one series of bars.
+
+Invariant: a combination's number and figures do not depend on the executor, the number of workers or an interruption.
+"""
+
+import itertools
+import math
+import operator
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from enum import Enum, unique
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from peak_trade.model.bar import Bars
+from peak_trade.model.errors import InputError, StrategyError
+from peak_trade.research.backtest import checked_targets, refuse_bad_target
+from peak_trade.research.kernel import compiled
+from peak_trade.research.metrics import Metrics, judge
+from peak_trade.research.terms import Terms
+from peak_trade.strategy.catalogue import Value, find, make
+from peak_trade.strategy.indicators import Shared, sharing
+
+#: More combinations than this are a mistake in the grid; they would also fill the registry.
+COMBINATIONS_MAX = 1_000_000
+#: One piece of work should take about this long: long enough to pay for its dispatch, short enough to stop soon.
+PIECE_S = 0.2
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+}
+
+
+@unique
+class Workers(Enum):
+    """What works in parallel: threads share memory, processes suit strategies written in plain Python."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A comparison that a combination must satisfy: two parameters, or a parameter and a number."""
+
+    text: str
+    left: str
+    sign: str
+    right: str | float
+
+    @classmethod
+    def parse(cls, text: str, names: Iterable[str]) -> "Constraint":
+        """Read `fast_window < slow_window` or `window >= 10`.
+
+        Raises:
+            InputError: another form, or a parameter that the grid does not have.
+        """
+        found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([\w.+-]+)\s*", text)
+        if found is None:
+            raise InputError(f"expected a constraint like fast_window < slow_window, found {text!r}; correct it")
+        known = set(names)
+        right: str | float = found[3]
+        if found[3] not in known:
+            try:
+                right = float(found[3])
+            except ValueError:
+                pass
+        unknown = [name for name in (found[1], right) if isinstance(name, str) and name not in known]
+        if unknown:
+            raise InputError(f"expected parameters of the grid in {text!r}, found {unknown[0]}; it has {', '.join(sorted(known))}")
+        return cls(text.strip(), found[1], found[2], right)
+
+    def holds(self, params: Mapping[str, Value]) -> bool:
+        """Tell whether a combination satisfies it."""
+        right = params[self.right] if isinstance(self.right, str) else self.right
+        return _COMPARE[self.sign](params[self.left], right)
+
+
+def combinations(
+    strategy: str, grid: Mapping[str, Sequence[Value]], constraints: Sequence[Constraint]
+) -> list[dict[str, Value]]:
+    """Return every combination of the grid that satisfies the constraints, in the grid's order.
+
+    Raises:
+        InputError: none is left, or too many.
+        StrategyError: the strategy refuses one; a constraint can rule it out.
+    """
+    size = math.prod(len(values) for values in grid.values())
+    if size > COMBINATIONS_MAX:
+        raise InputError(f"expected at most {COMBINATIONS_MAX:,} combinations, found {size:,}; make the grid coarser")
+    every = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
+    kept = [params for params in every if all(constraint.holds(params) for constraint in constraints)]
+    if not kept:
+        raise InputError(f"expected at least one combination, found none of {size} that satisfies the constraints; widen the grid")
+    for params in kept:
+        try:
+            make(strategy, params)
+        except StrategyError as error:
+            raise StrategyError(f"{error}; rule such combinations out with a constraint in the sweep file") from error
+    return kept
+
+
+class Evaluator:
+    """Computes the metrics of combinations over the same bars; may be used by several threads at once."""
+
+    def __init__(self, bars: Bars, strategy: str, terms: Terms) -> None:
+        self.bars, self.strategy, self.terms = bars, strategy, terms
+        self._rules = terms.rules(bars.instrument)
+        self._shared = Shared()
+        self._room = threading.local()
+
+    def evaluate(self, params: Mapping[str, Value]) -> Metrics:
+        """Run one combination."""
+        bars, rules, loop = self.bars, self._rules, compiled()
+        equity, *rows = self._arrays()
+        with sharing(self._shared):
+            strategy = make(self.strategy, params)
+            targets = checked_targets(bars, strategy)
+        tally = loop.simulate(bars.open, bars.high, bars.low, bars.close, targets, rules, equity, *rows)
+        refuse_bad_target(tally, bars, strategy, targets)
+        figures = loop.measure(equity, tally.fills, rows[1], rows[2], rows[3], rules.cash, rules.lot)
+        return judge(
+            figures,
+            tally,
+            cash=rules.cash,
+            bars=len(bars),
+            step_s=bars.timeframe.seconds,
+            periods=bars.instrument.periods_per_year(bars.timeframe.seconds),
+            span_s=float(bars.timestamp[-1] - bars.timestamp[0]) / 1e9,
+        )
+
+    def _arrays(self) -> tuple[Any, ...]:
+        """Return this thread's work arrays; the fill arrays take memory only as far as they are written."""
+        if not hasattr(self._room, "arrays"):
+            count = len(self.bars)
+            kinds = (np.int64, np.float64, np.float64, np.float64, np.int8)
+            self._room.arrays = (np.empty(count), *(np.empty(2 * count + 2, dtype=kind) for kind in kinds))
+        found: tuple[Any, ...] = self._room.arrays
+        return found
+
+
+Done = list[tuple[int, Metrics]]
+Work = Sequence[tuple[int, Mapping[str, Value]]]
+
+
+def sweep(
+    evaluator: Evaluator, work: Work, *, workers: Workers, count: int, stop: threading.Event | None = None
+) -> Iterator[Done]:
+    """Evaluate numbered combinations and yield them in pieces as they finish.
+
+    When *stop* is set, or the consumer ends, no new piece is begun; pieces in work are finished and yielded.
+    """
+    find(evaluator.strategy)
+    pieces = _pieces(work, evaluator, count)
+    pool: Executor
+    if workers is Workers.THREADS:
+        pool = ThreadPoolExecutor(count, thread_name_prefix="sweep")
+        begin: Callable[[Work], Future[Done]] = lambda piece: pool.submit(_evaluate, evaluator, piece)  # noqa: E731
+    else:
+        arguments = (evaluator.bars, evaluator.strategy, evaluator.terms)
+        pool = ProcessPoolExecutor(count, get_context("spawn"), _set_up_process, arguments)
+        begin = lambda piece: pool.submit(_evaluate_there, piece)  # noqa: E731
+    running: set[Future[Done]] = set()
+    with pool:
+        try:
+            while True:
+                while len(running) < count + 1 and not (stop and stop.is_set()) and (piece := next(pieces, None)):
+                    running.add(begin(piece))
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pieces(work: Work, evaluator: Evaluator, count: int) -> Iterator[Work]:
+    """Cut the work so that a piece takes about `PIECE_S`, judged by the first combination, and every worker gets some."""
+    if not work:
+        return
+    evaluator.evaluate(work[0][1])
+    begun = time.perf_counter()
+    evaluator.evaluate(work[0][1])
+    each = max(time.perf_counter() - begun, 1e-6)
+    size = max(1, min(int(PIECE_S / each), -(-len(work) // (4 * count))))
+    for first in range(0, len(work), size):
+        yield work[first : first + size]
+
+
+def _evaluate(evaluator: Evaluator, piece: Work) -> Done:
+    return [(number, evaluator.evaluate(params)) for number, params in piece]
+
+
+#: The evaluator of a worker process, made once when it starts.
+_HERE: list[Evaluator] = []
+
+
+def _set_up_process(bars: Bars, strategy: str, terms: Terms) -> None:
+    _HERE[:] = [Evaluator(bars, strategy, terms)]
+
+
+def _evaluate_there(piece: Work) -> Done:
+    return _evaluate(_HERE[0], piece)
