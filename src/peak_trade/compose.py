@@ -11,6 +11,7 @@ from platform import python_version
 from typing import Any
 
 from peak_trade import __version__
+from peak_trade.journal.registry import Registry
 from peak_trade.market.dataset import Dataset
 from peak_trade.market.importing import read_dataset
 from peak_trade.market.raw import guess_symbol
@@ -81,6 +82,11 @@ class Parts:
     def store(self) -> Store:
         """The local store of market data."""
         return Store(self.settings.folder(self.settings.file.paths.data))
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry of runs."""
+        return Registry(self.settings.registry_url)
 
     @cached_property
     def reports(self) -> Path:

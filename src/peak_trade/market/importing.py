@@ -76,9 +76,7 @@ def joined(old: Dataset, new: Dataset) -> Dataset:
         name: np.concatenate([getattr(old.bars, name), getattr(new.bars, name)[fresh]])[order]
         for name in ("open", "high", "low", "close", "volume")
     }
-    bars = Bars(
-        instrument=new.bars.instrument, timeframe=new.bars.timeframe, timestamp=stamps[order], **columns
-    )
+    bars = Bars(instrument=new.bars.instrument, timeframe=new.bars.timeframe, timestamp=stamps[order], **columns)
     known = {(gap.start, gap.bars): gap for gap in (*old.gaps, *new.gaps)}
     gaps = find_gaps(bars.timestamp, bars.timeframe.step_ns, bars.instrument, None)
     return Dataset(

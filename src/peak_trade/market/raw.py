@@ -199,7 +199,11 @@ def _named(frame: pl.DataFrame, name: str, digest: str, first_row: int) -> Raw:
         )
     if frame.height == 0:
         raise DataError("empty", f"{name}: expected at least 2 bars, found only a header; give a file with data")
-    columns = {part: _numbers(frame[column], part, name, first_row) for part, column in chosen.items() if column and part != "timestamp"}
+    columns = {
+        part: _numbers(frame[column], part, name, first_row)
+        for part, column in chosen.items()
+        if column and part != "timestamp"
+    }
     trades = _first(found, TRADE_NAMES)
     quote = _first(found, QUOTE_VOLUME_NAMES)
     stamps = frame[chosen["timestamp"] or ""]
@@ -281,7 +285,11 @@ def _parse_moments(column: pl.Series, name: str, first_row: int) -> pl.Series:
         return numbers
     text = column.str.strip_chars().str.replace(r"(Z|[+-]00:?00)$", "").str.replace("T", " ", literal=True)
     for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%m/%d/%Y"):
-        parsed = text.str.strptime(pl.Datetime("us"), form, strict=False) if "%H" in form else text.str.strptime(pl.Date, form, strict=False)
+        parsed = (
+            text.str.strptime(pl.Datetime("us"), form, strict=False)
+            if "%H" in form
+            else text.str.strptime(pl.Date, form, strict=False)
+        )
         if parsed.null_count() == 0:
             return parsed
         if parsed[0] is not None:

@@ -165,7 +165,12 @@ def list_trades(fills: Fills, lot: float) -> list[Trade]:
     position = 0.0
     opened: _Open | None = None
     for bar, quantity, price, fee, reason in zip(
-        fills.bar.tolist(), fills.quantity.tolist(), fills.price.tolist(), fills.fee.tolist(), fills.reason.tolist(), strict=True
+        fills.bar.tolist(),
+        fills.quantity.tolist(),
+        fills.price.tolist(),
+        fills.fee.tolist(),
+        fills.reason.tolist(),
+        strict=True,
     ):
         after = position + quantity
         if abs(after) < lot * 0.5:

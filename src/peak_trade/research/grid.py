@@ -8,10 +8,14 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from peak_trade.journal.run import Run
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import COMBINATIONS_MAX, Constraint
 from peak_trade.strategy.catalogue import Value, find
+
+#: How many combinations the top table shows unless the file says otherwise.
+TOP = 20
 
 #: Keys of `[sweep]` besides the grid; those that a backtest has too mean the same.
 OPTIONS = (
@@ -65,6 +69,19 @@ def read_plan(path: Path) -> SweepPlan:
     return _plan(raw, path)
 
 
+def stored_plan(run: Run) -> SweepPlan:
+    """Return the plan of a registered sweep from its specification."""
+    grid = {name: tuple(values) for name, values in run.spec["grid"].items()}
+    return SweepPlan(
+        strategy=run.strategy,
+        metric=run.spec["metric"],
+        top=TOP,
+        grid=grid,
+        constraints=tuple(Constraint.parse(text, grid) for text in run.spec["constraints"]),
+        options={},
+    )
+
+
 def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
     _only_known(raw, ("sweep", "grid"), path, "")
     options = _table(raw, "sweep", path)
@@ -74,7 +91,9 @@ def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
         raise InputError(f"expected the name of a strategy under sweep.strategy in {path}, found {options.get('strategy')!r}")
     kind = find(options["strategy"])
     if not grid:
-        raise InputError(f"expected at least one parameter under [grid] in {path}, found none; {kind.key} has {', '.join(kind.model_fields)}")
+        raise InputError(
+            f"expected at least one parameter under [grid] in {path}, found none; {kind.key} has {', '.join(kind.model_fields)}"
+        )
     for name in grid:
         if name not in kind.model_fields:
             raise StrategyError(
@@ -82,8 +101,10 @@ def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
             )
     metric = options.get("metric", "sharpe")
     if metric not in Metrics._fields:
-        raise InputError(f"expected a metric under sweep.metric in {path}, found {metric!r}; there are {', '.join(Metrics._fields)}")
-    top = options.get("top", 20)
+        raise InputError(
+            f"expected a metric under sweep.metric in {path}, found {metric!r}; there are {', '.join(Metrics._fields)}"
+        )
+    top = options.get("top", TOP)
     if not isinstance(top, int) or not 1 <= top <= 1_000:
         raise InputError(f"expected 1 to 1000 under sweep.top in {path}, found {top!r}; correct it")
     constraints = options.get("constraints", [])
@@ -126,13 +147,19 @@ def _values(name: str, given: object, path: Path) -> tuple[Value, ...]:
     if not isinstance(given, Mapping):
         return (given,)  # type: ignore[return-value]
     if set(given) != {"start", "stop", "step"}:
-        raise InputError(f"expected start, stop and step for grid.{name} in {path}, found {', '.join(given) or 'nothing'}; correct it")
+        raise InputError(
+            f"expected start, stop and step for grid.{name} in {path}, found {', '.join(given) or 'nothing'}; correct it"
+        )
     try:
         start, stop, step = (Decimal(str(given[key])) for key in ("start", "stop", "step"))
     except InvalidOperation as error:
-        raise InputError(f"expected numbers for start, stop and step of grid.{name} in {path}, found {dict(given)}; correct it") from error
+        raise InputError(
+            f"expected numbers for start, stop and step of grid.{name} in {path}, found {dict(given)}; correct it"
+        ) from error
     if step <= 0 or stop < start or (stop - start) / step > COMBINATIONS_MAX:
-        raise InputError(f"expected start <= stop and a positive step for grid.{name} in {path}, found {dict(given)}; correct it")
+        raise InputError(
+            f"expected start <= stop and a positive step for grid.{name} in {path}, found {dict(given)}; correct it"
+        )
     whole = all(isinstance(given[key], int) for key in given)
     steps = [start + step * index for index in range(int((stop - start) / step) + 1)]
     return tuple(int(value) if whole else float(value) for value in steps)

@@ -295,9 +295,7 @@ def exit_level(
     return 0.0, 0
 
 
-def measure(
-    equity: Any, fills: int, fill_quantity: Any, fill_price: Any, fill_fee: Any, cash: float, lot: float
-) -> Figures:
+def measure(equity: Any, fills: int, fill_quantity: Any, fill_price: Any, fill_fee: Any, cash: float, lot: float) -> Figures:
     """Compute the raw figures from equity and fills; the return of the first bar is measured from *cash*."""
     bars = len(equity)
     total = 0.0

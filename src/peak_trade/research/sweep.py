@@ -3,6 +3,7 @@
 Invariant: a combination's number and figures do not depend on the executor, the number of workers or an interruption.
 """
 
+import contextlib
 import itertools
 import math
 import operator
@@ -73,13 +74,13 @@ class Constraint:
         known = set(names)
         right: str | float = found[3]
         if found[3] not in known:
-            try:
+            with contextlib.suppress(ValueError):
                 right = float(found[3])
-            except ValueError:
-                pass
         unknown = [name for name in (found[1], right) if isinstance(name, str) and name not in known]
         if unknown:
-            raise InputError(f"expected parameters of the grid in {text!r}, found {unknown[0]}; it has {', '.join(sorted(known))}")
+            raise InputError(
+                f"expected parameters of the grid in {text!r}, found {unknown[0]}; it has {', '.join(sorted(known))}"
+            )
         return cls(text.strip(), found[1], found[2], right)
 
     def holds(self, params: Mapping[str, Value]) -> bool:
@@ -89,9 +90,12 @@ class Constraint:
 
 
 def combinations(
-    strategy: str, grid: Mapping[str, Sequence[Value]], constraints: Sequence[Constraint]
+    strategy: str,
+    grid: Mapping[str, Sequence[Value]],
+    constraints: Sequence[Constraint],
+    fixed: Mapping[str, Value],
 ) -> list[dict[str, Value]]:
-    """Return every combination of the grid that satisfies the constraints, in the grid's order.
+    """Return every combination of the grid that satisfies the constraints, in the grid's order, without the fixed ones.
 
     Raises:
         InputError: none is left, or too many.
@@ -103,10 +107,12 @@ def combinations(
     every = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
     kept = [params for params in every if all(constraint.holds(params) for constraint in constraints)]
     if not kept:
-        raise InputError(f"expected at least one combination, found none of {size} that satisfies the constraints; widen the grid")
+        raise InputError(
+            f"expected at least one combination, found none of {size} that satisfies the constraints; widen the grid"
+        )
     for params in kept:
         try:
-            make(strategy, params)
+            make(strategy, {**fixed, **params})
         except StrategyError as error:
             raise StrategyError(f"{error}; rule such combinations out with a constraint in the sweep file") from error
     return kept

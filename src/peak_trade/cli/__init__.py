@@ -1,0 +1,1 @@
+"""The command `peak-trade`: one module for each group of commands; they parse, call and print, nothing else."""

@@ -1,0 +1,104 @@
+"""`peak-trade backtest`: one strategy over one series of bars."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peak_trade.cli import options
+from peak_trade.cli.options import Given
+
+if TYPE_CHECKING:
+    from peak_trade.runs import Finished
+
+
+def command(
+    strategy: Annotated[str, typer.Option("--strategy", help="Name of the strategy: peak-trade strategies list.")],
+    param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE of the strategy; repeatable.")] = None,
+    data: options.DataFile = None,
+    symbol: options.SymbolName = None,
+    timeframe: options.TimeframeName = None,
+    start: options.StartTime = None,
+    end: options.EndTime = None,
+    fee_bps: options.FeeBps = None,
+    slippage_bps: options.SlippageBps = None,
+    initial_cash: options.InitialCash = None,
+    sizing: options.SizingText = None,
+    side: options.SideName = None,
+    stop_loss: options.StopLoss = None,
+    take_profit: options.TakeProfit = None,
+    trailing_stop: options.TrailingStop = None,
+    tag: options.Tags = None,
+    trades_out: Annotated[Path | None, typer.Option("--trades-out", help="Write the trades to this CSV file.")] = None,
+    equity_out: Annotated[Path | None, typer.Option("--equity-out", help="Write the equity to this CSV file.")] = None,
+    sheet: Annotated[bool, typer.Option("--tear-sheet/--no-tear-sheet", help="Draw the HTML tear sheet.")] = True,
+    config: options.ConfigFile = None,
+    verbose: options.Verbose = False,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Run a strategy over recorded bars, with costs, and register the result."""
+    from peak_trade.cli.log import open_log
+    from peak_trade.runs import BacktestRequest, run_backtest, write_equity, write_tear_sheet, write_trades
+
+    given = Given(
+        data=data,
+        symbol=symbol,
+        timeframe=timeframe,
+        start=start,
+        end=end,
+        fee_bps=fee_bps,
+        slippage_bps=slippage_bps,
+        initial_cash=initial_cash,
+        sizing=sizing,
+        side=side,
+        stop_loss=stop_loss,
+        take_profit=take_profit,
+        trailing_stop=trailing_stop,
+    )
+    parts = options.open_parts(config)
+    log = open_log(parts.settings, verbose=verbose)
+    request = BacktestRequest(
+        strategy=strategy,
+        params=options.parse_params(param or []),
+        data=options.choose_data(parts, given),
+        terms=options.choose_terms(parts, given),
+        tags=options.check_tags(tag),
+    )
+    log.info("backtest begins", strategy=strategy, data=request.data.to_json(), terms=request.terms.to_json())
+    finished = run_backtest(parts, request)
+    log.info("backtest registered", run_id=finished.record["run_id"], elapsed_s=finished.record["elapsed_s"])
+    for path, write in ((trades_out, write_trades), (equity_out, write_equity)):
+        if path is not None:
+            write(path, finished.result)
+    _print(finished, as_json)
+    if sheet:
+        path = write_tear_sheet(finished)
+        log.info("tear sheet drawn", path=str(path))
+        if not as_json:
+            print(f"tear sheet: {path}")
+
+
+def _print(finished: "Finished", as_json: bool) -> None:
+    from peak_trade.cli.show import document, figure, short, table
+
+    record = finished.record
+    if as_json:
+        print(document(record), flush=True)
+        return
+    data = record["dataset"]
+    print(f"{record['strategy']} {short(record['params'])}")
+    print(f"{record['symbol']} {record['timeframe']}, {data['bars']:,} bars from {data['first']} to {data['last']}")
+    if data["gaps"]["missing_bars"]:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in data["gaps"]["by_kind"].items())
+        print(f"missing bars: {kinds}")
+    for code in data["accepted"]:
+        print(f"warning: this data was imported although the check {code} failed")
+    print()
+    rows = [
+        (name.replace("_", " "), figure(name, record["metrics"][name]), figure(name, record["benchmark"][name]))
+        for name in record["metrics"]
+    ]
+    print(table(["", "strategy", "buy and hold"], rows, right=(1, 2)))
+    print()
+    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s; money in {record['quote']}")
+    print(f"report: {finished.folder / 'report.md'}", flush=True)

@@ -1,0 +1,127 @@
+"""`peak-trade data`: import, look at and list market data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peak_trade.cli import options
+
+if TYPE_CHECKING:
+    from peak_trade.market.dataset import Dataset
+
+app = typer.Typer(help="Import, look at and list market data.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV with a header, Kraken OHLCVT CSV, or Parquet.")],
+    symbol: Annotated[str, typer.Option("--symbol", help="Pair, such as BTC/EUR.")],
+    timeframe: Annotated[str, typer.Option("--timeframe", help="Length of a bar, such as 1h.")],
+    accept: Annotated[list[str] | None, typer.Option("--accept", help="Accept a failed check by its code; repeatable.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what is stored instead of joining it.")] = False,
+    config: options.ConfigFile = None,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Check a file of bars and keep it in the local store, joined with what is there."""
+    import filelock
+
+    from peak_trade.durable import storing
+    from peak_trade.market.importing import joined, read_dataset
+    from peak_trade.model.bar import Timeframe
+
+    parts = options.open_parts(config)
+    instrument, step = parts.instrument(symbol), Timeframe.parse(timeframe)
+    new = read_dataset(file.expanduser(), instrument, step, frozenset(accept or []))
+    lock = parts.locks / f"data-{instrument.slug}-{step.label}.lock"
+    with storing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    # Two imports at once must not join with the same old bars, or the later would drop what the earlier added.
+    with filelock.FileLock(lock):
+        before = parts.store.load(instrument, step) if not replace and parts.store.has(instrument, step) else None
+        dataset = new if before is None else joined(before, new)
+        path = parts.store.save(dataset)
+    added = len(dataset.bars) - (len(before.bars) if before else 0)
+    _show(dataset, as_json, {"file": str(path), "added": added}, f"stored {added:,} new bars in {path}")
+
+
+@app.command()
+def inspect(
+    symbol: Annotated[str, typer.Argument(help="Pair, such as BTC/EUR.")],
+    timeframe: Annotated[str, typer.Argument(help="Length of a bar, such as 1h.")],
+    gaps: Annotated[int, typer.Option("--gaps", min=0, help="How many of the longest holes to list.")] = 10,
+    gaps_out: Annotated[Path | None, typer.Option("--gaps-out", help="Write the whole gap ledger to this CSV file.")] = None,
+    config: options.ConfigFile = None,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Tell what a dataset holds, what is missing in it and what was accepted about it."""
+    from peak_trade.cli.show import table
+    from peak_trade.compose import DataChoice
+    from peak_trade.durable import write_text
+    from peak_trade.model.clock import moment_text
+
+    parts = options.open_parts(config)
+    dataset = parts.dataset(DataChoice(path=None, symbol=symbol, timeframe=timeframe))
+    longest = sorted(dataset.gaps, key=lambda gap: (-gap.bars, gap.start))[:gaps]
+    if gaps_out is not None:
+        lines = [f"{moment_text(gap.start)},{gap.bars},{gap.kind.value}" for gap in dataset.gaps]
+        write_text(gaps_out, "\n".join(["start,bars,kind", *lines]) + "\n")
+    listed = [{"start": moment_text(gap.start), "bars": gap.bars, "kind": gap.kind.value} for gap in longest]
+    _show(dataset, as_json, {"longest_gaps": listed}, "")
+    if longest and not as_json:
+        print(f"\nthe longest of {len(dataset.gaps):,} holes")
+        rows = [(gap["start"], str(gap["bars"]), str(gap["kind"])) for gap in listed]
+        print(table(["first missing bar", "bars", "kind"], [(str(a), b, c) for a, b, c in rows], right=(1,)))
+
+
+@app.command("list")
+def list_datasets(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
+    """List the datasets there are, bundled samples included."""
+    from peak_trade.cli.show import document, table
+    from peak_trade.compose import DataChoice, dataset_facts
+    from peak_trade.market.sample import SAMPLES
+
+    parts = options.open_parts(config)
+    keys = [(path.parent.name.replace("-", "/"), path.stem) for path in parts.store.files()]
+    keys += [key for key in SAMPLES if key not in keys]
+    found = []
+    for symbol, timeframe in keys:
+        facts = dataset_facts(parts.dataset(DataChoice(path=None, symbol=symbol, timeframe=timeframe)))
+        found.append({"symbol": symbol, "timeframe": timeframe, **facts})
+    if as_json:
+        print(document(found))
+        return
+    rows = [
+        (
+            item["symbol"],
+            item["timeframe"],
+            f"{item['bars']:,}",
+            item["first"],
+            item["last"],
+            f"{item['gaps']['missing_bars']:,}",
+        )
+        for item in found
+    ]
+    print(table(["symbol", "timeframe", "bars", "first", "last", "missing"], rows, right=(2, 5)))
+
+
+def _show(dataset: "Dataset", as_json: bool, more: dict[str, Any], headline: str) -> None:
+    from peak_trade.cli.show import document
+    from peak_trade.compose import dataset_facts
+
+    facts = dataset_facts(dataset)
+    bars = dataset.bars
+    if as_json:
+        print(document({"symbol": bars.instrument.symbol, "timeframe": bars.timeframe.label, **facts, **more}))
+        return
+    if headline:
+        print(headline)
+    print(f"{bars.instrument.symbol} {bars.timeframe.label}: {facts['bars']:,} bars from {facts['first']} to {facts['last']}")
+    print(f"sha256 {facts['sha256']}")
+    print(f"from {facts['origin']}")
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["gaps"]["by_kind"].items())
+    print(f"missing bars: {kinds or 'none'}")
+    for code in facts["accepted"]:
+        print(f"warning: accepted although the check {code} failed")
+    for note in facts["notes"]:
+        print(f"note: {note}")

@@ -1,0 +1,96 @@
+"""The front door: every command, every error as one sentence, every exit code.
+
+Invariant: heavy libraries load inside the command that needs them, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from peak_trade import __version__
+from peak_trade.cli import backtest, config, data, experiments, strategies, sweep
+from peak_trade.model.errors import PeakTradeError
+
+INTERRUPTED = 130
+
+#: What the option parser raises for a wrong option; typer exports only its subclass.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="peak-trade",
+    help="The controlled path of a trading strategy from idea to real money.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("backtest")(backtest.command)
+app.command("sweep")(sweep.command)
+app.command("reproduce")(experiments.reproduce_command)
+app.command("report")(experiments.report_command)
+app.add_typer(experiments.app, name="experiments")
+app.add_typer(data.app, name="data")
+app.add_typer(strategies.app, name="strategies")
+app.add_typer(config.app, name="config")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"peak-trade {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+) -> None:
+    """The controlled path of a trading strategy from idea to real money."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 negative, 2 wrong input, 3 refused by safety, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given, prog_name="peak-trade", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except PeakTradeError as error:
+        return _refuse(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _refuse("interrupted; what was stored stays", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`| head`): not our failure. Keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _UsageError as error:
+        message = getattr(error, "message", str(error))
+        return _refuse(f"{message.rstrip('.')}; {_command_of(given)} --help shows how", 2)
+    except MemoryError:
+        return _refuse("the machine's memory is used up; choose a shorter period or a coarser grid", 1)
+    except OSError as error:
+        return _refuse(
+            f"the system refused: {error.strerror or error} ({error.filename or 'no file'}); check disk and permissions", 1
+        )
+    except Exception as error:
+        from peak_trade.cli.log import log_fault
+
+        where = log_fault(error, given)
+        return _refuse(f"internal fault ({type(error).__name__}: {error}); {where}", 1)
+
+
+def run_and_exit() -> None:
+    """Run the command line of this process and end it with its exit code."""
+    sys.exit(main())
+
+
+def _refuse(sentence: str, code: int) -> int:
+    print(f"peak-trade: {sentence}", file=sys.stderr)
+    return code
+
+
+def _command_of(given: Sequence[str]) -> str:
+    names = [word for word in given if not word.startswith("-")]
+    depth = 2 if names and names[0] in ("data", "config", "strategies", "experiments") else 1
+    return " ".join(["peak-trade", *names[:depth]])

@@ -1,0 +1,162 @@
+"""Options that several commands share, and what they mean together."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peak_trade.model.clock import parse_moment
+from peak_trade.model.errors import InputError
+
+if TYPE_CHECKING:
+    from peak_trade.compose import DataChoice, Parts
+    from peak_trade.research.terms import Terms
+    from peak_trade.strategy.catalogue import Value
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file instead of config.toml.")]
+JsonOut = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say on stderr what is being done.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Mark the run in the registry; repeatable.")]
+DataFile = Annotated[Path | None, typer.Option("--data", help="File of bars (CSV or Parquet) instead of the store.")]
+SymbolName = Annotated[str | None, typer.Option("--symbol", help="Pair, such as BTC/EUR.")]
+TimeframeName = Annotated[str | None, typer.Option("--timeframe", help="Length of a bar, such as 1h.")]
+StartTime = Annotated[str | None, typer.Option("--start", help="First bar opens at or after this UTC date or time.")]
+EndTime = Annotated[str | None, typer.Option("--end", help="Last bar opens before this UTC date or time.")]
+FeeBps = Annotated[float | None, typer.Option("--fee-bps", help="Fee on the filled notional, basis points.")]
+SlippageBps = Annotated[float | None, typer.Option("--slippage-bps", help="Slippage against you, basis points.")]
+InitialCash = Annotated[str | None, typer.Option("--initial-cash", help="Starting cash, quote currency.")]
+SizingText = Annotated[
+    str | None, typer.Option("--sizing", help="fraction=0.25 of equity, quantity=1 base units or notional=1000.")
+]
+SideName = Annotated[str | None, typer.Option("--side", help="Which positions may be opened: long, short or both.")]
+StopLoss = Annotated[float | None, typer.Option("--stop-loss", help="Exit at this loss, a fraction of the entry price.")]
+TakeProfit = Annotated[float | None, typer.Option("--take-profit", help="Exit at this gain, a fraction of the entry price.")]
+TrailingStop = Annotated[
+    float | None, typer.Option("--trailing-stop", help="Exit at this fraction below (short: above) the best price.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the command line or a sweep file said about data and terms; None leaves it to the configuration."""
+
+    data: Path | None = None
+    symbol: str | None = None
+    timeframe: str | None = None
+    start: str | None = None
+    end: str | None = None
+    fee_bps: float | None = None
+    slippage_bps: float | None = None
+    initial_cash: str | None = None
+    sizing: str | None = None
+    side: str | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trailing_stop: float | None = None
+
+
+def open_parts(config: Path | None) -> "Parts":
+    """Read the configuration and return the parts built from it."""
+    from peak_trade.compose import Parts
+    from peak_trade.settings import load_config
+
+    return Parts(load_config(config))
+
+
+def choose_data(parts: "Parts", given: Given) -> "DataChoice":
+    """Return which bars are meant: a file, else symbol and timeframe, else the configuration's."""
+    from peak_trade.compose import DataChoice
+
+    defaults = parts.settings.file.backtest
+    file = given.data
+    return DataChoice(
+        path=None if file is None else file.expanduser().absolute(),
+        symbol=given.symbol if file or given.symbol else defaults.symbol,
+        timeframe=given.timeframe if file or given.timeframe else defaults.timeframe,
+        start=_moment(given.start, "--start"),
+        end=_moment(given.end, "--end"),
+    )
+
+
+def choose_terms(parts: "Parts", given: Given) -> "Terms":
+    """Return the terms: what was given, else the configuration's.
+
+    Raises:
+        InputError: a value that makes no sense.
+    """
+    from peak_trade.research.terms import Side, Terms
+    from peak_trade.strategy.sizing import Sizing
+
+    file = parts.settings.file
+    side = given.side or file.backtest.side
+    if side not in [item.value for item in Side]:
+        raise InputError(f"expected long, short or both as --side, found {side!r}; choose one")
+    return Terms(
+        cash=_money(given.initial_cash, "--initial-cash", file.backtest.initial_cash),
+        fee_bps=_either(given.fee_bps, file.backtest.fee_bps),
+        slippage_bps=_either(given.slippage_bps, file.backtest.slippage_bps),
+        sizing=Sizing.parse(given.sizing or file.backtest.sizing),
+        side=Side(side),
+        stop_loss=_either(given.stop_loss, file.risk.stop_loss),
+        take_profit=_either(given.take_profit, file.risk.take_profit),
+        trailing_stop=_either(given.trailing_stop, file.risk.trailing_stop),
+    )
+
+
+def parse_params(texts: list[str]) -> "dict[str, Value]":
+    """Read repeated NAME=VALUE options.
+
+    Raises:
+        InputError: no `=`, no name, or a name twice.
+    """
+    from peak_trade.strategy.catalogue import parse_value
+
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        name = name.strip()
+        if not sign or not name:
+            raise InputError(f"expected --param NAME=VALUE, found {text!r}; write for example --param fast_window=10")
+        if name in params:
+            raise InputError(f"expected each parameter once, found {name} twice; remove one")
+        params[name] = parse_value(value.strip())
+    return params
+
+
+def check_tags(tags: list[str] | None) -> tuple[str, ...]:
+    """Return the tags without repetition.
+
+    Raises:
+        InputError: an empty tag, or one of over 64 characters or with control characters.
+    """
+    for tag in tags or []:
+        if not tag.strip() or len(tag) > 64 or not tag.isprintable():
+            raise InputError(f"expected a tag of 1 to 64 printable characters, found {tag[:80]!r}; shorten or correct it")
+    return tuple(dict.fromkeys(tags or []))
+
+
+def _either(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
+def _money(text: str | None, option: str, default: Decimal) -> Decimal:
+    if text is None:
+        return default
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise InputError(f"expected an amount of money as {option}, found {text!r}; write for example 10000") from error
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise InputError(
+            f"expected a date like 2018-01-01 or 2018-01-01T12:00 as {option}, found {text!r}; correct it"
+        ) from error

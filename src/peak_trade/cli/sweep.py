@@ -1,0 +1,165 @@
+"""`peak-trade sweep`: many combinations of parameters, resumable."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peak_trade.cli import options
+from peak_trade.cli.options import Given
+from peak_trade.model.errors import InputError
+
+if TYPE_CHECKING:
+    from peak_trade.research.grid import SweepPlan
+    from peak_trade.runs import Progress, Swept
+
+
+def command(
+    config: Annotated[Path, typer.Option("--config", help="Sweep file; config/sweeps/ has examples.")],
+    data: options.DataFile = None,
+    symbol: options.SymbolName = None,
+    timeframe: options.TimeframeName = None,
+    start: options.StartTime = None,
+    end: options.EndTime = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="How many work; default one a core.")] = None,
+    executor: Annotated[str, typer.Option("--executor", help="threads, or processes for plain Python strategies.")] = "threads",
+    sheet: Annotated[bool, typer.Option("--html/--no-html", help="Draw the HTML report with its heat map.")] = True,
+    tag: options.Tags = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="Configuration file instead of config.toml.")] = None,
+    verbose: options.Verbose = False,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Run every combination of a sweep file; an interrupted sweep goes on where it ended when run again."""
+    from peak_trade.cli.log import open_log
+    from peak_trade.research.grid import read_plan
+    from peak_trade.research.sweep import Workers
+    from peak_trade.runs import SweepRequest, run_sweep, write_sweep_sheet
+
+    if executor not in [item.value for item in Workers]:
+        raise InputError(f"expected threads or processes as --executor, found {executor!r}; choose one")
+    plan = read_plan(config)
+    given = _given(plan, Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end), config)
+    parts = options.open_parts(settings)
+    log = open_log(parts.settings, verbose=verbose)
+    request = SweepRequest(
+        plan=plan,
+        data=options.choose_data(parts, given),
+        terms=options.choose_terms(parts, given),
+        workers=Workers(executor),
+        count=workers or parts.settings.file.sweep.workers,
+        chunk_s=parts.settings.file.sweep.chunk_s,
+        tags=options.check_tags(tag),
+    )
+    log.info("sweep begins", file=str(config), strategy=plan.strategy)
+    with _stopping() as stop, _bar() as progress:
+        swept = run_sweep(parts, request, progress, stop)
+    if swept is None:
+        log.info("sweep interrupted", file=str(config))
+        print("stopped; what is done is stored, the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130)
+    log.info("sweep registered", run_id=swept.record["run_id"], trials=swept.record["trials"])
+    _print(swept, as_json)
+    if sheet:
+        path = write_sweep_sheet(swept)
+        if not as_json:
+            print(f"heat map: {path}")
+
+
+def _given(plan: "SweepPlan", line: Given, file: Path) -> Given:
+    """Return the sweep file's options with those of the command line over them.
+
+    Raises:
+        InputError: a value of the wrong type in the file.
+    """
+    words = ("data", "symbol", "timeframe", "start", "end", "sizing", "side", "initial_cash")
+    found: dict[str, object] = {}
+    for name, value in plan.options.items():
+        if name in words:
+            found[name] = Path(str(value)) if name == "data" else str(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+        else:
+            raise InputError(f"expected a number under sweep.{name} in {file}, found {value!r}; correct it")
+    if line.data is not None or line.symbol is not None:
+        found = {name: value for name, value in found.items() if name not in ("data", "symbol", "timeframe")}
+    for name in ("data", "symbol", "timeframe", "start", "end"):
+        if (value := getattr(line, name)) is not None:
+            found[name] = value
+    return replace(Given(), **found)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Turn the first Ctrl+C or SIGTERM into a wish to stop, and the second into an interruption."""
+    stop = threading.Event()
+
+    def wish(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("\nstopping after the work in hand; press Ctrl+C again to stop at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bar() -> "Iterator[Progress]":
+    """Show a progress bar with rate and time left on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("sweep"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task("sweep", total=None, rate="")
+
+        def update(done: int, before: int, total: int) -> None:
+            begun = shown.tasks[0].elapsed or 0.0
+            rate = f"{(done - before) / begun:,.0f}/s" if begun > 0 and done > before else ""
+            shown.update(task, completed=done, total=total, rate=rate)
+
+        yield update
+
+
+def _print(swept: "Swept", as_json: bool) -> None:
+    from peak_trade.cli.show import document, figure, table
+
+    record, metric = swept.record, swept.record["metric"]
+    ranked = sorted(swept.rows, key=lambda row: (row[1][metric] is None, -(row[1][metric] or 0.0)))
+    if as_json:
+        top = [{"params": params, "metrics": metrics} for params, metrics in ranked[: record["top"]]]
+        print(document(record | {"best": top}), flush=True)
+        return
+    shown = list(dict.fromkeys((metric, "total_return", "sharpe", "max_drawdown", "num_trades", "profit_factor")))
+    names = list(record["grid"])
+    rows = [
+        (*(str(params[name]) for name in names), *(figure(name, metrics[name]) for name in shown))
+        for params, metrics in ranked[: record["top"]]
+    ]
+    print(f"{record['strategy']} on {record['symbol']} {record['timeframe']}, {record['dataset']['bars']:,} bars: ", end="")
+    print(f"{record['trials']:,} combinations, the best {len(rows)} by {metric}")
+    print()
+    print(table([*names, *(name.replace("_", " ") for name in shown)], rows, right=range(len(names) + len(shown))))
+    print()
+    total, different = record["trials_on_dataset"]["total"], record["trials_on_dataset"]["different"]
+    print(f"run {record['run_id']}; {different:,} different combinations ({total:,} in all) were ever tried on this data:")
+    print("the best of many is good by chance; judge it on data it has not seen")
+    print(f"report: {swept.folder / 'report.md'}", flush=True)

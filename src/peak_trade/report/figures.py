@@ -1,0 +1,138 @@
+"""How a figure is called and written: the one place for labels, units, digits and for what can't be computed.
+
+Invariant: a figure without a value is written as `NOT_COMPUTABLE`, never as zero, and its reason can be told.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Any
+
+from peak_trade.journal.run import plain_json
+
+#: Stands in a cell for what can't be computed; the reason stands below the table.
+NOT_COMPUTABLE = "n/a"
+#: From here on a number is read faster by its exponent than by its digits.
+_EXPONENT_FROM = 1e9
+#: Digits after the point of an amount; most currencies have cents.
+_MONEY_DIGITS = {"BTC": 8, "ETH": 6, "JPY": 0, "KRW": 0}
+#: A price shows at least this many digits that matter, so that a coin of 0.00001234 is not shown as 0.00.
+_PRICE_DIGITS = 5
+
+
+@unique
+class Unit(Enum):
+    """What a number counts, and so how it is written."""
+
+    MONEY = "money"
+    PERCENT = "percent"
+    RATIO = "ratio"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric's name in a record, its label, its unit, and why it may have no value."""
+
+    name: str
+    label: str
+    unit: Unit
+    missing: str
+
+
+_GROWTH = "equity ended at or below zero, or the run is too short for a yearly rate"
+
+FIGURES: Mapping[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        Figure("final_equity", "Final equity", Unit.MONEY, "it was not recorded"),
+        Figure("total_return", "Total return", Unit.PERCENT, "it was not recorded"),
+        Figure("cagr", "Growth per year (CAGR)", Unit.PERCENT, _GROWTH),
+        Figure("sharpe", "Sharpe ratio", Unit.RATIO, "equity never moved"),
+        Figure("sortino", "Sortino ratio", Unit.RATIO, "equity never fell"),
+        Figure("calmar", "Calmar ratio", Unit.RATIO, "there is no growth per year, or equity never fell"),
+        Figure("max_drawdown", "Deepest drawdown", Unit.PERCENT, "it was not recorded"),
+        Figure("volatility", "Volatility per year", Unit.PERCENT, "there are too few bars"),
+        Figure("num_trades", "Closed trades", Unit.COUNT, "it was not recorded"),
+        Figure("num_entries", "Positions opened", Unit.COUNT, "it was not recorded"),
+        Figure("win_rate", "Trades with a profit", Unit.PERCENT, "no trade was closed"),
+        Figure("profit_factor", "Profit factor", Unit.RATIO, "no closed trade lost money"),
+        Figure("exposure", "Time in the market", Unit.PERCENT, "it was not recorded"),
+        Figure("turnover", "Turnover (times equity)", Unit.RATIO, "the average equity is not above zero"),
+        Figure("fees_paid", "Fees paid", Unit.MONEY, "it was not recorded"),
+        Figure("orders_skipped", "Orders skipped", Unit.COUNT, "it was not recorded"),
+    )
+}
+
+
+def figure_of(name: str) -> Figure:
+    """Return a metric by name; one that this page does not know is a ratio under its own name."""
+    return FIGURES.get(name) or Figure(name, name, Unit.RATIO, "it was not recorded")
+
+
+def figure_text(name: str, value: float | None, quote: str) -> str:
+    """Write a metric's value in its unit."""
+    match figure_of(name).unit:
+        case Unit.MONEY:
+            return money(value, quote)
+        case Unit.PERCENT:
+            return percent(value)
+        case Unit.RATIO:
+            return decimal(value, 2)
+        case Unit.COUNT:
+            return decimal(value, 0)
+
+
+def money(value: float | None, quote: str) -> str:
+    """Write an amount with its currency: `12,345.60 EUR`."""
+    text = amount(value, quote)
+    return text if text == NOT_COMPUTABLE else f"{text} {quote}"
+
+
+def amount(value: float | None, quote: str) -> str:
+    """Write an amount whose currency stands in the heading."""
+    return decimal(value, _MONEY_DIGITS.get(quote, 2))
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Write a fraction as a percentage: 0.1234 gives `12.34%`."""
+    text = decimal(None if fraction is None else fraction * 100.0, digits)
+    return text if text == NOT_COMPUTABLE else f"{text}%"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """Write a number with thousands separators and a fixed count of digits after the point; never `-0.00`."""
+    if value is None or not math.isfinite(value):
+        return NOT_COMPUTABLE
+    return f"{value:.2e}" if abs(value) >= _EXPONENT_FROM else f"{value:z,.{digits}f}"
+
+
+def price_digits(level: float, tick_digits: int) -> int:
+    """Return the digits after the point for prices around *level*, at least those of the tick."""
+    if not level > 0.0:
+        return tick_digits
+    return min(max(tick_digits, _PRICE_DIGITS - 1 - math.floor(math.log10(level))), 12)
+
+
+def value_text(value: Any) -> str:
+    """Write a parameter's value: texts as they are, whole numbers without a point, the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return plain_json(value)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Write a count with its noun: `1 trade`, `2,000 trades`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write how long something took."""
+    if seconds is None:
+        return NOT_COMPUTABLE
+    if seconds < 1.0:
+        return f"{seconds * 1_000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 120.0 else f"{seconds / 60.0:.1f} min"
