@@ -259,12 +259,12 @@ class Settings:
         marker = object()
         value = self.get(key, marker)
         if value is marker:
-            raise ConfigError(f"expected a configuration key, found {key!r}{_nearest(key, self.keys())}")
+            raise ConfigError(f"expected a configuration key, found {key!r}{_nearest(key, self.every_key())}")
         line = _line_of(self.text, key)
         source = f"{self.path}:{line}" if line else "default"
         return Origin(value=value, source=source, description=_description(key))
 
-    def keys(self) -> tuple[str, ...]:
+    def every_key(self) -> tuple[str, ...]:
         """Return every dotted key that has a value, in the order of the sections."""
         return tuple(_walk(self.file.model_dump(mode="json"), ""))
 
@@ -298,7 +298,7 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
     try:
         file = File.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(error, raw, path)) from error
+        raise ConfigError(_sentence(error, path)) from error
     return Settings(path=path, root=path.resolve().parent, text=text, file=file)
 
 
@@ -344,7 +344,7 @@ def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
         )
 
 
-def _sentence(error: ValidationError, raw: Mapping[str, object], path: Path) -> str:
+def _sentence(error: ValidationError, path: Path) -> str:
     """Say the first problem of a validation in one sentence, an unknown key before a wrong value."""
     problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     problem = problems[0]
@@ -383,8 +383,9 @@ def _model_at(parts: list[str]) -> type[Section] | None:
         if isinstance(kind, type) and issubclass(kind, Section):
             model = kind
             continue
-        inner = getattr(kind, "__args__", ())
-        named = inner[1] if len(inner) == 2 and isinstance(inner[1], type) and issubclass(inner[1], Section) else None
+        inner: tuple[object, ...] = getattr(kind, "__args__", ())
+        value = inner[1] if len(inner) == 2 else None
+        named = value if isinstance(value, type) and issubclass(value, Section) else None
         model = None
     return model
 

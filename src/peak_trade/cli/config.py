@@ -14,7 +14,7 @@ def check(config: options.ConfigFile = None, as_json: options.JsonOut = False) -
     """Check the whole file: keys, values, secrets, and the parameters of every strategy."""
     from peak_trade.cli.show import document
     from peak_trade.compose import Parts
-    from peak_trade.runs import configured_params
+    from peak_trade.runs.backtest import configured_params
     from peak_trade.settings import load_config
     from peak_trade.strategy.catalogue import find, make
     from peak_trade.strategy.sizing import Sizing
@@ -34,7 +34,7 @@ def check(config: options.ConfigFile = None, as_json: options.JsonOut = False) -
     if as_json:
         print(document({"path": str(settings.path), "sha256": settings.sha256, "ok": True}))
         return
-    print(f"{settings.path}: ok, {len(settings.keys())} keys, sha256 {settings.sha256[:12]}")
+    print(f"{settings.path}: ok, {len(settings.every_key())} keys, sha256 {settings.sha256[:12]}")
 
 
 @app.command()
@@ -53,7 +53,7 @@ def show(
     if as_json:
         print(document(settings.file.model_dump(mode="json") if key is None else settings.get(key)))
         return
-    for name in settings.keys():
+    for name in settings.every_key():
         if key is None or name == key or name.startswith(f"{key}."):
             print(f"{name} = {settings.get(name)!r}")
 

@@ -178,7 +178,7 @@ def reproduce_command(
 ) -> None:
     """Do a run again and tell whether every figure is identical; exit code 1 if not."""
     from peak_trade.cli.show import document, table
-    from peak_trade.runs import reproduce
+    from peak_trade.runs.again import reproduce
 
     again = reproduce(options.open_parts(config), run_id)
     run = again.run
@@ -220,7 +220,7 @@ def report_command(
     config: options.ConfigFile = None,
 ) -> None:
     """Write the report of a run anew, after checking that it comes out the same."""
-    from peak_trade.runs import remake_report
+    from peak_trade.runs.again import remake_report
 
     print(remake_report(options.open_parts(config), run_id))
 
@@ -245,7 +245,7 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
-    from peak_trade.runs import close_dead
+    from peak_trade.runs.sweep import close_dead
 
     parts = options.open_parts(config)
     close_dead(parts)

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(
             f"the system refused: {error.strerror or error} ({error.filename or 'no file'}); check disk and permissions", 1
         )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last net: a fault of ours is logged and told in one sentence
         from peak_trade.cli.log import log_fault
 
         where = log_fault(error, given)

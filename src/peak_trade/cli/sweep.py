@@ -17,7 +17,7 @@ from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
     from peak_trade.research.grid import SweepPlan
-    from peak_trade.runs import Progress, Swept
+    from peak_trade.runs.sweep import Progress, Swept
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
     from peak_trade.cli.log import open_log
     from peak_trade.research.grid import read_plan
     from peak_trade.research.sweep import Workers
-    from peak_trade.runs import SweepRequest, run_sweep, write_sweep_sheet
+    from peak_trade.runs.sweep import SweepRequest, run_sweep, write_sweep_sheet
 
     if executor not in [item.value for item in Workers]:
         raise InputError(f"expected threads or processes as --executor, found {executor!r}; choose one")

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
@@ -25,6 +24,8 @@ from peak_trade.model.errors import ConfigError, NotFound, StorageError
 #: SQLite before this version, apart from two mended lines, can corrupt a WAL file under several connections.
 WAL_SOUND = (3, 51, 3)
 WAL_MENDED = ((3, 50, 7), (3, 44, 6))
+#: What stands for the newest run where an id is asked for.
+LATEST = "latest"
 #: How long a writer waits for another before it gives up.
 LOCK_WAIT_S = 30
 
@@ -74,7 +75,7 @@ class Registry:
         """Register a run with its tags and figures."""
         row = {
             name: getattr(run, name)
-            for name in schema.runs.columns.keys()
+            for name in (column.name for column in schema.runs.columns)
             if name not in ("params", "spec", "versions", "status")
         }
         row |= {
@@ -141,13 +142,18 @@ class Registry:
                 connection.execute(schema.trials.insert(), rows)
 
     def get(self, run_id: str) -> Run:
-        """Return a run by its id or an unmistakable beginning or end of it.
+        """Return a run by its id, an unmistakable beginning or end of it, `latest`, or `latest:TYPE`.
 
         Raises:
             NotFound: no such run, or several.
         """
         with self._reading() as connection:
-            found = self._rows(connection, schema.runs.c.run_id == run_id, 1)
+            if run_id == LATEST or run_id.startswith(f"{LATEST}:"):
+                kind = run_id.removeprefix(LATEST).removeprefix(":")
+                where = schema.runs.c.run_type == kind if kind else sa.true()
+                found = self._rows(connection, where, 1)
+            else:
+                found = self._rows(connection, schema.runs.c.run_id == run_id, 1)
             if not found and len(run_id) >= 4:
                 part = run_id.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
                 column = schema.runs.c.run_id
@@ -291,7 +297,7 @@ def _condition(where: RunFilter) -> sa.ColumnElement[bool]:
     return sa.and_(*conditions)
 
 
-def _run(row: Mapping[str, Any], tags: tuple[str, ...], figures: Mapping[str, float]) -> Run:
+def _run(row: sa.RowMapping, tags: tuple[str, ...], figures: Mapping[str, float]) -> Run:
     parsed = {name: json.loads(row[name]) for name in ("params", "spec", "versions")}
     plain = {name: row[name] for name in row if name not in (*parsed, "status", "spec_sha256")}
     return Run(status=RunStatus(row["status"]), tags=tags, metrics=figures, **parsed, **plain)
@@ -307,7 +313,8 @@ def _revision(connection: sa.Connection) -> str | None:
     """Return the schema version of the database, None for an empty one."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(sa.text("select version_num from alembic_version"))
+    found: str | None = connection.scalar(sa.text("select version_num from alembic_version"))
+    return found
 
 
 def _upgrade(connection: sa.Connection) -> None:

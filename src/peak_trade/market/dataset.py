@@ -95,7 +95,7 @@ def find_gaps(timestamp: I64, step_ns: int, instrument: Instrument, trades: F64 
             if count * step_ns <= CLOSED_DAYS_MAX * 86_400 * 1_000_000_000:
                 kind = GapKind.CLOSED
         elif trades is not None:
-            first, last = max(0, index + 1 - NEIGHBOURS), min(len(timestamp), index + 1 + NEIGHBOURS) - 1
+            first, last = max(0, int(index) + 1 - NEIGHBOURS), min(len(timestamp), int(index) + 1 + NEIGHBOURS) - 1
             lasted = int(timestamp[last] - timestamp[first]) // step_ns + 1 - count
             expected = float(np.sum(trades[first : last + 1])) / lasted * count
             kind = GapKind.NO_TRADE if expected < EXPECTED_TRADES else GapKind.OUTAGE

@@ -66,7 +66,7 @@ def structure(raw: Raw) -> Iterator[Finding]:
         yield Finding(
             "unsorted",
             len(bad),
-            f"expected rows in ascending time, found {found} order from {raw.row(bad[0] + 1)}{_more(bad)}; sort the file by time",
+            f"expected ascending time, found {found} order from {raw.row(bad[0] + 1)}{_more(bad)}; sort the file by time",
         )
     bad = np.flatnonzero(steps == 0)
     if len(bad):

@@ -117,13 +117,13 @@ def _csv(content: bytes, name: str, digest: str) -> Raw:
             f"{name}: expected at least the 6 columns {', '.join(NAMES)}, found {len(fields)} in the first line "
             f"({', '.join(fields)[:60]!r}); remove a title line or add what is missing",
         )
-    frame = _frame(content, mark, header, name, len(fields))
+    frame = _frame(content, mark, name, header=header, width=len(fields))
     if header:
         return _named(frame, name, digest, first_row=2)
     return _kraken(frame, name, digest)
 
 
-def _frame(content: bytes, mark: str, header: bool, name: str, width: int) -> pl.DataFrame:
+def _frame(content: bytes, mark: str, name: str, *, header: bool, width: int) -> pl.DataFrame:
     """Read the fields as numbers where a whole column is one, else as text; a row of another length is refused."""
     try:
         return pl.read_csv(
@@ -166,10 +166,7 @@ def _kraken(frame: pl.DataFrame, name: str, digest: str) -> Raw:
                 f"{name}: expected one layout, found an eighth field in {filled} of {frame.height} rows, the first in row "
                 f"{first}; the archive and the REST layout were joined, so column 6 changes its meaning: download it again",
             )
-        if filled == frame.height:
-            frame = frame.select(pl.nth(0, 1, 2, 3, 4, 6, 7))
-        else:
-            frame = frame.drop(extra)
+        frame = frame.select(pl.nth(0, 1, 2, 3, 4, 6, 7)) if filled else frame.drop(extra)
     if frame.width == 6:
         names: Sequence[str] = KRAKEN_COLUMNS[:6]
     elif frame.width == 7:

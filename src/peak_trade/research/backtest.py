@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +120,7 @@ def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) 
     kinds = (np.int64, np.float64, np.float64, np.float64, np.int8)
     if loop.compiled:
         equity = np.empty(count)
-        rows = [np.empty(room, dtype=kind) for kind in kinds]
+        rows: list[Any] = [np.empty(room, dtype=kind) for kind in kinds]
         tally = loop.simulate(*series, rules, equity, *rows)
         figures = loop.measure(equity, tally.fills, rows[1], rows[2], rows[3], rules.cash, rules.lot)
     else:
@@ -130,7 +131,7 @@ def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) 
         equity = np.array(levels)
         rows = [np.array(values[: tally.fills], dtype=kind) for values, kind in zip(lists, kinds, strict=True)]
     refuse_bad_target(tally, bars, strategy, targets)
-    bar, quantity, price, fee, reason = (row[: tally.fills].copy() for row in rows)
+    bar, quantity, price, fee, reason = (np.array(row[: tally.fills]) for row in rows)
     return Result(
         bars=bars,
         strategy=strategy,

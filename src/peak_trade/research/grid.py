@@ -97,7 +97,8 @@ def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
     for name in grid:
         if name not in kind.model_fields:
             raise StrategyError(
-                f"expected a parameter of {kind.key} under [grid] in {path}, found {name}; it has {', '.join(kind.model_fields)}"
+                f"expected a parameter of {kind.key} under [grid] in {path}, found {name}; "
+                f"it has {', '.join(kind.model_fields)}"
             )
     metric = options.get("metric", "sharpe")
     if metric not in Metrics._fields:

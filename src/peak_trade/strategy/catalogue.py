@@ -59,7 +59,7 @@ def catalogue() -> Mapping[str, type[Strategy]]:
 def _load(name: str, load: Any) -> type[Strategy]:
     try:
         kind = load()
-    except Exception as error:  # noqa: BLE001 - another package's import may fail in any way
+    except Exception as error:
         raise StrategyError(
             f"the installed strategy {name} can't be loaded ({type(error).__name__}: {error}); mend or uninstall its package"
         ) from error

@@ -142,7 +142,7 @@ def volatility(close: F64, window: int) -> F64:
     def compute() -> F64:
         moves = change(close, 1).copy()
         moves[:1] = 0.0
-        spread = talib.STDDEV(moves, window, 1.0)
+        spread: F64 = talib.STDDEV(moves, window, 1.0)
         spread[: min(window, len(spread))] = np.nan
         return spread
 

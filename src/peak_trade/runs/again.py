@@ -1,0 +1,109 @@
+"""Doing a registered run again: to prove that it comes out the same, or to write its report anew."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
+from peak_trade.journal.run import Run, RunStatus, plain_json
+from peak_trade.market.dataset import Dataset
+from peak_trade.model.errors import CheckFailed
+from peak_trade.research.backtest import backtest
+from peak_trade.research.grid import stored_plan
+from peak_trade.research.metrics import Metrics
+from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
+from peak_trade.research.terms import Terms
+from peak_trade.runs.backtest import Finished, write_folder, write_tear_sheet
+from peak_trade.runs.record import BACKTEST, SWEEP, document_of, recorded_inputs
+from peak_trade.runs.sweep import finished_sweep, write_sweep_sheet
+from peak_trade.strategy.catalogue import make
+
+#: A figure's name, its value then and its value now.
+Difference = tuple[str, object, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """How a run compares with itself done again; `differences` holds name, then, now."""
+
+    run: Run
+    code_now: Code
+    data_same: bool
+    differences: tuple[Difference, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether the data and every figure, fill and equity value are the same."""
+        return self.data_same and not self.differences
+
+
+def reproduce(parts: Parts, run_id: str) -> Reproduction:
+    """Do a registered run again without registering it and compare every figure.
+
+    Raises:
+        NotFound: no such run.
+        CheckFailed: the run never finished, or its kind can't be done again.
+    """
+    run = parts.registry.get(run_id)
+    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP):
+        raise CheckFailed(
+            f"expected a completed backtest or sweep, found the {run.run_type} {run.run_id} {run.status.value}; "
+            "choose another run"
+        )
+    dataset, terms = recorded_inputs(parts, run)
+    data_same = dataset.bars.sha256() == run.dataset_sha256
+    if run.run_type == BACKTEST:
+        differences = _compare_backtest(run, dataset, terms)
+    else:
+        differences = _compare_sweep(parts, run, dataset, terms)
+    return Reproduction(run=run, code_now=code_in_use(), data_same=data_same, differences=tuple(differences))
+
+
+def _compare_backtest(run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
+    result = backtest(dataset.bars, make(run.strategy, run.params), terms)
+    then, now = dict(run.metrics), result.metrics.figures()
+    names = [*then, *(name for name in now if name not in then)]
+    found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
+    if run.result_sha256 != result.sha256():
+        found.append(("fills and equity (sha256)", run.result_sha256, result.sha256()))
+    return found
+
+
+def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
+    evaluator = Evaluator(dataset.bars, run.strategy, terms)
+    stored = parts.registry.trials(run.run_id)
+    work = [(number, json.loads(params)) for number, params, _ in stored]
+    now: dict[int, Metrics] = {}
+    for piece in sweep(evaluator, work, workers=Workers.THREADS, count=core_count()):
+        now |= dict(piece)
+    return [
+        (f"trial {number}", figures, plain_json(now[number]._asdict()))
+        for number, _, figures in stored
+        if figures != plain_json(now[number]._asdict())
+    ]
+
+
+def remake_report(parts: Parts, run_id: str) -> Path:
+    """Do a backtest or sweep again, check that it is the same, and write its folder anew.
+
+    Raises:
+        CheckFailed: it does not come out the same.
+    """
+    run = parts.registry.get(run_id)
+    again = reproduce(parts, run.run_id)
+    if not again.identical:
+        raise CheckFailed(
+            f"expected run {run.run_id} to come out the same, found differences; peak-trade reproduce {run.run_id} lists them"
+        )
+    dataset, terms = recorded_inputs(parts, run)
+    if run.run_type == SWEEP:
+        return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), terms, dataset))
+    result = backtest(dataset.bars, make(run.strategy, run.params), terms)
+    yardstick = backtest(dataset.bars, make("buy_and_hold", {}), terms)
+    record = document_of(parts, run, dataset_facts(dataset), terms, dataset) | {
+        "metrics": result.metrics._asdict(),
+        "benchmark": yardstick.metrics._asdict(),
+    }
+    finished = Finished(record=record, result=result, yardstick=yardstick, folder=parts.reports / run.run_id)
+    write_folder(finished)
+    return write_tear_sheet(finished)

@@ -1,0 +1,183 @@
+"""One backtest as a run: registered, with a folder of its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from peak_trade.compose import DataChoice, Parts, dataset_facts
+from peak_trade.durable import write_text, write_whole
+from peak_trade.journal.registry import stamp
+from peak_trade.journal.run import Run, RunStatus, Trial
+from peak_trade.market.dataset import Dataset
+from peak_trade.model.clock import moment_text
+from peak_trade.model.errors import StrategyError
+from peak_trade.research.backtest import Result, backtest
+from peak_trade.research.terms import Terms
+from peak_trade.runs.record import BACKTEST, Json, document_of, provenance, steps_of
+from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.catalogue import Value, find, make
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestRequest:
+    """What a backtest needs: the strategy with the parameters given, the bars, the terms and tags."""
+
+    strategy: str
+    params: Mapping[str, Value]
+    data: DataChoice
+    terms: Terms
+    tags: tuple[str, ...] = ()
+
+    def spec(self, strategy: Strategy, dataset: Dataset) -> Json:
+        """Return the identity of the run: all parameters, data and terms."""
+        return {
+            "run_type": BACKTEST,
+            "strategy": strategy.key,
+            "params": strategy.model_dump(mode="json"),
+            "data": self.data.to_json(),
+            "instrument": steps_of(dataset),
+            "terms": self.terms.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A finished backtest: its record (the JSON document), its result, buy and hold beside it, and its folder."""
+
+    record: Json
+    result: Result
+    yardstick: Result
+    folder: Path
+
+
+def configured_params(parts: Parts, strategy: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the parameters of the configuration, overridden by the given ones."""
+    kind = find(strategy)
+    sections = parts.settings.file.strategy
+    params: dict[str, Value] = {}
+    for name in (*kind.aliases, kind.key):
+        params |= sections.get(name, {})
+    return params | dict(given)
+
+
+def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
+    """Run a backtest, register it and write its folder.
+
+    Raises:
+        InputError: strategy, data or terms don't fit; a strategy that fails while running is registered as failed.
+        StorageError: the disk or the registry refused.
+    """
+    begun = parts.clock.elapsed_s()
+    started = parts.clock.now()
+    strategy = make(request.strategy, configured_params(parts, request.strategy, request.params))
+    dataset = parts.dataset(request.data)
+    facts = dataset_facts(dataset)
+    run = Run(
+        run_id=parts.ids.next_run(),
+        run_type=BACKTEST,
+        status=RunStatus.STARTED,
+        strategy=strategy.key,
+        symbol=dataset.bars.instrument.symbol,
+        timeframe=dataset.bars.timeframe.label,
+        params=strategy.model_dump(mode="json"),
+        spec=request.spec(strategy, dataset),
+        dataset_sha256=facts["sha256"],
+        started_at=stamp(started),
+        trials=1,
+        tags=request.tags,
+        **provenance(parts),
+    )
+    try:
+        result = backtest(dataset.bars, strategy, request.terms)
+    except StrategyError as error:
+        ended = _ended(parts, run, begun, RunStatus.FAILED)
+        parts.registry.add(replace(ended, error=str(error), trials=0))
+        raise
+    yardstick = backtest(dataset.bars, make("buy_and_hold", {}), request.terms)
+    ended = replace(
+        _ended(parts, run, begun, RunStatus.COMPLETED),
+        metrics=result.metrics.figures(),
+        result_sha256=result.sha256(),
+    )
+    parts.registry.add(ended)
+    parts.registry.add_trials(ended, [Trial(number=0, params=run.params, metrics=result.metrics._asdict())])
+    record = document_of(parts, ended, facts, request.terms, dataset) | {
+        "metrics": result.metrics._asdict(),
+        "benchmark": yardstick.metrics._asdict(),
+    }
+    finished = Finished(record=record, result=result, yardstick=yardstick, folder=parts.reports / run.run_id)
+    write_folder(finished)
+    return finished
+
+
+def write_tear_sheet(finished: Finished) -> Path:
+    """Draw the tear sheet into the run's folder; loads the charts, which takes longer than the run."""
+    from peak_trade.report.tear_sheet import backtest_html
+
+    path = finished.folder / "tear_sheet.html"
+    write_text(path, backtest_html(finished.record, finished.result, finished.yardstick))
+    return path
+
+
+def write_folder(finished: Finished) -> None:
+    """Write the record, the report in Markdown, the trades and the equity into the run's folder."""
+    from peak_trade.report.markdown import backtest_markdown
+
+    record, result, folder = finished.record, finished.result, finished.folder
+    write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "report.md", backtest_markdown(record, result, finished.yardstick))
+    write_trades(folder / "trades.csv", result)
+    frame = equity_frame(result)
+    write_whole(folder / "equity.parquet", frame.write_parquet)
+
+
+def write_trades(path: Path, result: Result) -> None:
+    """Write the round trips as CSV; times in UTC, money in quote currency, empty where a trade is still open."""
+    stamps = result.bars.timestamp
+    rows = [
+        {
+            "number": number,
+            "side": "long" if trade.side > 0 else "short",
+            "entry_time": moment_text(int(stamps[trade.entry_bar])),
+            "exit_time": None if trade.exit_bar is None else moment_text(int(stamps[trade.exit_bar])),
+            "quantity": trade.quantity,
+            "entry_price": trade.entry_price,
+            "exit_price": trade.exit_price,
+            "profit": trade.profit,
+            "fees": trade.fees,
+            "reason": trade.reason,
+        }
+        for number, trade in enumerate(result.trades(), 1)
+    ]
+    schema = {
+        "number": pl.Int64,
+        "side": pl.String,
+        "entry_time": pl.String,
+        "exit_time": pl.String,
+        "quantity": pl.Float64,
+        "entry_price": pl.Float64,
+        "exit_price": pl.Float64,
+        "profit": pl.Float64,
+        "fees": pl.Float64,
+        "reason": pl.String,
+    }
+    frame = pl.DataFrame(rows, schema=schema)
+    write_whole(path, frame.write_csv)
+
+
+def write_equity(path: Path, result: Result) -> None:
+    """Write the equity at each close as CSV."""
+    write_whole(path, equity_frame(result).write_csv)
+
+
+def equity_frame(result: Result) -> pl.DataFrame:
+    """Return the equity with the open time of its bar."""
+    frame = pl.DataFrame({"timestamp": result.bars.timestamp, "equity": result.equity})
+    return frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC")))
+
+
+def _ended(parts: Parts, run: Run, begun: float, status: RunStatus) -> Run:
+    return replace(run, status=status, finished_at=stamp(parts.clock.now()), elapsed_s=parts.clock.elapsed_s() - begun)

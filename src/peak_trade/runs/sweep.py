@@ -1,0 +1,278 @@
+"""A sweep as a run: every combination is stored soon after it is done, so that an interruption costs nothing.
+
+Invariant: one process works on a sweep at a time; whoever dies leaves a sweep that the next call goes on with.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import polars as pl
+
+from peak_trade.compose import DataChoice, Parts, dataset_facts
+from peak_trade.durable import storing, write_text, write_whole
+from peak_trade.journal.registry import RunFilter, stamp
+from peak_trade.journal.run import Run, RunStatus, Trial, plain_json, sha256_of
+from peak_trade.market.dataset import Dataset
+from peak_trade.model.errors import InputError, StrategyError
+from peak_trade.research.grid import SweepPlan
+from peak_trade.research.sweep import Done, Evaluator, Workers, combinations, core_count, sweep
+from peak_trade.research.terms import Terms
+from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.record import SWEEP, Json, document_of, provenance, steps_of
+from peak_trade.strategy.catalogue import Value, make
+
+#: Told how many combinations are done, how many were done before this process, and how many there are.
+Progress = Callable[[int, int, int], None]
+
+#: Every combination with its metrics, both as JSON objects, in the sweep's order.
+Rows = list[tuple[Json, Json]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRequest:
+    """What a sweep needs besides its plan: bars, terms, who works, and how often results are stored."""
+
+    plan: SweepPlan
+    data: DataChoice
+    terms: Terms
+    workers: Workers = Workers.THREADS
+    count: int = 0
+    chunk_s: float = 1.0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """A finished sweep: its record, its rows and its folder."""
+
+    record: Json
+    rows: Rows
+    folder: Path
+
+
+def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: threading.Event) -> Swept | None:
+    """Run a sweep, or go on with an interrupted one of the same specification.
+
+    Returns:
+        The finished sweep, or None where *stop* ended it early: then what is done is stored, and the next call goes on.
+
+    Raises:
+        InputError: plan, data or terms don't fit, or the same sweep is running in another process.
+        StorageError: the disk or the registry refused; what was stored before is intact.
+    """
+    begun = parts.clock.elapsed_s()
+    plan = request.plan
+    dataset = parts.dataset(request.data)
+    fixed = {name: value for name, value in configured_params(parts, plan.strategy, {}).items() if name not in plan.grid}
+    every = [fixed | params for params in combinations(plan.strategy, plan.grid, plan.constraints, fixed)]
+    close_dead(parts)
+    planned = _planned(parts, request, dataset, fixed)
+    with sweep_lock(parts, planned.spec_sha256):
+        run, done = _begun(parts, planned)
+        keeper = _Keeper(parts, run, request.chunk_s, done)
+        try:
+            work = [(number, params) for number, params in enumerate(every) if number not in done]
+            _evaluate(keeper, work, Evaluator(dataset.bars, plan.strategy, request.terms), request, progress, stop)
+        except StrategyError as error:
+            keeper.finish(RunStatus.FAILED, begun, error=str(error))
+            raise
+        if keeper.stored < len(every):
+            keeper.finish(RunStatus.ABORTED, begun, error="interrupted")
+            return None
+        rows = stored_rows(parts, run)
+        best = max((figures[plan.metric] for _, figures in rows if figures[plan.metric] is not None), default=None)
+        metrics = {} if best is None else {f"best_{plan.metric}": float(best)}
+        keeper.finish(RunStatus.COMPLETED, begun, metrics=metrics, result_sha256=sha256_of(rows))
+    return finished_sweep(parts, parts.registry.get(run.run_id), plan, request.terms, dataset)
+
+
+def _begun(parts: Parts, planned: Run) -> tuple[Run, frozenset[int]]:
+    """Register the planned run, or take up the unfinished one of the same specification with what it has done."""
+    before = parts.registry.latest(planned.spec_sha256, SWEEP)
+    if before is None or before.status is RunStatus.COMPLETED:
+        parts.registry.add(planned)
+        return planned, frozenset()
+    parts.registry.restart(before.run_id, os.getpid())
+    return before, frozenset(number for number, _, _ in parts.registry.trials(before.run_id))
+
+
+def _evaluate(
+    keeper: "_Keeper",
+    work: list[tuple[int, dict[str, Value]]],
+    evaluator: Evaluator,
+    request: SweepRequest,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Evaluate the work and hand each piece to the keeper; what is finished is stored however this ends."""
+    params = dict(work)
+    before, total = keeper.stored, keeper.stored + len(work)
+    progress(before, before, total)
+    try:
+        for piece in sweep(evaluator, work, workers=request.workers, count=request.count or core_count(), stop=stop):
+            keeper.take(piece, params)
+            progress(keeper.stored + len(keeper.waiting), before, total)
+    finally:
+        keeper.store()
+
+
+class _Keeper:
+    """Collects finished trials and stores them about every `chunk_s` seconds."""
+
+    def __init__(self, parts: Parts, run: Run, chunk_s: float, done: frozenset[int]) -> None:
+        self.parts, self.run, self.chunk_s = parts, run, chunk_s
+        self.stored = len(done)
+        self.waiting: list[Trial] = []
+        self.last = parts.clock.elapsed_s()
+
+    def take(self, piece: Done, params: Mapping[int, Mapping[str, Value]]) -> None:
+        for number, metrics in piece:
+            whole = make(self.run.strategy, params[number]).model_dump(mode="json")
+            self.waiting.append(Trial(number=number, params=whole, metrics=metrics._asdict()))
+        if self.parts.clock.elapsed_s() - self.last >= self.chunk_s:
+            self.store()
+
+    def store(self) -> None:
+        self.parts.registry.add_trials(self.run, self.waiting)
+        self.stored += len(self.waiting)
+        self.waiting, self.last = [], self.parts.clock.elapsed_s()
+
+    def finish(
+        self,
+        status: RunStatus,
+        begun: float,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        result_sha256: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        self.parts.registry.finish(
+            self.run.run_id,
+            status,
+            at=self.parts.clock.now(),
+            elapsed_s=self.parts.clock.elapsed_s() - begun,
+            trials=self.stored,
+            metrics=metrics,
+            result_sha256=result_sha256,
+            error=error,
+        )
+
+
+def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, fixed: Mapping[str, Value]) -> Run:
+    plan = request.plan
+    sha256 = dataset.bars.sha256()
+    return Run(
+        run_id=parts.ids.next_run(),
+        run_type=SWEEP,
+        status=RunStatus.STARTED,
+        strategy=plan.strategy,
+        symbol=dataset.bars.instrument.symbol,
+        timeframe=dataset.bars.timeframe.label,
+        params=dict(fixed),
+        spec={
+            "run_type": SWEEP,
+            "strategy": plan.strategy,
+            "fixed": dict(fixed),
+            "grid": {name: list(values) for name, values in plan.grid.items()},
+            "constraints": [constraint.text for constraint in plan.constraints],
+            "metric": plan.metric,
+            "data": request.data.to_json(),
+            "instrument": steps_of(dataset),
+            "dataset_sha256": sha256,
+            "terms": request.terms.to_json(),
+        },
+        dataset_sha256=sha256,
+        started_at=stamp(parts.clock.now()),
+        tags=request.tags,
+        **provenance(parts),
+    )
+
+
+def stored_rows(parts: Parts, run: Run) -> Rows:
+    """Return a sweep's stored combinations with their metrics."""
+    return [(json.loads(params), json.loads(figures)) for _, params, figures in parts.registry.trials(run.run_id)]
+
+
+def finished_sweep(parts: Parts, run: Run, plan: SweepPlan, terms: Terms, dataset: Dataset) -> Swept:
+    """Write the folder of a completed sweep from what the registry has of it."""
+    from peak_trade.report.markdown import sweep_markdown
+
+    rows = stored_rows(parts, run)
+    record = document_of(parts, run, dataset_facts(dataset), terms, dataset) | {
+        "metric": plan.metric,
+        "grid": {name: list(values) for name, values in plan.grid.items()},
+        "constraints": [constraint.text for constraint in plan.constraints],
+        "trials": run.trials,
+        "top": plan.top,
+    }
+    folder = parts.reports / run.run_id
+    write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "report.md", sweep_markdown(record, rows))
+    flat = [_flat(params) | figures for params, figures in rows]
+    write_whole(folder / "trials.csv", pl.DataFrame(flat, infer_schema_length=None).write_csv)
+    return Swept(record=record, rows=rows, folder=folder)
+
+
+def _flat(params: Json) -> Json:
+    return {name: value if isinstance(value, int | float | str) else plain_json(value) for name, value in params.items()}
+
+
+def write_sweep_sheet(swept: Swept) -> Path:
+    """Draw the sweep's report into its folder."""
+    from peak_trade.report.sweep_sheet import sweep_html
+
+    path = swept.folder / "sweep.html"
+    write_text(path, sweep_html(swept.record, swept.rows))
+    return path
+
+
+@contextmanager
+def sweep_lock(parts: Parts, spec_sha256: str) -> Iterator[None]:
+    """Hold the right to work on a sweep; the operating system lets go of it when the process ends, however it ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path = parts.locks / f"sweep-{spec_sha256[:16]}.lock"
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise InputError(
+                "expected no other process to run this sweep, found one that does; wait for it or stop it, "
+                "then this command goes on where it ended"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def close_dead(parts: Parts) -> int:
+    """Close sweeps that are registered as started but that no process works on any more; return how many."""
+    closed = 0
+    for run in parts.registry.find(RunFilter(run_type=SWEEP, status=RunStatus.STARTED.value), limit=1_000):
+        try:
+            with sweep_lock(parts, run.spec_sha256):
+                # Read again under the lock: the sweep may have ended since the list was made.
+                if parts.registry.get(run.run_id).status is RunStatus.STARTED:
+                    parts.registry.finish(
+                        run.run_id,
+                        RunStatus.ABORTED,
+                        at=parts.clock.now(),
+                        elapsed_s=0.0,
+                        trials=len(parts.registry.trials(run.run_id)),
+                        error="the process ended without finishing; the same command goes on with it",
+                    )
+                    closed += 1
+        except InputError:
+            continue
+    return closed
