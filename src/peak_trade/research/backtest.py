@@ -40,6 +40,23 @@ class Fills:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTrips:
+    """Trades from flat to flat in order of entry, as arrays of shape (trades,); `kernel.pair` says what each holds."""
+
+    entry_bar: I64
+    exit_bar: I64
+    size: F64
+    entry_price: F64
+    exit_price: F64
+    profit: F64
+    fees: F64
+    exit_reason: I8
+
+    def __len__(self) -> int:
+        return len(self.entry_bar)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
     """A round trip from flat to flat; the last one of a run may still be open.
 
@@ -73,6 +90,7 @@ class Result:
     terms: Terms
     equity: F64
     fills: Fills
+    round_trips: RoundTrips
     tally: Tally
     metrics: Metrics
 
@@ -85,8 +103,34 @@ class Result:
         return digest.hexdigest()
 
     def trades(self) -> list[Trade]:
-        """Return the round trips in order of entry."""
-        return list_trades(self.fills, float(self.bars.instrument.lot_step))
+        """Return the round trips one by one, in order of entry."""
+        trips = self.round_trips
+        columns = (getattr(trips, name).tolist() for name in RoundTrips.__slots__)
+        return [_trade(*row) for row in zip(*columns, strict=True)]
+
+
+def _trade(
+    entry_bar: int,
+    exit_bar: int,
+    size: float,
+    entry_price: float,
+    exit_price: float,
+    profit: float,
+    fees: float,
+    exit_reason: int,
+) -> Trade:
+    still_open = exit_bar < 0
+    return Trade(
+        side=1 if size > 0 else -1,
+        entry_bar=entry_bar,
+        exit_bar=None if still_open else exit_bar,
+        quantity=abs(size),
+        entry_price=entry_price,
+        exit_price=None if still_open else exit_price,
+        profit=None if still_open else profit,
+        fees=fees,
+        reason=None if still_open else REASONS[exit_reason],
+    )
 
 
 def backtest(bars: Bars, strategy: Strategy, terms: Terms) -> Result:
@@ -112,122 +156,65 @@ def checked_targets(bars: Bars, strategy: Strategy) -> F64:
 
 
 def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) -> Result:
-    """Run given targets through a given loop, which works on arrays if compiled and on lists if interpreted."""
-    rules = terms.rules(bars.instrument)
-    count = len(bars)
-    room = 2 * count + 2
-    series = (bars.open, bars.high, bars.low, bars.close, targets)
-    kinds = (np.int64, np.float64, np.float64, np.float64, np.int8)
-    if loop.compiled:
-        equity = np.empty(count)
-        rows: list[Any] = [np.empty(room, dtype=kind) for kind in kinds]
-        tally = loop.simulate(*series, rules, equity, *rows)
-        figures = loop.measure(equity, tally.fills, rows[1], rows[2], rows[3], rules.cash, rules.lot)
-    else:
-        levels = [0.0] * count
-        lists: list[list[float]] = [[0] * room for _ in kinds]
-        tally = loop.simulate(*(column.tolist() for column in series), rules, levels, *lists)
-        figures = loop.measure(levels, tally.fills, lists[1], lists[2], lists[3], rules.cash, rules.lot)
-        equity = np.array(levels)
-        rows = [np.array(values[: tally.fills], dtype=kind) for values, kind in zip(lists, kinds, strict=True)]
-    refuse_bad_target(tally, bars, strategy, targets)
-    bar, quantity, price, fee, reason = (np.array(row[: tally.fills]) for row in rows)
+    """Run given targets through a given loop."""
+    space = Workspace(len(bars), loop)
+    tally, trades, metrics = space.run(bars, strategy, targets, terms)
+    fills: list[Any] = [row[: tally.fills].copy() for row in space.fills]
+    trips: list[Any] = [row[:trades].copy() for row in space.trips]
     return Result(
         bars=bars,
         strategy=strategy,
         terms=terms,
-        equity=equity,
-        fills=Fills(bar=bar, quantity=quantity, price=price, fee=fee, reason=reason),
+        equity=space.equity,
+        fills=Fills(**dict(zip(Fills.__slots__, fills, strict=True))),
+        round_trips=RoundTrips(**dict(zip(RoundTrips.__slots__, trips, strict=True))),
         tally=tally,
-        metrics=judge(
-            figures,
-            tally,
-            cash=rules.cash,
-            bars=count,
-            step_s=bars.timeframe.seconds,
-            periods=bars.instrument.periods_per_year(bars.timeframe.seconds),
-            span_s=float(bars.timestamp[-1] - bars.timestamp[0]) / 1e9,
-        ),
+        metrics=metrics,
     )
 
 
-def refuse_bad_target(tally: Tally, bars: Bars, strategy: Strategy, targets: F64) -> None:
-    """Raise for the first target that is no number in [-1, 1]."""
-    if tally.bad >= 0:
-        raise StrategyError(
-            f"expected targets in [-1, 1] from {strategy.key}, found {targets[tally.bad]} at "
-            f"{moment_text(int(bars.timestamp[tally.bad]))}; mend the strategy"
+FILL_KINDS = (np.int64, np.float64, np.float64, np.float64, np.int8)
+TRIP_KINDS = (np.int64, np.int64, np.float64, np.float64, np.float64, np.float64, np.float64, np.int8)
+
+
+class Workspace:
+    """The arrays that the kernel writes into; may be used again and again.
+
+    Room for two fills a bar and one round trip a fill is reserved; it takes memory only as far as it is written.
+    """
+
+    def __init__(self, bars: int, loop: Loop) -> None:
+        self.loop = loop
+        self.equity = np.empty(bars)
+        self.fills = [np.empty(2 * bars + 2, dtype=kind) for kind in FILL_KINDS]
+        self.trips = [np.empty(2 * bars + 2, dtype=kind) for kind in TRIP_KINDS]
+
+    def run(self, bars: Bars, strategy: Strategy, targets: F64, terms: Terms) -> tuple[Tally, int, Metrics]:
+        """Run targets over bars; return what was counted, the number of round trips and the metrics.
+
+        Raises:
+            StrategyError: a target is no number in [-1, 1].
+        """
+        rules = terms.rules(bars.instrument)
+        view = self.loop.view
+        series = [view(column) for column in (bars.open, bars.high, bars.low, bars.close, targets)]
+        equity, fills, trips = view(self.equity), [*map(view, self.fills)], [*map(view, self.trips)]
+        tally = self.loop.simulate(*series, rules, equity, *fills)
+        if tally.bad >= 0:
+            raise StrategyError(
+                f"expected targets in [-1, 1] from {strategy.key}, found {targets[tally.bad]} at "
+                f"{moment_text(int(bars.timestamp[tally.bad]))}; mend the strategy"
+            )
+        trades = self.loop.pair(tally.fills, *fills, rules.lot, *trips)
+        exit_bar, profit = trips[1], trips[5]
+        figures = self.loop.measure(equity, rules.cash, tally.fills, *fills[1:4], trades, exit_bar, profit)
+        metrics = judge(
+            figures,
+            tally,
+            cash=rules.cash,
+            bars=len(bars),
+            step_s=bars.timeframe.seconds,
+            periods=bars.instrument.periods_per_year(bars.timeframe.seconds),
+            span_s=float(bars.timestamp[-1] - bars.timestamp[0]) / 1e9,
         )
-
-
-def list_trades(fills: Fills, lot: float) -> list[Trade]:
-    """Pair fills into round trips; a fill that flips the position ends one trade and opens the next, its fee split."""
-    trades: list[Trade] = []
-    position = 0.0
-    opened: _Open | None = None
-    for bar, quantity, price, fee, reason in zip(
-        fills.bar.tolist(),
-        fills.quantity.tolist(),
-        fills.price.tolist(),
-        fills.fee.tolist(),
-        fills.reason.tolist(),
-        strict=True,
-    ):
-        after = position + quantity
-        if abs(after) < lot * 0.5:
-            after = 0.0
-        if opened is None:
-            opened = _Open(bar, 1 if quantity > 0 else -1)
-        if position * after < 0.0:
-            share = abs(position) / abs(quantity)
-            opened.take(-position, price, fee * share)
-            trades.append(opened.closed(bar, REASONS[reason]))
-            opened = _Open(bar, 1 if after > 0 else -1)
-            opened.take(after, price, fee * (1.0 - share))
-        else:
-            opened.take(quantity, price, fee)
-            if after == 0.0:
-                trades.append(opened.closed(bar, REASONS[reason]))
-                opened = None
-        position = after
-    if opened is not None:
-        trades.append(opened.still_open())
-    return trades
-
-
-class _Open:
-    """A round trip being added up."""
-
-    def __init__(self, bar: int, side: int) -> None:
-        self.bar, self.side = bar, side
-        self.built = self.spent = self.reduced = self.earned = self.fees = self.peak = 0.0
-
-    def take(self, quantity: float, price: float, fee: float) -> None:
-        if quantity * self.side > 0:
-            self.built += abs(quantity)
-            self.spent += abs(quantity) * price
-        else:
-            self.reduced += abs(quantity)
-            self.earned += abs(quantity) * price
-        self.fees += fee
-        self.peak = max(self.peak, self.built - self.reduced)
-
-    def closed(self, bar: int, reason: str) -> Trade:
-        profit = self.side * (self.earned - self.spent) - self.fees
-        return self._trade(bar, self.earned / self.reduced, profit, reason)
-
-    def still_open(self) -> Trade:
-        return self._trade(None, None, None, None)
-
-    def _trade(self, bar: int | None, price: float | None, profit: float | None, reason: str | None) -> Trade:
-        return Trade(
-            side=self.side,
-            entry_bar=self.bar,
-            exit_bar=bar,
-            quantity=self.peak,
-            entry_price=self.spent / self.built,
-            exit_price=price,
-            profit=profit,
-            fees=self.fees,
-            reason=reason,
-        )
+        return tally, trades, metrics

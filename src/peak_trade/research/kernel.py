@@ -1,8 +1,8 @@
 """The fill rules of research as one loop over bars, and the figures computed from its equity.
 
-Every function here is plain arithmetic on sequences of numbers, so the same source runs in two ways: compiled by
-numba (`compiled()`), and interpreted on lists for small inputs, where loading the compiler would take longer than the
-work. Both give the same bits: no fast-math, no contraction, one order of operations. A test compares them.
+Every function here is plain arithmetic on sequences of numbers, so the same source runs in two ways: compiled by numba
+(`compiled()`) on arrays, and interpreted on memory views of the same arrays for small inputs, where loading the
+(`compiled()`) on arrays, and interpreted on memory views of the same arrays for small inputs, where loading the compiler
 
 Invariant: all compiled code lives in this file, because numba's cache does not see changes in other files.
 Invariant: a fill at bar t was decided from targets up to bar t - 1; an exit inside bar t uses its open, high and low.
@@ -225,8 +225,11 @@ def simulate(
 
 def mark(first: int, last: int, cash: float, quantity: float, closes: Any, equity: Any) -> None:
     """Write the equity of bars *first* to *last* - 1, over which cash and quantity stay as they are."""
-    for bar in range(first, last):
-        equity[bar] = cash + quantity * closes[bar]
+    # Slices share memory here; counting from zero lets the compiler use vector instructions.
+    prices = closes[first:last]
+    levels = equity[first:last]
+    for step in range(last - first):
+        levels[step] = cash + quantity * prices[step]
 
 
 def whole(lots: float) -> float:
@@ -295,8 +298,92 @@ def exit_level(
     return 0.0, 0
 
 
-def measure(equity: Any, fills: int, fill_quantity: Any, fill_price: Any, fill_fee: Any, cash: float, lot: float) -> Figures:
-    """Compute the raw figures from equity and fills; the return of the first bar is measured from *cash*."""
+def pair(
+    fills: int,
+    fill_bar: Any,
+    fill_quantity: Any,
+    fill_price: Any,
+    fill_fee: Any,
+    fill_reason: Any,
+    lot: float,
+    entry_bar: Any,
+    exit_bar: Any,
+    size: Any,
+    entry_price: Any,
+    exit_price: Any,
+    profit: Any,
+    fees: Any,
+    exit_reason: Any,
+) -> int:
+    """Pair fills into round trips, from flat to flat, into eight arrays of at least `fills` rows; return their number.
+
+    `size` is the largest position, signed: positive for a long. Prices are averages over the fills that built up and
+    that reduced the position. A fill that flips the position ends one round trip and begins the next, its fee split by
+    quantity. The last round trip may be open: then exit_bar and exit_reason are -1, exit_price and profit not a number.
+    """
+    trades = 0
+    position = 0.0
+    built = 0.0
+    spent = 0.0
+    reduced = 0.0
+    earned = 0.0
+    paid = 0.0
+    for fill in range(fills):
+        amount = abs(fill_quantity[fill])
+        price = fill_price[fill]
+        fee = fill_fee[fill]
+        after = position + fill_quantity[fill]
+        if abs(after) < lot * 0.5:
+            after = 0.0
+        closing = 0.0
+        if position * fill_quantity[fill] < 0.0:
+            closing = abs(position) / amount if position * after < 0.0 else 1.0
+            reduced += amount * closing
+            earned += amount * closing * price
+            paid += fee * closing
+            fees[trades] = paid
+            if position * after <= 0.0:
+                exit_bar[trades] = fill_bar[fill]
+                exit_price[trades] = earned / reduced
+                profit[trades] = (earned - spent if position > 0.0 else spent - earned) - paid
+                exit_reason[trades] = fill_reason[fill]
+                trades += 1
+        if after != 0.0 and position * after <= 0.0:
+            entry_bar[trades] = fill_bar[fill]
+            exit_bar[trades] = -1
+            exit_price[trades] = math.nan
+            profit[trades] = math.nan
+            exit_reason[trades] = -1
+            size[trades] = 0.0
+            built = 0.0
+            spent = 0.0
+            reduced = 0.0
+            earned = 0.0
+            paid = 0.0
+        if after != 0.0 and closing < 1.0:
+            built += amount * (1.0 - closing)
+            spent += amount * (1.0 - closing) * price
+            paid += fee * (1.0 - closing)
+            entry_price[trades] = spent / built
+            fees[trades] = paid
+            if abs(after) > abs(size[trades]):
+                size[trades] = after
+        position = after
+    return trades + (1 if position != 0.0 else 0)
+
+
+def measure(
+    equity: Any,
+    cash: float,
+    fills: int,
+    fill_quantity: Any,
+    fill_price: Any,
+    fill_fee: Any,
+    trades: int,
+    exit_bar: Any,
+    profit: Any,
+) -> Figures:
+    """Compute the raw figures from equity, fills and round trips; the first bar's return is measured from *cash*."""
     bars = len(equity)
     total = 0.0
     squares = 0.0
@@ -320,7 +407,21 @@ def measure(equity: Any, fills: int, fill_quantity: Any, fill_price: Any, fill_f
     mean = total / bars
     spread = (squares - total * mean) / (bars - 1) if bars > 1 else math.nan
     deviation = math.sqrt(max(spread, 0.0)) if bars > 1 else math.nan
-    fees, traded, trades, wins, entries, profit, loss = settle(fills, fill_quantity, fill_price, fill_fee, lot)
+    fees = 0.0
+    traded = 0.0
+    for fill in range(fills):
+        fees += fill_fee[fill]
+        traded += abs(fill_quantity[fill]) * fill_price[fill]
+    closed = trades - 1 if trades > 0 and exit_bar[trades - 1] < 0 else trades
+    wins = 0
+    gross_profit = 0.0
+    gross_loss = 0.0
+    for trade in range(closed):
+        if profit[trade] > 0.0:
+            wins += 1
+            gross_profit += profit[trade]
+        else:
+            gross_loss -= profit[trade]
     return Figures(
         mean,
         deviation,
@@ -330,67 +431,25 @@ def measure(equity: Any, fills: int, fill_quantity: Any, fill_price: Any, fill_f
         before,
         fees,
         traded,
-        trades,
+        closed,
         wins,
-        entries,
-        profit,
-        loss,
+        trades,
+        gross_profit,
+        gross_loss,
     )
 
 
-def settle(
-    fills: int, fill_quantity: Any, fill_price: Any, fill_fee: Any, lot: float
-) -> tuple[float, float, int, int, int, float, float]:
-    """Add up fees and notional and count round trips: a trade lasts from flat to flat, a flip ends one and opens one."""
-    fees = 0.0
-    traded = 0.0
-    trades = 0
-    wins = 0
-    entries = 0
-    profit = 0.0
-    loss = 0.0
-    position = 0.0
-    gain = 0.0
-    for fill in range(fills):
-        quantity = fill_quantity[fill]
-        price = fill_price[fill]
-        fees += fill_fee[fill]
-        traded += abs(quantity) * price
-        after = position + quantity
-        if abs(after) < lot * 0.5:
-            after = 0.0
-        if position == 0.0:
-            entries += 1
-            gain = 0.0
-        if position * after < 0.0:
-            closing = abs(position) / abs(quantity)
-            gain += position * price - fill_fee[fill] * closing
-        else:
-            gain += -quantity * price - fill_fee[fill]
-        if position != 0.0 and position * after <= 0.0:
-            trades += 1
-            if gain > 0.0:
-                wins += 1
-                profit += gain
-            else:
-                loss -= gain
-            gain = 0.0
-            if after != 0.0:
-                entries += 1
-                gain = -after * price - fill_fee[fill] * (abs(after) / abs(quantity))
-        position = after
-    return fees, traded, trades, wins, entries, profit, loss
-
-
 class Loop(NamedTuple):
-    """The two entry points: compiled they work on arrays, interpreted on lists."""
+    """The three entry points; `view` turns an array into what they work on."""
 
     simulate: Callable[..., Tally]
+    pair: Callable[..., int]
     measure: Callable[..., Figures]
-    compiled: bool
+    view: Callable[[Any], Any]
 
 
-INTERPRETED = Loop(simulate, measure, compiled=False)
+#: Elements of a memory view are plain Python numbers, several times faster one by one than those of an array.
+INTERPRETED = Loop(simulate, pair, measure, memoryview)
 
 
 @cache
@@ -400,10 +459,10 @@ def compiled() -> Loop:
 
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
-    for plain in (mark, whole, sized, affordable, exit_level, settle, simulate, measure):
+    for plain in (mark, whole, sized, affordable, exit_level, simulate, pair, measure):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
-    return Loop(space["simulate"], space["measure"], compiled=True)
+    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray)
 
 
 #: Below this many bars a fresh process is done sooner interpreted (0.4 us a bar) than after loading numba (0.8 s).

@@ -18,13 +18,11 @@ from enum import Enum, unique
 from multiprocessing import get_context
 from typing import Any
 
-import numpy as np
-
 from peak_trade.model.bar import Bars
 from peak_trade.model.errors import InputError, StrategyError
-from peak_trade.research.backtest import checked_targets, refuse_bad_target
+from peak_trade.research.backtest import Workspace, checked_targets
 from peak_trade.research.kernel import compiled
-from peak_trade.research.metrics import Metrics, judge
+from peak_trade.research.metrics import Metrics
 from peak_trade.research.terms import Terms
 from peak_trade.strategy.catalogue import Value, find, make
 from peak_trade.strategy.indicators import Shared, sharing
@@ -123,38 +121,18 @@ class Evaluator:
 
     def __init__(self, bars: Bars, strategy: str, terms: Terms) -> None:
         self.bars, self.strategy, self.terms = bars, strategy, terms
-        self._rules = terms.rules(bars.instrument)
         self._shared = Shared()
-        self._room = threading.local()
+        self._own = threading.local()
 
     def evaluate(self, params: Mapping[str, Value]) -> Metrics:
         """Run one combination."""
-        bars, rules, loop = self.bars, self._rules, compiled()
-        equity, *rows = self._arrays()
+        if not hasattr(self._own, "space"):
+            self._own.space = Workspace(len(self.bars), compiled())
+        space: Workspace = self._own.space
         with sharing(self._shared):
             strategy = make(self.strategy, params)
-            targets = checked_targets(bars, strategy)
-        tally = loop.simulate(bars.open, bars.high, bars.low, bars.close, targets, rules, equity, *rows)
-        refuse_bad_target(tally, bars, strategy, targets)
-        figures = loop.measure(equity, tally.fills, rows[1], rows[2], rows[3], rules.cash, rules.lot)
-        return judge(
-            figures,
-            tally,
-            cash=rules.cash,
-            bars=len(bars),
-            step_s=bars.timeframe.seconds,
-            periods=bars.instrument.periods_per_year(bars.timeframe.seconds),
-            span_s=float(bars.timestamp[-1] - bars.timestamp[0]) / 1e9,
-        )
-
-    def _arrays(self) -> tuple[Any, ...]:
-        """Return this thread's work arrays; the fill arrays take memory only as far as they are written."""
-        if not hasattr(self._room, "arrays"):
-            count = len(self.bars)
-            kinds = (np.int64, np.float64, np.float64, np.float64, np.int8)
-            self._room.arrays = (np.empty(count), *(np.empty(2 * count + 2, dtype=kind) for kind in kinds))
-        found: tuple[Any, ...] = self._room.arrays
-        return found
+            targets = checked_targets(self.bars, strategy)
+        return space.run(self.bars, strategy, targets, self.terms)[2]
 
 
 Done = list[tuple[int, Metrics]]

@@ -1,0 +1,1 @@
+"""Measures against the bare bound, in one run: `make bench`."""

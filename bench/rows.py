@@ -1,0 +1,115 @@
+"""The rows of the table; each runs in a process of its own so that its peak memory is its own."""
+
+import json
+import resource
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from bench.bare import cross, walk
+from peak_trade.model.bar import Bars, Timeframe
+from peak_trade.model.instrument import KNOWN
+from peak_trade.research.backtest import checked_targets, run
+from peak_trade.research.kernel import compiled
+from peak_trade.research.sweep import Evaluator, Workers, combinations, core_count, sweep
+from peak_trade.research.terms import Side, Terms
+from peak_trade.strategy.catalogue import make
+from peak_trade.strategy.sizing import Sizing
+
+REPEATS = 7
+TERMS = Terms(cash=Decimal(10_000), fee_bps=26.0, slippage_bps=5.0, sizing=Sizing.parse("fraction=1.0"), side=Side.LONG)
+
+
+def some_bars(count: int) -> Bars:
+    """Return a random walk as bars."""
+    opened, high, low, close = walk(count)
+    return Bars(
+        instrument=KNOWN["BTC/EUR"],
+        timeframe=Timeframe.parse("1m"),
+        timestamp=np.arange(count, dtype=np.int64) * 60_000_000_000,
+        open=opened,
+        high=high,
+        low=low,
+        close=close,
+        volume=np.ones(count),
+    )
+
+
+def best_of(work, repeats: int = REPEATS) -> float:
+    """Return the shortest of several times, in seconds, after one warm-up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def one_backtest(count: int = 1_000_000) -> dict[str, float]:
+    """Time a backtest with indicators, fills, round trips, equity and metrics against the bare loop."""
+    bars = some_bars(count)
+    strategy = make("ma_crossover", {"fast_window": 20, "slow_window": 50})
+    equity = np.empty(count)
+    loop = compiled()
+    bare = best_of(lambda: cross(bars.open, bars.close, 20, 50, 0.0026, 0.0005, 10_000.0, equity))
+    whole = best_of(lambda: run(bars, strategy, checked_targets(bars, strategy), TERMS, loop))
+    return {"value": whole / count * 1e9, "bare": bare / count * 1e9, "ratio": whole / bare}
+
+
+def many_pairs(count: int = 100_000) -> dict[str, float]:
+    """Time 1,000 parameter pairs with full metrics on all cores against the bare loop on as many."""
+    bars = some_bars(count)
+    grid = {"fast_window": range(2, 52, 2), "slow_window": range(55, 255, 5)}
+    every = list(enumerate(combinations("ma_crossover", {name: list(values) for name, values in grid.items()}, [], {})))
+    cores = core_count()
+    equity = np.empty(count)
+    bare = best_of(lambda: cross(bars.open, bars.close, 20, 50, 0.0026, 0.0005, 10_000.0, equity)) / cores
+
+    def work() -> None:
+        done = sweep(Evaluator(bars, "ma_crossover", TERMS), every, workers=Workers.THREADS, count=cores)
+        assert sum(len(piece) for piece in done) == len(every)
+
+    each = best_of(work, repeats=3) / len(every)
+    return {"value": 1.0 / each, "bare": 1.0 / bare, "ratio": each / bare}
+
+
+def large_import(folder: str, count: int = 5_000_000) -> dict[str, float]:
+    """Import a CSV of 5 million bars into a store and run a backtest over it."""
+    from peak_trade.market.importing import read_dataset
+    from peak_trade.market.store import Store
+
+    begun = time.perf_counter()
+    instrument, timeframe = KNOWN["BTC/EUR"], Timeframe.parse("1m")
+    store = Store(Path(folder) / "data")
+    store.save(read_dataset(Path(folder) / "large.csv", instrument, timeframe))
+    bars = store.load(instrument, timeframe).bars
+    strategy = make("ma_crossover", {})
+    run(bars, strategy, checked_targets(bars, strategy), TERMS, compiled())
+    return {"value": time.perf_counter() - begun}
+
+
+def write_csv(folder: str, count: int = 5_000_000) -> dict[str, float]:
+    """Write the file for `large_import`."""
+    import polars as pl
+
+    frame = some_bars(count).to_polars().with_columns(pl.col("timestamp").dt.epoch("s") + 1_600_000_020)
+    frame.write_csv(Path(folder) / "large.csv")
+    return {"value": 0.0}
+
+
+def bare_process(folder: str) -> dict[str, float]:
+    """Do the bare job from a cold start: load a file of bars, run the bare loop."""
+    import polars as pl
+
+    frame = pl.read_parquet(Path(folder) / "small.parquet")
+    opened, close = frame["open"].to_numpy(), frame["close"].to_numpy()
+    return {"value": cross(opened, close, 20, 50, 0.0026, 0.0005, 10_000.0, np.empty(len(close)))}
+
+
+if __name__ == "__main__":
+    found = globals()[sys.argv[1]](*sys.argv[2:])
+    print(json.dumps(found | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
