@@ -111,7 +111,8 @@ def _csv(content: bytes, name: str, digest: str) -> Raw:
     mark = chr(separator)
     fields = [field.strip() for field in first.decode("utf-8", "replace").strip().split(mark)]
     header = any(re.search(r"[A-Za-z]", field) and not _is_moment(field) for field in fields)
-    if len(fields) < 6:
+    named = header and any(field.lower() in names for field in fields for names in NAMES.values())
+    if len(fields) < 6 and not named:
         raise DataError(
             "columns",
             f"{name}: expected at least the 6 columns {', '.join(NAMES)}, found {len(fields)} in the first line "

@@ -6,6 +6,7 @@ Invariant: a figure without a value is written as `NOT_COMPUTABLE`, never as zer
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum, unique
 from typing import Any
 
@@ -71,11 +72,22 @@ def figure_of(name: str) -> Figure:
     return FIGURES.get(name) or Figure(name, name, Unit.RATIO, "it was not recorded")
 
 
+def figure_label(name: str, quote: str) -> str:
+    """Return a metric's label for the head of a row or column, with the currency of an amount."""
+    figure = figure_of(name)
+    return f"{figure.label}, {quote}" if figure.unit is Unit.MONEY else figure.label
+
+
 def figure_text(name: str, value: float | None, quote: str) -> str:
-    """Write a metric's value in its unit."""
+    """Write a metric's value in its unit, an amount with its currency."""
+    return money(value, quote) if figure_of(name).unit is Unit.MONEY else figure_number(name, value, quote)
+
+
+def figure_number(name: str, value: float | None, quote: str) -> str:
+    """Write a metric's value for a table whose head names the currency."""
     match figure_of(name).unit:
         case Unit.MONEY:
-            return money(value, quote)
+            return amount(value, quote)
         case Unit.PERCENT:
             return percent(value)
         case Unit.RATIO:
@@ -92,7 +104,12 @@ def money(value: float | None, quote: str) -> str:
 
 def amount(value: float | None, quote: str) -> str:
     """Write an amount whose currency stands in the heading."""
-    return decimal(value, _MONEY_DIGITS.get(quote, 2))
+    return decimal(value, money_digits(quote))
+
+
+def money_digits(quote: str) -> int:
+    """Return the digits after the point of an amount in that currency."""
+    return _MONEY_DIGITS.get(quote, 2)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -108,11 +125,16 @@ def decimal(value: float | None, digits: int) -> str:
     return f"{value:.2e}" if abs(value) >= _EXPONENT_FROM else f"{value:z,.{digits}f}"
 
 
-def price_digits(level: float, tick_digits: int) -> int:
+def step_digits(step: Decimal) -> int:
+    """Return the digits after the point that multiples of *step* need: 0.01 gives 2."""
+    exponent = step.normalize().as_tuple().exponent
+    return max(-exponent, 0) if isinstance(exponent, int) else 0
+
+
+def price_digits(level: float, tick: Decimal) -> int:
     """Return the digits after the point for prices around *level*, at least those of the tick."""
-    if not level > 0.0:
-        return tick_digits
-    return min(max(tick_digits, _PRICE_DIGITS - 1 - math.floor(math.log10(level))), 12)
+    digits = step_digits(tick)
+    return min(max(digits, _PRICE_DIGITS - 1 - math.floor(math.log10(level))), 12) if level > 0.0 else digits
 
 
 def value_text(value: Any) -> str:

@@ -7,7 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from peak_trade.model.bar import F64
+from peak_trade.report.figures import percent
 from peak_trade.research.backtest import Result
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ def year_returns(result: Result) -> list[Year]:
         Year(1970 + year, tuple(by_month.get(year * 12 + month) for month in range(12)), total)
         for year, total in by_year.items()
     ]
+
+
+def return_text(value: float | None) -> str:
+    """Write a return for a table of many: one digit, blank where there is none."""
+    return "" if value is None else percent(value, 1)
 
 
 def drawdowns(result: Result) -> F64:

@@ -27,6 +27,7 @@ class Fills:
         quantity: signed, base currency; positive is a purchase.
         price, fee: quote currency; a fee is positive.
         reason: index into `kernel.REASONS`.
+        lots_after: position after the fill, signed, in lots; exact.
     """
 
     bar: I64
@@ -34,6 +35,7 @@ class Fills:
     price: F64
     fee: F64
     reason: I8
+    lots_after: F64
 
     def __len__(self) -> int:
         return len(self.bar)
@@ -173,7 +175,7 @@ def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) 
     )
 
 
-FILL_KINDS = (np.int64, np.float64, np.float64, np.float64, np.int8)
+FILL_KINDS = (np.int64, np.float64, np.float64, np.float64, np.int8, np.float64)
 TRIP_KINDS = (np.int64, np.int64, np.float64, np.float64, np.float64, np.float64, np.float64, np.int8)
 
 
@@ -198,16 +200,15 @@ class Workspace:
         rules = terms.rules(bars.instrument)
         view = self.loop.view
         series = [view(column) for column in (bars.open, bars.high, bars.low, bars.close, targets)]
-        equity, fills, trips = view(self.equity), [*map(view, self.fills)], [*map(view, self.trips)]
-        tally = self.loop.simulate(*series, rules, equity, *fills)
+        equity, fills, trips = view(self.equity), tuple(map(view, self.fills)), tuple(map(view, self.trips))
+        tally = self.loop.simulate(*series, rules, equity, fills)
         if tally.bad >= 0:
             raise StrategyError(
                 f"expected targets in [-1, 1] from {strategy.key}, found {targets[tally.bad]} at "
                 f"{moment_text(int(bars.timestamp[tally.bad]))}; mend the strategy"
             )
-        trades = self.loop.pair(tally.fills, *fills, rules.lot, *trips)
-        exit_bar, profit = trips[1], trips[5]
-        figures = self.loop.measure(equity, rules.cash, tally.fills, *fills[1:4], trades, exit_bar, profit)
+        trades = self.loop.pair(tally.fills, fills, trips)
+        figures = self.loop.measure(equity, rules.cash, tally.fills, fills, trades, trips)
         metrics = judge(
             figures,
             tally,

@@ -2,7 +2,8 @@
 
 Every function here is plain arithmetic on sequences of numbers, so the same source runs in two ways: compiled by numba
 (`compiled()`) on arrays, and interpreted on memory views of the same arrays for small inputs, where loading the
-(`compiled()`) on arrays, and interpreted on memory views of the same arrays for small inputs, where loading the compiler
+compiler would take longer than the work. Both give the same bits: no fast-math, no contraction, one order of operations.
+A test compares them.
 
 Invariant: all compiled code lives in this file, because numba's cache does not see changes in other files.
 Invariant: a fill at bar t was decided from targets up to bar t - 1; an exit inside bar t uses its open, high and low.
@@ -113,36 +114,17 @@ class Figures(NamedTuple):
 
 
 def simulate(
-    opens: Any,
-    highs: Any,
-    lows: Any,
-    closes: Any,
-    targets: Any,
-    rules: Rules,
-    equity: Any,
-    fill_bar: Any,
-    fill_quantity: Any,
-    fill_price: Any,
-    fill_fee: Any,
-    fill_reason: Any,
+    opens: Any, highs: Any, lows: Any, closes: Any, targets: Any, rules: Rules, equity: Any, rows: tuple[Any, ...]
 ) -> Tally:
-    """Run the rules over all bars; fill `equity` (bars,) and the five fill arrays (at least 2 * bars + 2,).
+    """Run the rules over all bars; fill `equity` (bars,) and the six `rows` of fills (at least 2 * bars + 2,).
 
-    A filled quantity is signed, positive for a purchase; a fee is positive.
+    The rows are: bar, quantity (signed, positive for a purchase), price, fee (positive), reason and the position after
+    the fill as a signed number of lots, which is exact where a sum of quantities is not.
     """
     cash = rules.cash
-    fee = rules.fee
-    lot = rules.lot
-    position = 0.0
-    entry = 0.0
-    best = 0.0
-    before = 0.0
-    desired = 0.0
-    pending = 0
+    position = entry = best = before = desired = 0.0
+    pending = fills = skipped = held = 0
     reason = BY_TARGET
-    fills = 0
-    skipped = 0
-    held = 0
     exits = rules.stop_loss > 0.0 or rules.take_profit > 0.0 or rules.trailing_stop > 0.0
     bars = len(closes)
     bar = 0
@@ -151,49 +133,27 @@ def simulate(
             pending = 0
             price = opens[bar] * (1.0 + rules.slippage if desired > position else 1.0 - rules.slippage)
             wanted = affordable(desired, position, cash, price, rules)
-            delta = (wanted - position) * lot
-            size = abs(delta)
-            closing = wanted == 0.0 and desired == 0.0
-            if size > 0.0 and (closing or (size >= rules.min_quantity and size * price >= rules.min_notional)):
-                cost = size * price * fee
-                cash = cash - delta * price - cost
-                if wanted == 0.0:
-                    entry = 0.0
-                elif position * wanted <= 0.0:
-                    entry = price
-                    best = price
-                elif abs(wanted) > abs(position):
-                    entry = (entry * abs(position) + price * (abs(wanted) - abs(position))) / abs(wanted)
-                position = wanted
-                fill_bar[fills] = bar
-                fill_quantity[fills] = delta
-                fill_price[fills] = price
-                fill_fee[fills] = cost
-                fill_reason[fills] = reason
+            if tradable(wanted, position, price, rules):
+                cash -= book(rows, fills, bar, position, wanted, price, reason, rules)
                 fills += 1
+                if position * wanted <= 0.0:
+                    best = price
+                entry = average_entry(entry, position, wanted, price)
+                position = wanted
             elif desired != position:
                 skipped += 1
         if exits and position != 0.0:
             level, why = exit_level(opens[bar], highs[bar], lows[bar], position, entry, best, rules)
             if why > 0:
                 price = level * (1.0 - rules.slippage if position > 0.0 else 1.0 + rules.slippage)
-                delta = -position * lot
-                cost = abs(delta) * price * fee
-                cash = cash - delta * price - cost
-                position = 0.0
-                entry = 0.0
-                fill_bar[fills] = bar
-                fill_quantity[fills] = delta
-                fill_price[fills] = price
-                fill_fee[fills] = cost
-                fill_reason[fills] = why
+                cash -= book(rows, fills, bar, position, 0.0, price, why, rules)
                 fills += 1
+                position = 0.0
             elif position > 0.0:
                 best = max(best, highs[bar])
             else:
                 best = min(best, lows[bar])
-        close = closes[bar]
-        worth = cash + position * lot * close
+        worth = cash + position * rules.lot * closes[bar]
         equity[bar] = worth
         if position != 0.0:
             held += 1
@@ -202,9 +162,7 @@ def simulate(
             if not -1.0 <= target <= 1.0:
                 return Tally(fills, skipped, held, bar, 0)
             before = target
-            if (target > 0.0 and rules.longs == 0) or (target < 0.0 and rules.shorts == 0):
-                target = 0.0
-            desired = sized(target, worth, close, rules)
+            desired = sized(target, worth, closes[bar], rules)
             reason = BY_TARGET
             pending = 1 if desired != position else 0
         if worth <= 0.0 and position != 0.0:
@@ -217,10 +175,42 @@ def simulate(
             quiet = bar
             while bar < bars and targets[bar] == before:
                 bar += 1
-            mark(quiet, bar, cash, position * lot, closes, equity)
+            mark(quiet, bar, cash, position * rules.lot, closes, equity)
             if position != 0.0:
                 held += bar - quiet
     return Tally(fills, skipped, held, -1, pending)
+
+
+def tradable(wanted: float, position: float, price: float, rules: Rules) -> bool:
+    """Tell whether the order from *position* to *wanted* is large enough; one that closes everything always is."""
+    if wanted == position:
+        return False
+    size = abs(wanted - position) * rules.lot
+    return wanted == 0.0 or (size >= rules.min_quantity and size * price >= rules.min_notional)
+
+
+def book(
+    rows: tuple[Any, ...], fill: int, bar: int, before: float, after: float, price: float, reason: int, rules: Rules
+) -> float:
+    """Write a fill that takes the position from *before* to *after* lots; return what it takes from the cash."""
+    quantity = (after - before) * rules.lot
+    cost = abs(quantity) * price * rules.fee
+    rows[0][fill] = bar
+    rows[1][fill] = quantity
+    rows[2][fill] = price
+    rows[3][fill] = cost
+    rows[4][fill] = reason
+    rows[5][fill] = after
+    return quantity * price + cost
+
+
+def average_entry(entry: float, position: float, wanted: float, price: float) -> float:
+    """Return the average price of the position after a fill: reducing keeps it, adding averages, flipping renews it."""
+    if position * wanted <= 0.0:
+        return price
+    if abs(wanted) > abs(position):
+        return (entry * abs(position) + price * (abs(wanted) - abs(position))) / abs(wanted)
+    return entry
 
 
 def mark(first: int, last: int, cash: float, quantity: float, closes: Any, equity: Any) -> None:
@@ -238,7 +228,9 @@ def whole(lots: float) -> float:
 
 
 def sized(target: float, worth: float, close: float, rules: Rules) -> float:
-    """Return the signed number of lots that a target asks for at this close."""
+    """Return the signed number of lots that a target asks for at this close; a side that is not allowed counts as flat."""
+    if (target > 0.0 and rules.longs == 0) or (target < 0.0 and rules.shorts == 0):
+        return 0.0
     if rules.sizing == BY_FRACTION:
         quantity = abs(target) * rules.size * max(worth, 0.0) / close
     elif rules.sizing == BY_QUANTITY:
@@ -298,46 +290,26 @@ def exit_level(
     return 0.0, 0
 
 
-def pair(
-    fills: int,
-    fill_bar: Any,
-    fill_quantity: Any,
-    fill_price: Any,
-    fill_fee: Any,
-    fill_reason: Any,
-    lot: float,
-    entry_bar: Any,
-    exit_bar: Any,
-    size: Any,
-    entry_price: Any,
-    exit_price: Any,
-    profit: Any,
-    fees: Any,
-    exit_reason: Any,
-) -> int:
-    """Pair fills into round trips, from flat to flat, into eight arrays of at least `fills` rows; return their number.
+def pair(fills: int, rows: tuple[Any, ...], trips: tuple[Any, ...]) -> int:
+    """Pair fills into round trips, from flat to flat, in eight rows of at least `fills` entries; return their number.
 
-    `size` is the largest position, signed: positive for a long. Prices are averages over the fills that built up and
-    that reduced the position. A fill that flips the position ends one round trip and begins the next, its fee split by
-    quantity. The last round trip may be open: then exit_bar and exit_reason are -1, exit_price and profit not a number.
+    The rows are: entry bar, exit bar, size, entry price, exit price, profit after fees, fees and exit reason. Size is the
+    largest position, signed: positive for a long. Prices are averages over the fills that built up and that reduced the
+    position. A fill that flips the position ends one round trip and begins the next, its fee split by quantity. The last
+    round trip may be open: then exit bar and reason are -1, exit price and profit not a number.
     """
+    fill_bar, fill_quantity, fill_price, fill_fee, fill_reason, lots_after = rows
+    entry_bar, exit_bar, size, entry_price, exit_price, profit, fees, exit_reason = trips
     trades = 0
-    position = 0.0
-    built = 0.0
-    spent = 0.0
-    reduced = 0.0
-    earned = 0.0
-    paid = 0.0
+    position = largest = built = spent = reduced = earned = paid = 0.0
     for fill in range(fills):
         amount = abs(fill_quantity[fill])
         price = fill_price[fill]
         fee = fill_fee[fill]
-        after = position + fill_quantity[fill]
-        if abs(after) < lot * 0.5:
-            after = 0.0
+        after = lots_after[fill]
         closing = 0.0
         if position * fill_quantity[fill] < 0.0:
-            closing = abs(position) / amount if position * after < 0.0 else 1.0
+            closing = abs(position) / abs(after - position) if position * after < 0.0 else 1.0
             reduced += amount * closing
             earned += amount * closing * price
             paid += fee * closing
@@ -355,6 +327,7 @@ def pair(
             profit[trades] = math.nan
             exit_reason[trades] = -1
             size[trades] = 0.0
+            largest = 0.0
             built = 0.0
             spent = 0.0
             reduced = 0.0
@@ -366,24 +339,17 @@ def pair(
             paid += fee * (1.0 - closing)
             entry_price[trades] = spent / built
             fees[trades] = paid
-            if abs(after) > abs(size[trades]):
-                size[trades] = after
+            if abs(after) > largest:
+                largest = abs(after)
+                size[trades] = built - reduced if after > 0.0 else reduced - built
         position = after
     return trades + (1 if position != 0.0 else 0)
 
 
-def measure(
-    equity: Any,
-    cash: float,
-    fills: int,
-    fill_quantity: Any,
-    fill_price: Any,
-    fill_fee: Any,
-    trades: int,
-    exit_bar: Any,
-    profit: Any,
-) -> Figures:
+def measure(equity: Any, cash: float, fills: int, rows: tuple[Any, ...], trades: int, trips: tuple[Any, ...]) -> Figures:
     """Compute the raw figures from equity, fills and round trips; the first bar's return is measured from *cash*."""
+    fill_quantity, fill_price, fill_fee = rows[1], rows[2], rows[3]
+    exit_bar, profit = trips[1], trips[5]
     bars = len(equity)
     total = 0.0
     squares = 0.0
@@ -459,7 +425,8 @@ def compiled() -> Loop:
 
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
-    for plain in (mark, whole, sized, affordable, exit_level, simulate, pair, measure):
+    helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry)
+    for plain in (*helpers, simulate, pair, measure):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
     return Loop(space["simulate"], space["pair"], space["measure"], np.asarray)
