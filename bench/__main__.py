@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from peak_trade.cli.show import table
@@ -16,7 +17,8 @@ PROCESS_REPEATS = 5
 def row(name: str, *arguments: str) -> dict[str, float]:
     """Run a row in a fresh process and return what it printed."""
     command = [sys.executable, "-m", "bench.rows", name, *arguments]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
 
 
 def cpu_of(command: list[str], folder: Path) -> tuple[float, float]:
@@ -39,75 +41,85 @@ def small_project(folder: Path) -> None:
     some_bars(10_000).to_polars().write_parquet(folder / "small.parquet")
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table; the ratio is to the bare loop, for whole processes to a bare process."""
+
+    row: str
+    value: float
+    unit: str
+    goal: str = "-"
+    met: bool | None = None
+    ratio_to_bare: float | None = None
+    peak_mib: float
+
+
+def measure(folder: Path) -> list[Row]:
     """Return all rows."""
     small_project(folder)
     trade = str(Path(sys.executable).parent / "peak-trade")
     first = [trade, "backtest", "--strategy", "ma_crossover", "--data", "small.parquet", "--symbol", "BTC/EUR", "--json"]
-    quick, quick_mib = cpu_of([*first, "--no-tear-sheet"], folder)
-    drawn, drawn_mib = cpu_of(first, folder)
-    bare, _ = cpu_of([sys.executable, "-c", f"from bench.rows import bare_process; bare_process({str(folder)!r})"], Path.cwd())
-    helped, help_mib = cpu_of([trade, "--help"], folder)
+    bare_job = f"from bench.rows import bare_process; bare_process({str(folder)!r})"
+    bare, _ = cpu_of([sys.executable, "-c", bare_job], Path.cwd())
     empty, _ = cpu_of([sys.executable, "-c", "pass"], folder)
     one, many = row("one_backtest"), row("many_pairs")
     row("write_csv", str(folder))
     large = row("large_import", str(folder))
     return [
-        entry("one backtest, 1M bars", one["value"], "ns/bar", "<= 25", one["value"] <= 25, one["ratio"], one["peak_mib"]),
-        entry("  its ratio to the bare loop", one["ratio"], "x", "<= 3", one["ratio"] <= 3, one["ratio"], one["peak_mib"]),
-        entry(
-            "sweep, 1,000 pairs x 100k bars",
-            many["value"],
-            "pairs/s",
-            ">= 2500",
-            many["value"] >= 2500,
-            many["ratio"],
-            many["peak_mib"],
+        at_most(25, "one backtest, 1M bars", one["value"], "ns/bar", one["ratio"], one["peak_mib"]),
+        at_most(3, "its ratio to the bare loop", one["ratio"], "x", one["ratio"], one["peak_mib"]),
+        Row(
+            row="sweep, 1,000 pairs x 100k bars",
+            value=many["value"],
+            unit="pairs/s",
+            goal=">= 2500",
+            met=many["value"] >= 2500,
+            ratio_to_bare=many["ratio"],
+            peak_mib=many["peak_mib"],
         ),
-        entry("  its peak memory", many["peak_mib"], "MiB", "<= 300", many["peak_mib"] <= 300, None, many["peak_mib"]),
-        entry("fresh process to result, 10k bars", quick, "CPU s", "<= 1.0", quick <= 1.0, quick / bare, quick_mib),
-        entry("  the same with tear sheet", drawn, "CPU s", "-", None, drawn / bare, drawn_mib),
-        entry("peak-trade --help", helped, "CPU s", "<= 0.3", helped <= 0.3, helped / empty, help_mib),
-        entry("import and backtest, 5M bars", large["value"], "s", "-", None, None, large["peak_mib"]),
-        entry("  its peak memory", large["peak_mib"], "MiB", "<= 2048", large["peak_mib"] <= 2048, None, large["peak_mib"]),
+        at_most(300, "its peak memory", many["peak_mib"], "MiB", None, many["peak_mib"]),
+        process_row(1.0, "fresh process to result, 10k bars", [*first, "--no-tear-sheet"], folder, bare),
+        process_row(None, "the same with tear sheet", first, folder, bare),
+        process_row(0.3, "peak-trade --help", [trade, "--help"], folder, empty),
+        Row(row="import and backtest, 5M bars", value=large["value"], unit="s", peak_mib=large["peak_mib"]),
+        at_most(2048, "its peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
     ]
 
 
-def entry(
-    name: str, value: float, unit: str, goal: str, met: bool | None, ratio: float | None, memory: float
-) -> dict[str, object]:
-    """Return one row; the ratio is to the bare loop, for whole processes to a bare process."""
-    return {
-        "row": name.strip(),
-        "value": round(value, 4),
-        "unit": unit,
-        "goal": goal,
-        "met": met,
-        "ratio_to_bare": None if ratio is None else round(ratio, 2),
-        "peak_mib": round(memory, 1),
-    }
+def at_most(goal: float, name: str, value: float, unit: str, ratio: float | None, memory: float) -> Row:
+    """Return a row whose value should not exceed the goal."""
+    return Row(row=name, value=value, unit=unit, goal=f"<= {goal:g}", met=value <= goal, ratio_to_bare=ratio, peak_mib=memory)
+
+
+def process_row(goal: float | None, name: str, command: list[str], folder: Path, bare: float) -> Row:
+    """Measure a whole command in CPU seconds."""
+    value, memory = cpu_of(command, folder)
+    if goal is None:
+        return Row(row=name, value=value, unit="CPU s", ratio_to_bare=value / bare, peak_mib=memory)
+    return at_most(goal, name, value, "CPU s", value / bare, memory)
 
 
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         rows = measure(Path(name))
+    words = {True: "yes", False: "NO", None: ""}
     cells = [
         [
-            str(item["row"]),
-            f"{item['value']:,}",
-            str(item["unit"]),
-            str(item["goal"]),
-            {True: "yes", False: "NO", None: ""}[item["met"]],
-            "" if item["ratio_to_bare"] is None else f"{item['ratio_to_bare']} x",
-            f"{item['peak_mib']:,}",
+            item.row,
+            f"{item.value:,.3f}",
+            item.unit,
+            item.goal,
+            words[item.met],
+            "" if item.ratio_to_bare is None else f"{item.ratio_to_bare:.2f} x",
+            f"{item.peak_mib:,.0f}",
         ]
         for item in rows
     ]
     print(table(["what", "value", "unit", "goal", "met", "to bare", "peak MiB"], cells, right=(1, 5, 6)))
     print()
     for item in rows:
-        print(json.dumps(item))
+        print(json.dumps(asdict(item)))
 
 
 main()

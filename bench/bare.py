@@ -6,9 +6,11 @@ No lots, minimums, sides, exits, fill or trade lists, figures or checks: what a 
 import numpy as np
 from numba import njit
 
+from peak_trade.model.bar import F64
+
 
 @njit(cache=True, nogil=True)
-def cross(opens, closes, fast, slow, fee, slippage, cash, equity):
+def cross(opens: F64, closes: F64, fast: int, slow: int, fee: float, slippage: float, cash: float, equity: F64) -> float:
     """Trade long while the fast average is above the slow one; fills at the next open; returns the final equity."""
     fast_sum = 0.0
     slow_sum = 0.0
@@ -31,10 +33,10 @@ def cross(opens, closes, fast, slow, fee, slippage, cash, equity):
         if bar >= slow - 1:
             wish = 1 if fast_sum * slow > slow_sum * fast else 0
         equity[bar] = cash + quantity * closes[bar]
-    return equity[-1]
+    return float(equity[-1])
 
 
-def walk(bars: int, seed: int = 1) -> tuple[np.ndarray, ...]:
+def walk(bars: int, seed: int = 1) -> tuple[F64, ...]:
     """Return open, high, low, close of a seeded random walk."""
     random = np.random.default_rng(seed)
     close = 100.0 * np.exp(np.cumsum(random.normal(0.0, 0.001, bars)))

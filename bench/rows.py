@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def some_bars(count: int) -> Bars:
     )
 
 
-def best_of(work, repeats: int = REPEATS) -> float:
+def best_of(work: Callable[[], object], repeats: int = REPEATS) -> float:
     """Return the shortest of several times, in seconds, after one warm-up."""
     work()
     times = []

@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except _UsageError as error:
-        message = getattr(error, "message", str(error))
-        return _refuse(f"{message.rstrip('.')}; {_command_of(given)} --help shows how", 2)
+        words = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _refuse(f"{words.rstrip('.')}; {_command_of(given)} --help shows how", 2)
     except MemoryError:
         return _refuse("the machine's memory is used up; choose a shorter period or a coarser grid", 1)
     except OSError as error:

@@ -128,15 +128,21 @@ def _bar() -> "Iterator[Progress]":
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task("sweep", total=None, rate="")
+    shown = Progress(*columns, console=Console(stderr=True))
+    task = shown.add_task("sweep", total=None, rate="")
 
-        def update(done: int, before: int, total: int) -> None:
-            begun = shown.tasks[0].elapsed or 0.0
-            rate = f"{(done - before) / begun:,.0f}/s" if begun > 0 and done > before else ""
-            shown.update(task, completed=done, total=total, rate=rate)
+    def update(done: int, before: int, total: int) -> None:
+        if not shown.live.is_started:
+            shown.start()
+        begun = shown.tasks[0].elapsed or 0.0
+        rate = f"{(done - before) / begun:,.0f}/s" if begun > 0 and done > before else ""
+        shown.update(task, completed=done, total=total, rate=rate)
 
+    try:
         yield update
+    finally:
+        if shown.live.is_started:
+            shown.stop()
 
 
 def _print(swept: "Swept", as_json: bool) -> None:

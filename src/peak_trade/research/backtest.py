@@ -148,8 +148,17 @@ def backtest(bars: Bars, strategy: Strategy, terms: Terms) -> Result:
 
 
 def checked_targets(bars: Bars, strategy: Strategy) -> F64:
-    """Return a strategy's targets as contiguous float64 of the right length."""
-    targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
+    """Return a strategy's targets as contiguous float64 of the right length.
+
+    Raises:
+        StrategyError: the strategy failed, or gave something else.
+    """
+    try:
+        targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
+    except Exception as error:
+        raise StrategyError(
+            f"the strategy {strategy.key} failed with {type(error).__name__}: {error}; mend it or its parameters"
+        ) from error
     if targets.shape != (len(bars),):
         raise StrategyError(
             f"expected {len(bars)} targets from {strategy.key}, one for each bar, found the shape {targets.shape}; mend it"

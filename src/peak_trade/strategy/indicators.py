@@ -14,8 +14,8 @@ import talib
 
 from peak_trade.model.bar import F64
 
-#: Shared indicator values may take this much memory: 50 series of 100,000 bars. Beyond it the least recently used go.
-SHARED_BYTES_MAX = 40_000_000
+#: Shared indicator values may take this much memory: 45 series of 100,000 bars. Beyond it the least recently used go.
+SHARED_BYTES_MAX = 36_000_000
 
 Key = tuple[object, ...]
 

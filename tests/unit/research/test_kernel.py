@@ -391,7 +391,6 @@ def test_an_order_that_closes_is_exempt_from_the_minimum() -> None:
     assert (fills_of(reduced), reduced.tally.skipped) == ([(1, 10.0, 100.0, "target")], 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel exempts only orders that were decided as closing, not those cut to it")
 def test_a_flip_cut_to_a_close_is_exempt_from_the_minimum() -> None:
     """A flip whose short part is cut away closes the whole position, so the minimum does not keep it from filling."""
     bars = flat_bars([100, 100, 40, 40, 40], instrument=an_instrument(lot_step="1", min_notional="50"))
@@ -553,7 +552,6 @@ def test_exits_do_not_keep_an_order_from_filling() -> None:
     assert fills_of(result)[1:] == [(2, -1.0, 70.0, "target")]
 
 
-@pytest.mark.xfail(strict=True, reason="above 2^53 lots a float can't count lots, and sums of fills no longer end at zero")
 def test_round_trips_of_very_cheap_coins_are_counted() -> None:
     """At a price of 0.00001 and lots of 0.00000001 the position still comes back to flat, and each trade is counted."""
     bars = some_bars(60, seed=0, level=1e-5, noise=0.02, instrument=an_instrument("SHIB/EUR", lot_step="0.00000001"))

@@ -6,12 +6,12 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from tests.builders import some_bars
+from tests.unit.strategy import naive
 
 from peak_trade.model.bar import F64
 from peak_trade.strategy import indicators
 from peak_trade.strategy.indicators import Shared, sharing
-from tests.builders import some_bars
-from tests.unit.strategy import naive
 
 BARS = some_bars(400, noise=0.02, gap=0.003)
 WINDOWED = ("sma", "ema", "rsi", "deviation", "highest", "lowest", "change", "volatility")

@@ -1,0 +1,178 @@
+"""`peak-trade sweep`: results, interruption, two at once, faults."""
+
+import json
+import signal
+import time
+
+import pytest
+from tests.paths import ROOT
+
+GRID = "fast_window = { start = 2, stop = 20, step = 2 }\nslow_window = { start = 25, stop = 60, step = 5 }"
+
+
+def sweep(project, *more: str):
+    return project.run("sweep", "--config", "sweep.toml", "--no-html", *more)
+
+
+def trial_numbers(project) -> list[int]:
+    from peak_trade.compose import Parts
+    from peak_trade.journal.registry import RunFilter
+    from peak_trade.settings import load_config
+
+    registry = Parts(load_config(project.folder / "config.toml")).registry
+    runs = registry.find(RunFilter(run_type="sweep"), 10)
+    assert len(runs) == 1
+    return [number for number, _, _ in registry.trials(runs[0].run_id)]
+
+
+def test_every_combination_is_tried_and_counted(project):
+    """The grid without what the constraint rules out, each once, all in the registry."""
+    project.sweep_file("fast_window = [5, 10, 30]\nslow_window = [20, 40]", 'constraints = ["fast_window < slow_window"]')
+
+    record = sweep(project, "--json").json
+
+    assert (record["trials"], record["trials_on_dataset"]) == (5, {"total": 5, "different": 5})
+    assert trial_numbers(project) == [0, 1, 2, 3, 4]
+
+
+def test_a_trial_equals_its_backtest(project):
+    """The figures of a combination are those of a backtest with its parameters, bit for bit."""
+    project.sweep_file("fast_window = [7]\nslow_window = [33]", 'side = "both"\nstop_loss = 0.05')
+
+    best = sweep(project, "--json").json["best"][0]
+    single = project.run(
+        *("backtest", "--strategy", "ma_crossover", "--param", "fast_window=7", "--param", "slow_window=33"),
+        *("--side", "both", "--stop-loss", "0.05", "--json", "--no-tear-sheet"),
+    ).json
+
+    assert (best["metrics"], best["params"]) == (single["metrics"], single["params"])
+
+
+def test_executors_agree(project):
+    """Threads and processes, one worker or two, give the same trials."""
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+    hashes = {
+        sweep(project, "--executor", executor, "--workers", workers, "--json").json["result_sha256"]
+        for executor, workers in (("threads", "1"), ("threads", "2"), ("processes", "2"))
+    }
+
+    assert len(hashes) == 1
+
+
+def test_the_top_table_is_ranked(project):
+    """The table shows the best by the chosen metric first."""
+    project.sweep_file(GRID, 'metric = "total_return"\ntop = 4')
+
+    record = sweep(project, "--json").json
+    values = [row["metrics"]["total_return"] for row in record["best"]]
+
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 4
+
+
+def wait_for_trials(project, process, least: int) -> None:
+    """Wait until the registry holds some trials of a running sweep."""
+    import sqlite3
+
+    path = project.folder / "var" / "registry.db"
+    for _ in range(600):
+        assert process.poll() is None, process.communicate()
+        if path.exists():
+            connection = sqlite3.connect(path, timeout=30)
+            try:
+                if connection.execute("select count(*) from trials").fetchone()[0] >= least:
+                    return
+            except sqlite3.OperationalError:
+                pass
+            finally:
+                connection.close()
+        time.sleep(0.05)
+    pytest.fail("the sweep stored nothing")
+
+
+def slow_sweep(project, **options):
+    """Start a sweep long enough to be interrupted: many pairs over the minutes of the synthetic market."""
+    config = project.folder / "config.toml"
+    config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.2"))
+    project.sweep_file(
+        "fast_window = { start = 2, stop = 60, step = 1 }\nslow_window = { start = 70, stop = 300, step = 5 }",
+        'symbol = "SYN/USD"\ntimeframe = "1m"',
+    )
+    return project.start("sweep", "--config", "sweep.toml", "--no-html", "--workers", "1", "--json", **options)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_sweep_goes_on(project, end):
+    """After Ctrl+C, SIGTERM or SIGKILL the same command finishes what is missing and recomputes nothing."""
+    process = slow_sweep(project)
+    wait_for_trials(project, process, 20)
+    process.send_signal(end)
+    _, err = process.communicate(timeout=60)
+    listed = project.run("experiments", "--run-type", "sweep", "--json").json
+    done = trial_numbers(project)
+    again = slow_sweep(project)
+    out, more = again.communicate(timeout=120)
+
+    assert process.returncode == (-signal.SIGKILL if end is signal.SIGKILL else 130), err
+    assert [(run["status"], run["trials"]) for run in listed] == [("aborted", len(done))]
+    assert again.returncode == 0, more
+    assert 20 <= len(done) < 59 * 47
+    record = json.loads(out)
+    assert (record["trials"], record["trials_on_dataset"]["total"]) == (59 * 47, 59 * 47)
+    assert trial_numbers(project) == list(range(59 * 47))
+
+
+def test_the_same_sweep_twice_at_once_is_refused(project):
+    """The second process names the reason; the first goes on."""
+    first = slow_sweep(project)
+    wait_for_trials(project, first, 1)
+    second = slow_sweep(project)
+    _, err = second.communicate(timeout=60)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+
+    assert (second.returncode, first.returncode) == (2, 130)
+    assert "found one that does" in err
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "words"),
+    [
+        ("fast_window = []", "", "at least one value"),
+        ("fast = [1]", "", "fast_window"),
+        ("fast_window = [1, 1]", "", "found one twice"),
+        ("fast_window = { start = 1, stop = 5 }", "", "start, stop and step"),
+        ("fast_window = { start = 5, stop = 1, step = 1 }", "", "start <= stop"),
+        ("fast_window = { start = 'a', stop = 1, step = 1 }", "", "numbers"),
+        ("fast_window = [60]", "", "rule such combinations out"),
+        ("fast_window = [10]", 'constraints = ["fast_window < nothing"]', "nothing"),
+        ("fast_window = [10]", 'constraints = ["fast_window ~ 3"]', "constraint like"),
+        ("fast_window = [10]", 'constraints = ["fast_window < 3"]', "found none of 1"),
+        ("fast_window = [10]", 'metric = "luck"', "sharpe"),
+        ("fast_window = [10]", "top = 0", "1 to 1000"),
+        ("fast_window = [10]", "fee_bp = 1", "did you mean sweep.fee_bps"),
+        ("fast_window = [10]", 'fee_bps = "free"', "number"),
+        ("fast_window = { start = 1, stop = 2000000, step = 1 }", "", "step"),
+        ("", "", "at least one parameter"),
+    ],
+)
+def test_wrong_sweep_files_are_one_sentence(project, grid, options, words):
+    """Each mistake in a sweep file ends with exit code 2 and says what to change."""
+    project.sweep_file(grid, options)
+
+    ended = sweep(project)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert words in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config" / "sweeps").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_sweeps_are_sound(path):
+    """Every sweep file in the repository has a non-empty grid that its strategy accepts."""
+    from peak_trade.research.grid import read_plan
+    from peak_trade.research.sweep import combinations
+
+    plan = read_plan(path)
+
+    assert 50 <= len(combinations(plan.strategy, plan.grid, plan.constraints, {})) <= 2_000
