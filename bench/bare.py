@@ -9,7 +9,7 @@ from numba import njit
 from peak_trade.model.bar import F64
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def cross(opens: F64, closes: F64, fast: int, slow: int, fee: float, slippage: float, cash: float, equity: F64) -> float:
     """Trade long while the fast average is above the slow one; fills at the next open; returns the final equity."""
     fast_sum = 0.0

@@ -35,7 +35,7 @@ from peak_trade.model.bar import F64
 from peak_trade.report.figures import Unit, figure_of, figure_text, money_digits
 from peak_trade.report.ranking import Axis, Landscape
 from peak_trade.report.returns import drawdowns
-from peak_trade.report.thinning import MARKED_MAX, POINTS_MAX, evenly, thinned
+from peak_trade.report.thinning import POINTS_MAX, thinned
 from peak_trade.report.trade_rows import TradeRow, quoted_digits
 from peak_trade.research.backtest import Result
 
@@ -79,17 +79,16 @@ class TimeAxis:
 
 
 def price_chart(result: Result, rows: Sequence[TradeRow], axis: TimeAxis) -> Any:
-    """Draw closes, and entries and exits at the prices they were filled at."""
+    """Draw closes, and the entries and exits of *rows* at the prices they were filled at."""
     digits = quoted_digits(result)
     chart = _time_chart(axis, height=400, number=_number(digits, shortest=True))
     kept = thinned(result.bars.close)
     closes = ColumnDataSource({"x": axis.stamps[kept], "close": result.bars.close[kept]})
     line = chart.line("x", "close", source=closes, line_color=NEUTRAL, line_width=1.25)
     _hover(chart, [line], [("Bar opens", "@x{%F %H:%M}"), ("Close", f"@close{{{_number(digits)}}}")], mode="mouse")
-    shown = [rows[index] for index in evenly(len(rows), MARKED_MAX)]
-    _holdings(chart, shown, axis.stamps)
+    _holdings(chart, rows, axis.stamps)
     for marker in Marker:
-        _marks(chart, marker, shown, axis.stamps)
+        _marks(chart, marker, rows, axis.stamps)
     return chart
 
 
@@ -112,27 +111,33 @@ def drawdown_chart(result: Result, yardstick: Result, axis: TimeAxis) -> Any:
     return _pair_chart(axis, drawdowns(result), drawdowns(yardstick), number="0.[00]%", hover="0.00%", flat=0.02)
 
 
-def heat_chart(land: Landscape, metric: str, quote: str) -> Any:
-    """Draw a cell for each pair of steps of two parameters; the best is outlined, one without a value stays empty."""
-    across, up = land.across, land.up
+def heat_chart(land: Landscape, up: Axis, metric: str, quote: str) -> Any:
+    """Draw a cell for each pair of steps of two parameters; the best is outlined, one without a value stays empty.
+
+    Args:
+        land: a landscape over two parameters.
+        up: its vertical axis.
+        metric: what the cells hold.
+        quote: currency of amounts.
+    """
+    across = land.across
     cells = [
         (column, line, value)
         for line, values in enumerate(land.cells)
         for column, value in enumerate(values)
         if value is not None
     ]
-    labels = ("",) if up is None else up.labels
-    chart = _step_chart(across, Range1d(-0.5, len(labels) - 0.5), height=min(max(18 * len(labels) + 90, 260), 720))
-    if up is not None:
-        chart.yaxis.axis_label = up.name
-        _label(chart.yaxis, labels, _LABELS_UP)
+    steps = len(up.labels)
+    chart = _step_chart(across, Range1d(-0.5, steps - 0.5), height=min(max(18 * steps + 90, 260), 720))
+    chart.yaxis.axis_label = up.name
+    _label(chart.yaxis, up.labels, _LABELS_UP)
     low, high = colour_ends(land)
     columns: dict[str, Any] = {
         "x": np.array([column for column, _, _ in cells], dtype=float),
         "y": np.array([line for _, line, _ in cells], dtype=float),
         "value": np.array([value for _, _, value in cells], dtype=float),
         "across": [across.labels[column] for column, _, _ in cells],
-        "up": [labels[line] for _, line, _ in cells],
+        "up": [up.labels[line] for _, line, _ in cells],
         "text": [figure_text(metric, value, quote) for _, _, value in cells],
     }
     mapper = LinearColorMapper(palette=PALETTE, low=low, high=high if high > low else low + 1.0)
@@ -145,7 +150,7 @@ def heat_chart(land: Landscape, metric: str, quote: str) -> Any:
         fill_color={"field": "value", "transform": mapper},
         line_color=None,
     )
-    names = [(across.name, "@across"), *([(up.name, "@up")] if up else []), (figure_of(metric).label, "@text")]
+    names = [(across.name, "@across"), (up.name, "@up"), (figure_of(metric).label, "@text")]
     _hover(chart, [drawn], names, mode="mouse")
     if cells:
         column, line, _ = max(cells, key=lambda cell: cell[2])
@@ -195,7 +200,9 @@ def _pair_chart(axis: TimeAxis, own: F64, other: F64, *, number: str, hover: str
     """
     chart = _time_chart(axis, height=280, number=number)
     chart.y_range.default_span = flat
-    kept = np.union1d(thinned(own, POINTS_MAX // 2), thinned(other, POINTS_MAX // 2))
+    kept = np.arange(len(own))
+    if len(own) > POINTS_MAX:
+        kept = np.union1d(thinned(own, POINTS_MAX // 2), thinned(other, POINTS_MAX // 2))
     source = ColumnDataSource({"x": axis.stamps[kept], "own": own[kept], "other": other[kept]})
     chart.line("x", "other", source=source, line_color=NEUTRAL, line_width=1.0)
     line = chart.line("x", "own", source=source, line_color=STRATEGY, line_width=2.0)

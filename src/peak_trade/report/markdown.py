@@ -12,7 +12,7 @@ from peak_trade.report.figures import figure_of
 from peak_trade.report.ranking import Row, landscape
 from peak_trade.report.returns import MONTHS, Year, return_text, year_returns
 from peak_trade.report.sweep_facts import landscape_caption, spread_pairs, sweep_verdict, top_table
-from peak_trade.report.trade_rows import TradeRow, trade_rows
+from peak_trade.report.trade_rows import TradeRow, latest_rows
 from peak_trade.research.backtest import Result
 
 #: Trades listed; the file beside the report has all.
@@ -27,7 +27,7 @@ def backtest_markdown(record: JsonObject, result: Result, yardstick: Result) -> 
         result: what the strategy did.
         yardstick: buy and hold over the same bars under the same costs.
     """
-    rows = trade_rows(result)
+    trades = result.trades()
     return _document(
         f"# {_plain(facts.title(record))}",
         *_opening(record, facts.verdict(record)),
@@ -38,7 +38,7 @@ def backtest_markdown(record: JsonObject, result: Result, yardstick: Result) -> 
         "Equity at the close of a month's last bar over the month before; blank where no bar opened in that month.",
         _months(year_returns(result), year_returns(yardstick)),
         "## Trades",
-        *_trades(rows, record["quote"]),
+        *_trades(latest_rows(result, trades, TRADES_MAX), len(trades), record["quote"]),
         *_closing(record),
         "## Parameters",
         _pairs("Parameter", facts.param_pairs(record["params"])),
@@ -116,7 +116,7 @@ def _months(years: Sequence[Year], others: Sequence[Year]) -> str:
     return _table(("Year", *MONTHS, "Year", "Buy and hold"), rows)
 
 
-def _trades(rows: Sequence[TradeRow], quote: str) -> list[str]:
+def _trades(rows: Sequence[TradeRow], count: int, quote: str) -> list[str]:
     if not rows:
         return ["No position was opened."]
     heads = (
@@ -144,10 +144,10 @@ def _trades(rows: Sequence[TradeRow], quote: str) -> list[str]:
             row.fees,
             row.reason,
         )
-        for row in rows[::-1][:TRADES_MAX]
+        for row in rows
     ]
     return [
-        f"The latest {len(lines):,} of {len(rows):,}, times in UTC; `trades.csv` beside this report has all.",
+        f"The latest {len(lines):,} of {count:,}, times in UTC; `trades.csv` beside this report has all.",
         _table(heads, lines, words=(1, 2, 3, 9)),
     ]
 

@@ -46,8 +46,9 @@ def sweep_html(record: JsonObject, rows: Sequence[Row]) -> str:
 def _charts(land: Landscape | None, metric: str, quote: str) -> dict[str, Any]:
     if land is None:
         return {}
-    draw = step_line_chart if land.up is None else heat_chart
-    return {"landscape-chart": draw(land, metric, quote)}
+    if land.up is None:
+        return {"landscape-chart": step_line_chart(land, metric, quote)}
+    return {"landscape-chart": heat_chart(land, land.up, metric, quote)}
 
 
 def _scale(land: Landscape, metric: str, quote: str) -> dict[str, Any]:

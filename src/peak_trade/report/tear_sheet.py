@@ -9,8 +9,8 @@ from peak_trade.report import facts
 from peak_trade.report.charts import TimeAxis, drawdown_chart, equity_chart, price_chart
 from peak_trade.report.page import render
 from peak_trade.report.returns import MONTHS, Year, return_text, year_returns
-from peak_trade.report.thinning import MARKED_MAX, POINTS_MAX
-from peak_trade.report.trade_rows import ROWS_MAX, trade_rows
+from peak_trade.report.thinning import POINTS_MAX
+from peak_trade.report.trade_rows import ROWS_MAX, latest_rows, marked_rows
 from peak_trade.research.backtest import Result
 
 
@@ -22,10 +22,11 @@ def backtest_html(record: JsonObject, result: Result, yardstick: Result) -> str:
         result: what the strategy did.
         yardstick: buy and hold over the same bars under the same costs.
     """
-    rows = trade_rows(result)
+    trades = result.trades()
+    marked = marked_rows(result, trades)
     axis = TimeAxis.of(result)
     charts = {
-        "price-chart": price_chart(result, rows, axis),
+        "price-chart": price_chart(result, marked, axis),
         "equity-chart": equity_chart(result, yardstick, axis),
         "drawdown-chart": drawdown_chart(result, yardstick, axis),
     }
@@ -40,9 +41,9 @@ def backtest_html(record: JsonObject, result: Result, yardstick: Result) -> str:
         "groups": {name: facts.compared(record, names) for name, names in facts.GROUPS.items()},
         "missing": facts.missing_reasons(record),
         "thinned_from": bars if bars > POINTS_MAX else None,
-        "marked": min(len(rows), MARKED_MAX),
-        "trades": rows[::-1][:ROWS_MAX],
-        "trade_count": len(rows),
+        "marked": len(marked),
+        "trades": latest_rows(result, trades, ROWS_MAX),
+        "trade_count": len(trades),
         "month_names": MONTHS,
         "years": heat_table(year_returns(result), year_returns(yardstick)),
         "costs": facts.cost_pairs(record),

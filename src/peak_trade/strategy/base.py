@@ -35,10 +35,6 @@ class Strategy(BaseModel, ABC):
         """Return how many bars the rule needs before a target means anything."""
 
 
-#: Averages are running sums and carry rounding noise; over a market that stands still it would decide. Relative.
-TIE = 1e-12
-
-
 def direction(up: Mask, down: Mask) -> F64:
     """Return 1 where *up*, -1 where *down*, 0 where neither or both; NaN compares false and so gives 0."""
     return (up.view(np.int8) - down.view(np.int8)).astype(np.float64)

@@ -67,10 +67,37 @@ def _shared(name: str, sources: tuple[F64, ...], settings: tuple[float, ...], co
 
 
 def sma(values: F64, window: int) -> F64:
-    """Simple moving average."""
+    """Simple moving average; exact where the values of a window are all equal.
+
+    TA-Lib keeps a running sum, whose rounding noise would otherwise decide whether two averages of a market that
+    stands still are above or below each other, and differently for each beginning of the series.
+    """
     if window == 1:
         return values
-    return _shared("sma", (values,), (window,), lambda: talib.SMA(values, window))
+
+    def compute() -> F64:
+        average: F64 = talib.SMA(values, window)
+        stood = standing(values)
+        if stood is not None:
+            still = stood >= window - 1
+            average[still] = values[still]
+        return average
+
+    return _shared("sma", (values,), (window,), compute)
+
+
+def standing(values: F64) -> F64 | None:
+    """Return for how many bars each value has not changed, or None where no value ever repeats the one before."""
+    repeats = values[1:] == values[:-1]
+    if not repeats.any():
+        return None
+
+    def compute() -> F64:
+        index = np.arange(len(values), dtype=np.float64)
+        changed = np.where(np.concatenate([[True], ~repeats]), index, 0.0)
+        return index - np.maximum.accumulate(changed)
+
+    return _shared("standing", (values,), (), compute)
 
 
 def ema(values: F64, window: int) -> F64:

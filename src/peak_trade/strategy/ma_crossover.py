@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from peak_trade.model.bar import F64, Bars
-from peak_trade.strategy.base import TIE, Strategy, direction
+from peak_trade.strategy.base import Strategy, direction
 from peak_trade.strategy.indicators import sma
 
 
@@ -25,10 +25,10 @@ class MaCrossover(Strategy):
         return self
 
     def targets(self, bars: Bars) -> F64:
-        """Return the sign of fast minus slow average; averages that differ by rounding only count as equal."""
+        """Return the sign of fast minus slow average."""
         fast = sma(bars.close, self.fast_window)
         slow = sma(bars.close, self.slow_window)
-        return direction(fast > slow * (1.0 + TIE), fast < slow * (1.0 - TIE))
+        return direction(fast > slow, fast < slow)
 
     def warmup(self) -> int:
         """Return the slow window."""

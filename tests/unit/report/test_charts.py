@@ -1,7 +1,6 @@
 """What the charts hold: thinned lines, every mark, the right cells."""
 
 import numpy as np
-import pytest
 from tests.builders import some_bars
 from tests.unit.report.records import a_result
 
@@ -15,8 +14,8 @@ from peak_trade.report.charts import (
     step_line_chart,
 )
 from peak_trade.report.ranking import landscape
-from peak_trade.report.thinning import MARKED_MAX, POINTS_MAX
-from peak_trade.report.trade_rows import trade_rows
+from peak_trade.report.thinning import POINTS_MAX
+from peak_trade.report.trade_rows import marked_rows
 
 MARKS = ("triangle", "inverted_triangle", "circle", "x")
 
@@ -36,7 +35,7 @@ def test_long_lines_are_thinned():
     result = a_result([1.0], some_bars(20_000))
     axis = TimeAxis.of(result)
 
-    prices = line(price_chart(result, trade_rows(result), axis))
+    prices = line(price_chart(result, marked_rows(result, result.trades()), axis))
     equity = line(equity_chart(result, result, axis))
 
     assert len(prices["x"]) <= POINTS_MAX
@@ -45,6 +44,15 @@ def test_long_lines_are_thinned():
     assert (equity["own"].min(), equity["own"].max()) == (result.equity.min(), result.equity.max())
     lowest = np.argmin(result.bars.close)
     assert prices["x"][np.argmin(prices["close"])] == result.bars.timestamp[lowest] / 1e6
+
+
+def test_short_lines_are_whole():
+    """A run of at most as many bars as a drawing may have points is drawn bar by bar."""
+    result = a_result([1.0], some_bars(POINTS_MAX))
+    axis = TimeAxis.of(result)
+
+    assert len(line(price_chart(result, [], axis))["x"]) == POINTS_MAX
+    assert len(line(equity_chart(result, result, axis))["x"]) == POINTS_MAX
 
 
 def test_charts_share_time():
@@ -62,7 +70,7 @@ def test_every_trade_is_marked():
     result = a_result([1.0, 0.0, -1.0, 0.0] * 20 + [1.0], some_bars(100))
     trades = result.trades()
 
-    found = marks(price_chart(result, trade_rows(result), TimeAxis.of(result)))
+    found = marks(price_chart(result, marked_rows(result, trades), TimeAxis.of(result)))
 
     assert found["triangle"] == sum(trade.side > 0 for trade in trades)
     assert found["inverted_triangle"] == sum(trade.side < 0 for trade in trades)
@@ -70,24 +78,12 @@ def test_every_trade_is_marked():
     assert found["circle"] + found["x"] == len(trades) - 1
 
 
-@pytest.mark.parametrize(("trades", "marked"), [(MARKED_MAX, MARKED_MAX), (MARKED_MAX + 500, MARKED_MAX)])
-def test_marks_have_a_limit(trades, marked):
-    """Up to the limit every trade is marked, above it as many as the limit."""
-    result = a_result([1.0, 0.0] * trades, some_bars(2 * trades + 2))
-    rows = trade_rows(result)
-
-    found = marks(price_chart(result, rows, TimeAxis.of(result)))
-
-    assert len(rows) == trades
-    assert found["triangle"] == marked
-
-
 def test_heat_cells():
     """Cells with a value are drawn at their step with their text, and the best is outlined."""
     rows = [({"a": 1, "b": 1}, {"sharpe": 0.5}), ({"a": 2, "b": 2}, {"sharpe": 1.5}), ({"a": 2, "b": 1}, {"sharpe": None})]
     land = landscape({"a": [1, 2], "b": [1, 2]}, rows, "sharpe")
 
-    cells, *outlines = heat_chart(land, "sharpe", "EUR").renderers
+    cells, *outlines = heat_chart(land, land.up, "sharpe", "EUR").renderers
 
     assert list(zip(*(cells.data_source.data[name] for name in ("x", "y", "value", "text")), strict=True)) == [
         (0.0, 0.0, 0.5, "0.50"),
@@ -100,7 +96,7 @@ def test_heat_without_values():
     """A sweep without any value draws an empty map."""
     land = landscape({"a": [1, 2], "b": [1, 2]}, [({"a": 1, "b": 1}, {"sharpe": None})], "sharpe")
 
-    assert len(heat_chart(land, "sharpe", "EUR").renderers) == 1
+    assert len(heat_chart(land, land.up, "sharpe", "EUR").renderers) == 1
     assert colour_ends(land) == (0.0, 0.0)
 
 

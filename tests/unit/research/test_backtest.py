@@ -339,10 +339,9 @@ def test_targets_outside_the_range_are_refused(bad: float, place: int, loop: Any
         run(some_bars(5), BuyAndHold(), targets, some_terms(), loop)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="NumPy's own error comes through for texts")
 def test_targets_that_are_texts_are_refused() -> None:
     """Targets that can't become numbers are refused like any other wrong target."""
-    with pytest.raises(StrategyError):
+    with pytest.raises(StrategyError, match="the strategy given failed with ValueError: could not convert string"):
         backtest(some_bars(2), Given(values=["up", "down"]), some_terms())
 
 
