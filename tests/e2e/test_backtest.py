@@ -228,3 +228,14 @@ def test_the_playbook_import_path():
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (ended.stdout.strip(), ended.stderr) == ("kraken_testnet", "")
+
+
+def test_the_yardstick_keeps_what_it_bought(project):
+    """Buy and hold is all in, long and without exits, whatever the strategy trades under."""
+    plain = project.run(*BACKTEST, "--json").json["benchmark"]
+    odd = project.run(
+        *BACKTEST, "--json", "--side", "short", "--stop-loss", "0.02", "--take-profit", "0.01", "--sizing", "fraction=0.1"
+    ).json["benchmark"]
+
+    assert plain == odd
+    assert (plain["num_entries"], plain["num_trades"]) == (1, 0)

@@ -1,7 +1,8 @@
 """One strategy over one series of bars."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from peak_trade.model.clock import moment_text
 from peak_trade.model.errors import DataError, StrategyError
 from peak_trade.research.kernel import REASONS, Loop, Tally, loop_for
 from peak_trade.research.metrics import Metrics, judge
-from peak_trade.research.terms import Terms
+from peak_trade.research.terms import Side, Terms
 from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.buy_and_hold import BuyAndHold
+from peak_trade.strategy.sizing import SizedBy, Sizing
 
 I8 = npt.NDArray[np.int8]
 
@@ -145,6 +148,19 @@ def backtest(bars: Bars, strategy: Strategy, terms: Terms) -> Result:
     if len(bars) < 2:
         raise DataError("empty", f"expected at least 2 bars in the chosen period, found {len(bars)}; choose another period")
     return run(bars, strategy, checked_targets(bars, strategy), terms, loop_for(len(bars)))
+
+
+def yardstick(bars: Bars, terms: Terms) -> Result:
+    """Buy with all the cash at the first chance and keep: same costs, but no exits and no other side."""
+    plain = replace(
+        terms,
+        sizing=Sizing(SizedBy.FRACTION, Decimal(1)),
+        side=Side.LONG,
+        stop_loss=0.0,
+        take_profit=0.0,
+        trailing_stop=0.0,
+    )
+    return backtest(bars, BuyAndHold(), plain)
 
 
 def checked_targets(bars: Bars, strategy: Strategy) -> F64:

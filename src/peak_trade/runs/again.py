@@ -8,7 +8,7 @@ from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import CheckFailed
-from peak_trade.research.backtest import backtest
+from peak_trade.research.backtest import backtest, yardstick
 from peak_trade.research.grid import stored_plan
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
@@ -99,11 +99,11 @@ def remake_report(parts: Parts, run_id: str) -> Path:
     if run.run_type == SWEEP:
         return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), terms, dataset))
     result = backtest(dataset.bars, make(run.strategy, run.params), terms)
-    yardstick = backtest(dataset.bars, make("buy_and_hold", {}), terms)
+    beside = yardstick(dataset.bars, terms)
     record = document_of(parts, run, dataset_facts(dataset), terms, dataset) | {
         "metrics": result.metrics._asdict(),
-        "benchmark": yardstick.metrics._asdict(),
+        "benchmark": beside.metrics._asdict(),
     }
-    finished = Finished(record=record, result=result, yardstick=yardstick, folder=parts.reports / run.run_id)
+    finished = Finished(record=record, result=result, yardstick=beside, folder=parts.reports / run.run_id)
     write_folder(finished)
     return write_tear_sheet(finished)

@@ -14,7 +14,7 @@ from peak_trade.journal.run import Run, RunStatus, Trial
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment_text
 from peak_trade.model.errors import StrategyError
-from peak_trade.research.backtest import Result, backtest
+from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.terms import Terms
 from peak_trade.runs.record import BACKTEST, Json, document_of, provenance, steps_of
 from peak_trade.strategy.base import Strategy
@@ -96,7 +96,7 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
         ended = _ended(parts, run, begun, RunStatus.FAILED)
         parts.registry.add(replace(ended, error=str(error), trials=0))
         raise
-    yardstick = backtest(dataset.bars, make("buy_and_hold", {}), request.terms)
+    beside = yardstick(dataset.bars, request.terms)
     ended = replace(
         _ended(parts, run, begun, RunStatus.COMPLETED),
         metrics=result.metrics.figures(),
@@ -106,9 +106,9 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
     parts.registry.add_trials(ended, [Trial(number=0, params=run.params, metrics=result.metrics._asdict())])
     record = document_of(parts, ended, facts, request.terms, dataset) | {
         "metrics": result.metrics._asdict(),
-        "benchmark": yardstick.metrics._asdict(),
+        "benchmark": beside.metrics._asdict(),
     }
-    finished = Finished(record=record, result=result, yardstick=yardstick, folder=parts.reports / run.run_id)
+    finished = Finished(record=record, result=result, yardstick=beside, folder=parts.reports / run.run_id)
     write_folder(finished)
     return finished
 
