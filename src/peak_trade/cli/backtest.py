@@ -80,6 +80,7 @@ def command(
 
 def _print(finished: "Finished", as_json: bool) -> None:
     from peak_trade.cli.show import document, figure, short, table
+    from peak_trade.report.figures import figure_label
 
     record = finished.record
     if as_json:
@@ -90,15 +91,20 @@ def _print(finished: "Finished", as_json: bool) -> None:
     print(f"{record['symbol']} {record['timeframe']}, {data['bars']:,} bars from {data['first']} to {data['last']}")
     if data["gaps"]["missing_bars"]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in data["gaps"]["by_kind"].items())
-        print(f"missing bars: {kinds}")
+        print(f"bars that are not there: {kinds}")
     for code in data["accepted"]:
         print(f"warning: this data was imported although the check {code} failed")
     print()
+    quote = record["quote"]
     rows = [
-        (name.replace("_", " "), figure(name, record["metrics"][name]), figure(name, record["benchmark"][name]))
+        (
+            figure_label(name, quote),
+            figure(name, record["metrics"][name], quote),
+            figure(name, record["benchmark"][name], quote),
+        )
         for name in record["metrics"]
     ]
     print(table(["", "strategy", "buy and hold"], rows, right=(1, 2)))
     print()
-    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s; money in {record['quote']}")
+    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s")
     print(f"report: {finished.folder / 'report.md'}", flush=True)

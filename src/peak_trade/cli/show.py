@@ -4,37 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-#: How each metric reads: `%` as a per cent, `m` as money, `r` as a ratio, `n` as a count.
-KINDS = {
-    "final_equity": "m",
-    "total_return": "%",
-    "cagr": "%",
-    "sharpe": "r",
-    "sortino": "r",
-    "calmar": "r",
-    "max_drawdown": "%",
-    "volatility": "%",
-    "num_trades": "n",
-    "num_entries": "n",
-    "win_rate": "%",
-    "profit_factor": "r",
-    "exposure": "%",
-    "turnover": "r",
-    "fees_paid": "m",
-    "orders_skipped": "n",
-}
+from peak_trade.report.figures import figure_number
 
 
-def figure(name: str, value: float | None) -> str:
-    """Return a metric as a reader expects it; a dash where it can't be computed."""
-    if value is None:
-        return "-"
-    kind = KINDS.get(name.removeprefix("best_"), "r")
-    if kind == "%":
-        return f"{value:.2%}"
-    if kind == "m":
-        return f"{value:,.2f}"
-    return f"{value:,.0f}" if kind == "n" else f"{value:.3f}"
+def figure(name: str, value: float | None, quote: str = "") -> str:
+    """Return a metric, or the best of one in a sweep, as reports write it."""
+    return figure_number(name.removeprefix("best_"), value, quote)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:

@@ -213,11 +213,21 @@ def test_the_warm_up_is_enough_for_any_parameters(choice: tuple[str, dict[str, A
     assert [strategy.targets(bars[end - strategy.warmup() : end])[-1] for end in ends] == [targets[end - 1] for end in ends]
 
 
-@pytest.mark.parametrize("key", ["ma_crossover", "momentum_1h", "vol_regime_filter", *WINDOWED_HELD])
-def test_the_warm_up_is_no_longer_than_needed(key: str) -> None:
-    """One bar less than the declared warm-up gives no first decision that the warm-up gives."""
-    strategy = make(key, {"entry_window": 20, "exit_window": 30} if key == "breakout" else {})
-    window = strategy.warmup() if key != "breakout" else 21
+@pytest.mark.parametrize(
+    ("key", "params"),
+    [
+        ("ma_crossover", {}),
+        ("momentum_1h", {}),
+        ("vol_regime_filter", {}),
+        ("bollinger_bands", {}),
+        ("mean_reversion", {}),
+        ("breakout", {"entry_window": 20, "exit_window": 10}),
+    ],
+)
+def test_the_warm_up_is_no_longer_than_needed(key: str, params: dict[str, Any]) -> None:
+    """Over the declared warm-up there are decisions to enter, over one bar less there can't be any."""
+    strategy = make(key, params)
+    window = strategy.warmup()
     bars = some_bars(window + 600, noise=0.02)
     full = [strategy.targets(bars[end - window : end])[-1] for end in range(window, len(bars))]
     short = [strategy.targets(bars[end - window + 1 : end])[-1] for end in range(window, len(bars))]

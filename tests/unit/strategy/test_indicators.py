@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -175,12 +176,17 @@ def test_the_block_ends_with_an_error_too() -> None:
     assert indicators.sma(BARS.close, 10) is not indicators.sma(BARS.close, 10)
 
 
-def test_arrays_that_are_gone_are_never_mixed_up() -> None:
-    """Arrays made and dropped one after the other, which may take each other's place in memory, keep their own values."""
-    with sharing(Shared()):
-        found = [indicators.highest(np.full(50, float(number)), 5)[-1] for number in range(300)]
+def test_a_shared_value_keeps_its_array_alive() -> None:
+    """The array a value was computed from stays, so that no other array can take its place in memory and its value."""
+    shared = Shared()
+    source = np.ones(50)
+    alive = ref(source)
+    shared.get(("ones", id(source)), (source,), lambda: np.zeros(50))
+    del source
 
-    assert found == [float(number) for number in range(300)]
+    assert alive() is not None
+    del shared
+    assert alive() is None
 
 
 def test_many_threads_may_share() -> None:
