@@ -13,7 +13,7 @@ import polars as pl
 from peak_trade.durable import storing, write_whole
 from peak_trade.market.dataset import Dataset, Gap, GapKind
 from peak_trade.model.bar import COLUMNS, Bars, Timeframe
-from peak_trade.model.errors import DataError
+from peak_trade.model.errors import DataError, InputError
 from peak_trade.model.instrument import Instrument
 
 #: The key of our entry in the Parquet file's own metadata, and the layout of that entry.
@@ -79,7 +79,10 @@ class Store:
         if entry["layout"] != LAYOUT:
             raise DataError("layout", f"expected layout {LAYOUT} in {path}, found {entry['layout']}; {again}")
         columns = {name: frame[name].to_physical().to_numpy() for name in COLUMNS}
-        bars = Bars(instrument=instrument, timeframe=timeframe, **columns)
+        try:
+            bars = Bars(instrument=instrument, timeframe=timeframe, **columns)
+        except InputError as error:
+            raise DataError("damaged", f"expected a stored dataset in {path}, found broken bars; {again}") from error
         if bars.sha256() != entry["sha256"]:
             raise DataError(
                 "changed", f"expected bars with hash {entry['sha256'][:12]} in {path}, found {bars.sha256()[:12]}; {again}"

@@ -5,6 +5,7 @@ Invariant: the arrays of a `Bars` have equal length, ascend strictly in time and
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -88,6 +89,16 @@ class Bars:
             require(column.shape == self.timestamp.shape, f"{name} has one value for each timestamp")
             column.flags.writeable = False
             object.__setattr__(self, name, column)
+        if len(self) and not bool(np.all(self.timestamp[1:] > self.timestamp[:-1])):
+            raise InputError("expected bars in strictly ascending time, found others; sort them and remove duplicates")
+        for name in PRICES:
+            lowest, highest = (self._extreme(name, pick) for pick in (np.min, np.max))
+            if not (lowest > 0.0 and highest < np.inf):
+                raise InputError(f"expected every {name} to be a number above zero, found {lowest} to {highest}; mend the bars")
+
+    def _extreme(self, name: str, pick: Callable[[F64], np.float64]) -> float:
+        column = getattr(self, name)
+        return float(pick(column)) if len(column) else 1.0
 
     def __len__(self) -> int:
         return len(self.timestamp)

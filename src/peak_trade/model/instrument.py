@@ -57,7 +57,7 @@ class Instrument:
     def periods_per_year(self, step_s: int) -> float:
         """Return how many bars of *step_s* seconds a year of trading has."""
         if step_s >= 86_400:
-            return self.trading_days * 86_400 / step_s
+            return min(self.trading_days, 365 * 86_400 / step_s)
         return self.trading_days * self.trading_hours * 3_600 / step_s
 
 

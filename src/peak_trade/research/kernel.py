@@ -12,11 +12,15 @@ The rules, in the order in which a bar is worked through:
 
 1. *Open.* An order decided at the close before is filled at the open, slippage against you, fee on the notional.
    A purchase that the cash does not cover is cut down to what it covers; a short sale is cut down so that the short
-   notional does not exceed the equity; covering a short and selling what is held are never cut. An order under the
-   minimum quantity or notional is skipped and counted, unless it closes the whole position.
+   notional does not exceed the equity after this fill and its fee, at its price; covering a short and selling what is
+   held are never cut. An order under the minimum quantity or notional is skipped and counted, unless it closes the
+   whole position.
 2. *Exits.* Stop-loss, take-profit and trailing stop are triggered market orders: filled at their level or, where the
-   bar opens beyond it, at the open; slippage against you. If stop and take-profit both lie in the bar the stop wins.
-   The trailing level follows the best high (short: low) of *earlier* bars since entry, and the entry price.
+   bar opens beyond it, at the open; slippage against you. A bar that opens beyond the take-profit takes it there; else,
+   if stop and take-profit both lie in the bar, the stop wins. Stop-loss and take-profit are measured from the average
+   entry price. The trailing level is measured from the best price since entry: the first fill, then the high (short:
+   low) of *earlier* bars. Of two stops the nearer counts, of equal ones the stop-loss. A level is touched by a price
+   within one part in 10^12 of it, because 1.1 * 1.1 is not 1.21.
 3. *Close.* Equity is cash plus position at the close. If the target differs from the one before, an order is decided:
    the quantity is sized from this close and rounded down to the lot step. Equity at or below zero closes the position.
    An exit does not change the target, so the next entry waits for a new decision.
@@ -30,8 +34,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: A quantity within this share of a lot below a whole lot counts as that lot: 0.3 / 0.1 is 2.9999999999999996.
+#: A quantity this little below a whole lot counts as that lot, because 0.3 / 0.1 is 2.9999999999999996: a share of a
+#: lot, or of the quantity where that is more (29,000,000 lots carry a larger rounding error).
 LOT_TOLERANCE = 1e-9
+LOT_ROUNDING = 4e-16
+#: How near a price must come to an exit's level to touch it, relative.
+TOUCH = 1e-12
 
 # Why a fill happened.
 BY_TARGET, BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING_STOP, BY_RUIN = 0, 1, 2, 3, 4
@@ -49,7 +57,7 @@ class Rules(NamedTuple):
         fee, slippage: fractions of the notional and of the price.
         sizing: one of BY_FRACTION, BY_QUANTITY, BY_NOTIONAL; `size` is its amount at a target of 1.
         longs, shorts: 1 where such positions may be opened.
-        stop_loss, take_profit, trailing_stop: fractions of the entry price; 0 is off.
+        stop_loss, take_profit: fractions of the average entry price; trailing_stop: of the best price. 0 is off.
         lot, min_quantity: base currency; min_notional: quote currency.
     """
 
@@ -73,7 +81,7 @@ class Tally(NamedTuple):
 
     Attributes:
         fills: how many rows of the fill arrays are in use.
-        skipped: orders under the minimum.
+        skipped: orders under the minimum, or that no cash was left for.
         held: bars that closed with a position.
         bad: index of the first target outside [-1, 1] or not a number; -1 where there is none.
         pending: 1 where the last close decided an order that no bar was left to fill.
@@ -140,7 +148,7 @@ def simulate(
                     best = price
                 entry = average_entry(entry, position, wanted, price)
                 position = wanted
-            elif desired != position:
+            else:
                 skipped += 1
         if exits and position != 0.0:
             level, why = exit_level(opens[bar], highs[bar], lows[bar], position, entry, best, rules)
@@ -224,7 +232,7 @@ def mark(first: int, last: int, cash: float, quantity: float, closes: Any, equit
 
 def whole(lots: float) -> float:
     """Round down to a whole number of lots (NumPy's floor stays a float where an integer would overflow)."""
-    return float(np.floor(lots + LOT_TOLERANCE))
+    return float(np.floor(lots + max(LOT_TOLERANCE, lots * LOT_ROUNDING)))
 
 
 def sized(target: float, worth: float, close: float, rules: Rules) -> float:
@@ -254,7 +262,7 @@ def affordable(desired: float, position: float, cash: float, price: float, rules
         return desired
     worth = cash + position * unit * (1.0 - rules.fee)
     most = whole(max(worth, 0.0) / (unit * gross))
-    return max(desired, min(-most, position, 0.0))
+    return max(desired, min(-most, position))
 
 
 def exit_level(
@@ -268,11 +276,11 @@ def exit_level(
             stop = best * (1.0 - rules.trailing_stop)
             why = BY_TRAILING_STOP
         goal = entry * (1.0 + rules.take_profit) if rules.take_profit > 0.0 else math.inf
-        if opened >= goal:
+        if opened >= goal * (1.0 - TOUCH):
             return opened, BY_TAKE_PROFIT
-        if low <= stop:
+        if low <= stop * (1.0 + TOUCH):
             return min(opened, stop), why
-        if high >= goal:
+        if high >= goal * (1.0 - TOUCH):
             return goal, BY_TAKE_PROFIT
         return 0.0, 0
     stop = entry * (1.0 + rules.stop_loss) if rules.stop_loss > 0.0 else math.inf
@@ -281,11 +289,11 @@ def exit_level(
         stop = best * (1.0 + rules.trailing_stop)
         why = BY_TRAILING_STOP
     goal = entry * (1.0 - rules.take_profit) if rules.take_profit > 0.0 else -math.inf
-    if opened <= goal:
+    if opened <= goal * (1.0 + TOUCH):
         return opened, BY_TAKE_PROFIT
-    if high >= stop:
+    if high >= stop * (1.0 - TOUCH):
         return max(opened, stop), why
-    if low <= goal:
+    if low <= goal * (1.0 + TOUCH):
         return goal, BY_TAKE_PROFIT
     return 0.0, 0
 

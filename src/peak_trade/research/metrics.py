@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from peak_trade.research.kernel import Figures, Tally
 
+#: A deviation or fall smaller than this is the rounding of equity that did not move.
+NOISE = 1e-12
 #: Days by which a span of time becomes years.
 DAYS_PER_YEAR = 365.0
 
@@ -17,7 +19,8 @@ class Metrics(NamedTuple):
         cagr: (final / start) ** (1 / years) - 1; years are days between first open and last close / 365.
         sharpe: mean / standard deviation (one degree of freedom) of bar returns * sqrt(periods per year); no risk-free
             rate (Sharpe, Journal of Portfolio Management 21(1), 1994).
-        sortino: mean / root mean square of negative bar returns * sqrt(periods per year) (Sortino, Price, 1994).
+        sortino: mean / root of the sum of squared negative bar returns over the number of all bars * sqrt(periods per
+            year), target return zero (Sortino, Price, Journal of Investing 3(3), 1994).
         calmar: cagr / -max_drawdown (Young, Futures, 1991).
         max_drawdown: deepest fall from a peak of equity, zero or negative.
         volatility: standard deviation of bar returns * sqrt(periods per year).
@@ -71,9 +74,9 @@ def judge(figures: Figures, tally: Tally, *, cash: float, bars: int, step_s: flo
         final_equity=figures.final_equity,
         total_return=growth - 1.0,
         cagr=cagr,
-        sharpe=_ratio(figures.mean * root, figures.deviation),
-        sortino=_ratio(figures.mean * root, figures.downside),
-        calmar=None if cagr is None else _ratio(cagr, -figures.drawdown),
+        sharpe=_ratio(figures.mean * root, figures.deviation, NOISE),
+        sortino=_ratio(figures.mean * root, figures.downside, NOISE),
+        calmar=None if cagr is None else _ratio(cagr, -figures.drawdown, NOISE),
         max_drawdown=figures.drawdown,
         volatility=None if math.isnan(figures.deviation) else figures.deviation * root,
         num_trades=int(figures.trades),
@@ -87,8 +90,8 @@ def judge(figures: Figures, tally: Tally, *, cash: float, bars: int, step_s: flo
     )
 
 
-def _ratio(above: float, below: float) -> float | None:
-    return above / below if below > 0.0 and math.isfinite(above) else None
+def _ratio(above: float, below: float, noise: float = 0.0) -> float | None:
+    return above / below if below > noise and math.isfinite(above) else None
 
 
 def _power(growth: float, exponent: float) -> float | None:

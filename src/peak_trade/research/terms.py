@@ -30,7 +30,7 @@ class Terms:
     Attributes:
         cash: starting cash, quote currency.
         fee_bps, slippage_bps: of the filled notional and of the price, basis points.
-        stop_loss, take_profit, trailing_stop: fractions of the entry price; 0 is off.
+        stop_loss, take_profit: fractions of the average entry price; trailing_stop: of the best price. 0 is off.
     """
 
     cash: Decimal

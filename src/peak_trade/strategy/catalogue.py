@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from peak_trade.model.errors import StrategyError
 from peak_trade.strategy.base import Strategy
@@ -59,12 +59,18 @@ def catalogue() -> Mapping[str, type[Strategy]]:
 def _load(name: str, load: Any) -> type[Strategy]:
     try:
         kind = load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StrategyError(
             f"the installed strategy {name} can't be loaded ({type(error).__name__}: {error}); mend or uninstall its package"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise StrategyError(f"expected the entry point {name} of {GROUP} to name a Strategy class, found {kind!r}")
+    missing = [part for part in ("key", "source") if not isinstance(getattr(kind, part, None), str)]
+    missing += sorted(kind.__abstractmethods__)
+    if missing:
+        raise StrategyError(
+            f"expected the installed strategy {name} to have {', '.join(missing)}, found it without; mend its class"
+        )
     return kind
 
 
@@ -101,13 +107,24 @@ def _sentence(kind: type[Strategy], error: ValidationError) -> str:
     problem = problems[0]
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, list(kind.model_fields), 1)
-        known = ", ".join(kind.model_fields) or "none"
-        hint = f"did you mean {close[0]}?" if close else f"it has {known}"
+        known = _names_beside(kind, problem["loc"])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
         return f"expected a parameter of {kind.key}, found {name}; {hint}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     where = f"{name} was {problem['input']!r}, but " if name else ""
     return f"the parameters of {kind.key} don't fit: {where}{message}"
+
+
+def _names_beside(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the names that could stand at a place: of the strategy, or of a part inside it such as `members.0`."""
+    model: type[BaseModel] = kind
+    for part in place[:-1]:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            inside = [item for item in (annotation, *get_args(annotation)) if isinstance(item, type)]
+            model = next((item for item in inside if issubclass(item, BaseModel)), model)
+    return list(model.model_fields)
 
 
 def parse_value(text: str) -> Value:

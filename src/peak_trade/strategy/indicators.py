@@ -41,9 +41,17 @@ class Shared:
                 self._values[key] = (sources, value)
                 self._bytes += value.nbytes
                 while self._bytes > SHARED_BYTES_MAX and len(self._values) > 1:
-                    oldest = next(iter(self._values))
-                    self._bytes -= self._values.pop(oldest)[1].nbytes
+                    self._drop(next(iter(self._values)))
         return value
+
+    def _drop(self, key: Key) -> None:
+        """Forget a value and what was computed from it, which would keep its memory in use."""
+        if key not in self._values:
+            return
+        dropped = self._values.pop(key)[1]
+        self._bytes -= dropped.nbytes
+        for other in [other for other, (sources, _) in self._values.items() if any(source is dropped for source in sources)]:
+            self._drop(other)
 
 
 _SHARED: ContextVar[Shared | None] = ContextVar("shared indicators", default=None)
@@ -108,8 +116,20 @@ def ema(values: F64, window: int) -> F64:
 
 
 def rsi(values: F64, window: int) -> F64:
-    """Relative strength index, 0 to 100, with Wilder's smoothing (New Concepts in Technical Trading Systems, 1978)."""
-    return _shared("rsi", (values,), (window,), lambda: talib.RSI(values, window))
+    """Relative strength index, 0 to 100, with Wilder's smoothing (New Concepts in Technical Trading Systems, 1978).
+
+    It is 50 as long as the value has never moved, where TA-Lib gives 0.
+    """
+
+    def compute() -> F64:
+        index: F64 = talib.RSI(values, window)
+        stood = standing(values)
+        if stood is not None:
+            unmoved = (stood == np.arange(len(values))) & ~np.isnan(index)
+            index[unmoved] = 50.0
+        return index
+
+    return _shared("rsi", (values,), (window,), compute)
 
 
 def deviation(values: F64, window: int) -> F64:

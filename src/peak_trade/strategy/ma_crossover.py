@@ -10,7 +10,10 @@ from peak_trade.strategy.indicators import sma
 
 
 class MaCrossover(Strategy):
-    """Crossing of two simple moving averages: long above, short below."""
+    """Crossing of two simple moving averages: long above, short below.
+
+    Averages that are equal but for the rounding of a running sum are told apart by it, unless the market stands still.
+    """
 
     key: ClassVar[str] = "ma_crossover"
     source: ClassVar[str] = "Brock, Lakonishok, LeBaron, Journal of Finance 47(5), 1992, variable-length moving average"

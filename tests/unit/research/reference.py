@@ -19,7 +19,7 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 
 from peak_trade.model.bar import Bars
 from peak_trade.model.instrument import Instrument
-from peak_trade.research.kernel import LOT_TOLERANCE
+from peak_trade.research.kernel import LOT_ROUNDING, LOT_TOLERANCE, TOUCH
 from peak_trade.research.terms import Side, Terms
 from peak_trade.strategy.sizing import SizedBy
 
@@ -193,13 +193,13 @@ class Reference:
         if self.terms.trailing_stop > 0:
             stops.append((best - self.account.best * exactly(self.terms.trailing_stop), "trailing_stop"))
         goal = entry + self.account.entry * exactly(self.terms.take_profit) if self.terms.take_profit > 0 else None
-        if goal is not None and candle.open >= goal:
+        if goal is not None and candle.open >= goal - near(goal):
             return candle.open, "take_profit"
         if stops:
             level, reason = max(stops, key=lambda stop: stop[0])
-            if candle.low <= level:
+            if candle.low <= level + near(level):
                 return min(candle.open, level), reason
-        if goal is not None and candle.high >= goal:
+        if goal is not None and candle.high >= goal - near(goal):
             return goal, "take_profit"
         return None
 
@@ -231,7 +231,13 @@ def exact_arithmetic() -> Iterator[None]:
 
 def whole_lots(lots: Decimal) -> int:
     """Round down, but count what is within the tolerance below a whole lot as that lot."""
-    return int((lots + exactly(LOT_TOLERANCE)).to_integral_value(ROUND_FLOOR))
+    tolerance = max(exactly(LOT_TOLERANCE), lots * exactly(LOT_ROUNDING))
+    return int((lots + tolerance).to_integral_value(ROUND_FLOOR))
+
+
+def near(level: Decimal) -> Decimal:
+    """Return how far from a level a price still touches it."""
+    return abs(level) * exactly(TOUCH)
 
 
 def exactly(written: float) -> Decimal:

@@ -310,7 +310,6 @@ def test_a_quantity_is_rounded_down_to_the_lot(asked: str, filled: float) -> Non
 
 
 @pytest.mark.parametrize("asked", ["0.29", "0.57", "1.13", "271.9"])
-@pytest.mark.xfail(strict=True, reason="LOT_TOLERANCE is a share of a lot, but above 10^7 lots floats are coarser than it")
 def test_a_whole_number_of_tiny_lots_is_kept(asked: str) -> None:
     """A quantity with two decimals is a whole number of lots of 0.00000001 and is filled as written."""
     bars = flat_bars([1, 1], instrument=an_instrument(lot_step="0.00000001"))
@@ -560,3 +559,23 @@ def test_round_trips_of_very_cheap_coins_are_counted() -> None:
     position = np.cumsum([fill.lots for fill in reference(bars, targets, some_terms()).fills])
 
     assert result.metrics.num_trades == np.count_nonzero(position == 0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "high", "low", "terms"),
+    [(1.1, 1.21, 1.1, {"take_profit": 0.1}), (3.3, 3.3, 2.97, {"stop_loss": 0.1}), (7.7, 7.7, 6.93, {"trailing_stop": 0.1})],
+)
+def test_a_level_on_a_tick_is_touched_by_that_tick(entry: float, high: float, low: float, terms: dict[str, float]) -> None:
+    """A price of two decimals that is exactly the level triggers the exit, whatever the product rounds to."""
+    bars = some_bars(open=[entry] * 3, high=[entry, entry, high], low=[entry, entry, low], close=[entry] * 3)
+    result = run_targets(bars, [1, 1, 1], some_terms(**terms))
+
+    assert [(fill.bar, fill.reason) for fill in fills_of_kind(result)] == [(1, "target"), (2, next(iter(terms)))]
+
+
+def fills_of_kind(result: Result) -> list[Any]:
+    """Return bar and reason of each fill."""
+    from types import SimpleNamespace
+
+    pairs = zip(result.fills.bar.tolist(), result.fills.reason.tolist(), strict=True)
+    return [SimpleNamespace(bar=bar, reason=REASONS[reason]) for bar, reason in pairs]

