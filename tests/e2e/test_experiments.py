@@ -121,7 +121,7 @@ def test_reproduce_uses_the_steps_of_then(project):
     """Lot steps set in the configuration later do not change what an old run comes out as."""
     project.run("backtest", "--strategy", "macd", "--no-tear-sheet")
     config = project.folder / "config.toml"
-    config.write_text(config.read_text() + '\n[instrument."SPX/USD"]\nlot_step = "1"\n')
+    config.write_text(config.read_text() + '\n[instrument."SPX/USD"]\nlot_step = "1"\ntrading_days = 200\n')
 
     assert project.run("reproduce", "latest").code == 0
 

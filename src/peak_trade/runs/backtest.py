@@ -88,7 +88,7 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
         started_at=stamp(started),
         trials=1,
         tags=request.tags,
-        **provenance(parts),
+        **provenance(parts, strategy.key),
     )
     try:
         result = backtest(dataset.bars, strategy, request.terms)

@@ -190,7 +190,7 @@ def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, fixed: Mappi
         dataset_sha256=sha256,
         started_at=stamp(parts.clock.now()),
         tags=request.tags,
-        **provenance(parts),
+        **provenance(parts, plan.strategy),
     )
 
 

@@ -1,11 +1,14 @@
 """The strategies there are: built in, and from other packages by the entry point `peak_trade.strategies`."""
 
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import getsourcefile
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -72,6 +75,18 @@ def _load(name: str, load: Any) -> type[Strategy]:
             f"expected the installed strategy {name} to have {', '.join(missing)}, found it without; mend its class"
         )
     return kind
+
+
+@cache
+def provider(key: str) -> tuple[str, str] | None:
+    """Return package and version with the hash of its source file for an installed strategy; None for a built-in."""
+    kind = catalogue()[key]
+    for point in entry_points(group=GROUP):
+        if point.value.partition(":")[0] == kind.__module__ and point.dist is not None:
+            file = Path(getsourcefile(kind) or "")
+            content = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "unknown"
+            return point.dist.name, f"{point.dist.version} source:{content}"
+    return None
 
 
 def find(name: str) -> type[Strategy]:
