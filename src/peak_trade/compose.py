@@ -78,6 +78,11 @@ class Parts:
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
 
+    def close(self) -> None:
+        """Let go of what was opened."""
+        if "registry" in self.__dict__:
+            self.registry.close()
+
     @cached_property
     def store(self) -> Store:
         """The local store of market data."""

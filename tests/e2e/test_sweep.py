@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from contextlib import closing
 
 import pytest
 from tests.paths import ROOT
@@ -19,10 +20,10 @@ def trial_numbers(project) -> list[int]:
     from peak_trade.journal.registry import RunFilter
     from peak_trade.settings import load_config
 
-    registry = Parts(load_config(project.folder / "config.toml")).registry
-    runs = registry.find(RunFilter(run_type="sweep"), 10)
-    assert len(runs) == 1
-    return [number for number, _, _ in registry.trials(runs[0].run_id)]
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts:
+        runs = parts.registry.find(RunFilter(run_type="sweep"), 10)
+        assert len(runs) == 1
+        return [number for number, _, _ in parts.registry.trials(runs[0].run_id)]
 
 
 def test_every_combination_is_tried_and_counted(project):

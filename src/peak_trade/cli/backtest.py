@@ -1,5 +1,6 @@
 """`peak-trade backtest`: one strategy over one series of bars."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,27 +56,27 @@ def command(
         take_profit=take_profit,
         trailing_stop=trailing_stop,
     )
-    parts = options.open_parts(config)
-    log = open_log(parts.settings, verbose=verbose)
-    request = BacktestRequest(
-        strategy=strategy,
-        params=options.parse_params(param or []),
-        data=options.choose_data(parts, given),
-        terms=options.choose_terms(parts, given),
-        tags=options.check_tags(tag),
-    )
-    log.info("backtest begins", strategy=strategy, data=request.data.to_json(), terms=request.terms.to_json())
-    finished = run_backtest(parts, request)
-    log.info("backtest registered", run_id=finished.record["run_id"], elapsed_s=finished.record["elapsed_s"])
-    for path, write in ((trades_out, write_trades), (equity_out, write_equity)):
-        if path is not None:
-            write(path, finished.result)
-    _print(finished, as_json)
-    if sheet:
-        path = write_tear_sheet(finished)
-        log.info("tear sheet drawn", path=str(path))
-        if not as_json:
-            print(f"tear sheet: {path}")
+    with closing(options.open_parts(config)) as parts:
+        log = open_log(parts.settings, verbose=verbose)
+        request = BacktestRequest(
+            strategy=strategy,
+            params=options.parse_params(param or []),
+            data=options.choose_data(parts, given),
+            terms=options.choose_terms(parts, given),
+            tags=options.check_tags(tag),
+        )
+        log.info("backtest begins", strategy=strategy, data=request.data.to_json(), terms=request.terms.to_json())
+        finished = run_backtest(parts, request)
+        log.info("backtest registered", run_id=finished.record["run_id"], elapsed_s=finished.record["elapsed_s"])
+        for path, write in ((trades_out, write_trades), (equity_out, write_equity)):
+            if path is not None:
+                write(path, finished.result)
+        _print(finished, as_json)
+        if sheet:
+            path = write_tear_sheet(finished)
+            log.info("tear sheet drawn", path=str(path))
+            if not as_json:
+                print(f"tear sheet: {path}")
 
 
 def _print(finished: "Finished", as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """`peak-trade experiments`, `reproduce` and `report`: what was run, and doing it again."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,8 +71,8 @@ def show(
     """Show everything about one run."""
     from peak_trade.cli.show import document, figure, short, table
 
-    parts = options.open_parts(config)
-    run = parts.registry.get(run_id)
+    with closing(options.open_parts(config)) as parts:
+        run = parts.registry.get(run_id)
     if as_json:
         print(document(_as_json(run)))
         return
@@ -112,8 +113,8 @@ def compare(
     """Put two runs side by side: what was different, and what came out."""
     from peak_trade.cli.show import document, figure, table
 
-    registry = options.open_parts(config).registry
-    one, two = registry.get(first), registry.get(second)
+    with closing(options.open_parts(config)) as parts:
+        one, two = parts.registry.get(first), parts.registry.get(second)
     changed = {key: {"first": left, "second": right} for key, left, right in _differences(_as_json(one), _as_json(two))}
     names = list(dict.fromkeys([*one.metrics, *two.metrics]))
     if as_json:
@@ -180,7 +181,8 @@ def reproduce_command(
     from peak_trade.cli.show import document, table
     from peak_trade.runs.again import reproduce
 
-    again = reproduce(options.open_parts(config), run_id)
+    with closing(options.open_parts(config)) as parts:
+        again = reproduce(parts, run_id)
     run = again.run
     if as_json:
         differences = [{"name": name, "then": then, "now": now} for name, then, now in again.differences]
@@ -222,7 +224,8 @@ def report_command(
     """Write the report of a run anew, after checking that it comes out the same."""
     from peak_trade.runs.again import remake_report
 
-    print(remake_report(options.open_parts(config), run_id))
+    with closing(options.open_parts(config)) as parts:
+        print(remake_report(parts, run_id))
 
 
 def _filter(run_type: str | None, status: str | None, strategy: str | None, symbol: str | None, tag: str | None) -> "RunFilter":
@@ -247,15 +250,15 @@ def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | No
     from peak_trade.journal import schema
     from peak_trade.runs.sweep import close_dead
 
-    parts = options.open_parts(config)
-    close_dead(parts)
-    if sort_by is not None and sort_by not in schema.runs.columns:
-        names = parts.registry.metric_names()
-        if sort_by not in names:
-            raise InputError(
-                f"expected a metric or column to sort by, found {sort_by!r}; there are {', '.join(names) or 'no metrics yet'}"
-            )
-    return parts.registry.find(where, limit, sort_by)
+    with closing(options.open_parts(config)) as parts:
+        close_dead(parts)
+        if sort_by is not None and sort_by not in schema.runs.columns:
+            names = parts.registry.metric_names()
+            if sort_by not in names:
+                raise InputError(
+                    f"expected a metric or column to sort by, found {sort_by!r}; there are {', '.join(names) or 'no metrics yet'}"
+                )
+        return parts.registry.find(where, limit, sort_by)
 
 
 def _is_metric(name: str | None) -> bool:

@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,30 +45,30 @@ def command(
         raise InputError(f"expected threads or processes as --executor, found {executor!r}; choose one")
     plan = read_plan(config)
     given = _given(plan, Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end), config)
-    parts = options.open_parts(settings)
-    log = open_log(parts.settings, verbose=verbose)
-    request = SweepRequest(
-        plan=plan,
-        data=options.choose_data(parts, given),
-        terms=options.choose_terms(parts, given),
-        workers=Workers(executor),
-        count=workers or parts.settings.file.sweep.workers,
-        chunk_s=parts.settings.file.sweep.chunk_s,
-        tags=options.check_tags(tag),
-    )
-    log.info("sweep begins", file=str(config), strategy=plan.strategy)
-    with _stopping() as stop, _bar() as progress:
-        swept = run_sweep(parts, request, progress, stop)
-    if swept is None:
-        log.info("sweep interrupted", file=str(config))
-        print("stopped; what is done is stored, the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(130)
-    log.info("sweep registered", run_id=swept.record["run_id"], trials=swept.record["trials"])
-    _print(swept, as_json)
-    if sheet:
-        path = write_sweep_sheet(swept)
-        if not as_json:
-            print(f"heat map: {path}")
+    with closing(options.open_parts(settings)) as parts:
+        log = open_log(parts.settings, verbose=verbose)
+        request = SweepRequest(
+            plan=plan,
+            data=options.choose_data(parts, given),
+            terms=options.choose_terms(parts, given),
+            workers=Workers(executor),
+            count=workers or parts.settings.file.sweep.workers,
+            chunk_s=parts.settings.file.sweep.chunk_s,
+            tags=options.check_tags(tag),
+        )
+        log.info("sweep begins", file=str(config), strategy=plan.strategy)
+        with _stopping() as stop, _bar() as progress:
+            swept = run_sweep(parts, request, progress, stop)
+        if swept is None:
+            log.info("sweep interrupted", file=str(config))
+            print("stopped; what is done is stored, the same command goes on from here", file=sys.stderr)
+            raise typer.Exit(130)
+        log.info("sweep registered", run_id=swept.record["run_id"], trials=swept.record["trials"])
+        _print(swept, as_json)
+        if sheet:
+            path = write_sweep_sheet(swept)
+            if not as_json:
+                print(f"heat map: {path}")
 
 
 def _given(plan: "SweepPlan", line: Given, file: Path) -> Given:
