@@ -33,14 +33,6 @@ def cpu_of(command: list[str], folder: Path) -> tuple[float, float]:
     return min(seconds for seconds, _ in found[1:]), max(memory for _, memory in found[1:])
 
 
-def small_project(folder: Path) -> None:
-    """Make a project folder with 10,000 bars."""
-    from bench.rows import some_bars
-
-    shutil.copy(Path(__file__).parents[1] / "config.toml", folder)
-    some_bars(10_000).to_polars().write_parquet(folder / "small.parquet")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of the table; the ratio is to the bare loop, for whole processes to a bare process."""
@@ -56,7 +48,8 @@ class Row:
 
 def measure(folder: Path) -> list[Row]:
     """Return all rows."""
-    small_project(folder)
+    shutil.copy(Path(__file__).parents[1] / "config.toml", folder)
+    row("small_file", str(folder))
     trade = str(Path(sys.executable).parent / "peak-trade")
     first = [trade, "backtest", "--strategy", "ma_crossover", "--data", "small.parquet", "--symbol", "BTC/EUR", "--json"]
     bare_job = f"from bench.rows import bare_process; bare_process({str(folder)!r})"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.bare import cross, walk
+from bench.bare import bare_run, walk
 from peak_trade.model.bar import Bars, Timeframe
 from peak_trade.model.instrument import KNOWN
 from peak_trade.research.backtest import checked_targets, run
@@ -54,9 +54,8 @@ def one_backtest(count: int = 1_000_000) -> dict[str, float]:
     """Time a backtest with indicators, fills, round trips, equity and metrics against the bare loop."""
     bars = some_bars(count)
     strategy = make("ma_crossover", {"fast_window": 20, "slow_window": 50})
-    equity = np.empty(count)
     loop = compiled()
-    bare = best_of(lambda: cross(bars.open, bars.close, 20, 50, 0.0026, 0.0005, 10_000.0, equity))
+    bare = best_of(bare_run(count, bars.open, bars.close))
     whole = best_of(lambda: run(bars, strategy, checked_targets(bars, strategy), TERMS, loop))
     return {"value": whole / count * 1e9, "bare": bare / count * 1e9, "ratio": whole / bare}
 
@@ -67,8 +66,7 @@ def many_pairs(count: int = 100_000) -> dict[str, float]:
     grid = {"fast_window": range(2, 52, 2), "slow_window": range(55, 255, 5)}
     every = list(enumerate(combinations("ma_crossover", {name: list(values) for name, values in grid.items()}, [], {})))
     cores = core_count()
-    equity = np.empty(count)
-    bare = best_of(lambda: cross(bars.open, bars.close, 20, 50, 0.0026, 0.0005, 10_000.0, equity)) / cores
+    bare = best_of(bare_run(count, bars.open, bars.close)) / cores
 
     def work() -> None:
         done = sweep(Evaluator(bars, "ma_crossover", TERMS), every, workers=Workers.THREADS, count=cores)
@@ -108,7 +106,13 @@ def bare_process(folder: str) -> dict[str, float]:
 
     frame = pl.read_parquet(Path(folder) / "small.parquet")
     opened, close = frame["open"].to_numpy(), frame["close"].to_numpy()
-    return {"value": cross(opened, close, 20, 50, 0.0026, 0.0005, 10_000.0, np.empty(len(close)))}
+    return {"value": bare_run(len(close), opened, close)()}
+
+
+def small_file(folder: str) -> dict[str, float]:
+    """Write 10,000 bars for the rows that measure whole processes."""
+    some_bars(10_000).to_polars().write_parquet(Path(folder) / "small.parquet")
+    return {"value": 10_000.0}
 
 
 if __name__ == "__main__":

@@ -256,7 +256,8 @@ def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | No
             names = parts.registry.metric_names()
             if sort_by not in names:
                 raise InputError(
-                    f"expected a metric or column to sort by, found {sort_by!r}; there are {', '.join(names) or 'no metrics yet'}"
+                    f"expected a metric or column to sort by, found {sort_by!r}; "
+                    f"there are {', '.join(names) or 'no metrics yet'}"
                 )
         return parts.registry.find(where, limit, sort_by)
 
