@@ -2,4 +2,5 @@ import sys
 
 from peak_trade.cli.main import main
 
-sys.exit(main(["sweep", *sys.argv[1:]]))
+if __name__ == "__main__":
+    sys.exit(main(["sweep", *sys.argv[1:]]))

@@ -2,4 +2,6 @@
 
 from peak_trade.cli.main import run_and_exit
 
-run_and_exit()
+# Worker processes load this module again; they must not run the command again.
+if __name__ == "__main__":
+    run_and_exit()

@@ -1,11 +1,12 @@
 """The only builder of concrete parts: settings in; store, registry, instruments, datasets and provenance out."""
 
+import hashlib
 import random
 import subprocess
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -14,6 +15,7 @@ from peak_trade import __version__
 from peak_trade.journal.registry import Registry
 from peak_trade.market.dataset import Dataset
 from peak_trade.market.importing import read_dataset
+from peak_trade.market.quality import remarks
 from peak_trade.market.raw import guess_symbol
 from peak_trade.market.sample import SAMPLES, sample
 from peak_trade.market.store import Store
@@ -98,11 +100,6 @@ class Parts:
         """The folder in which each run gets a folder of its own."""
         return self.settings.folder(self.settings.file.paths.reports) / "experiments"
 
-    @cached_property
-    def locks(self) -> Path:
-        """The folder of lock files."""
-        return self.settings.root / "var" / "locks"
-
     def instrument(self, symbol: str) -> Instrument:
         """Return an instrument by symbol: known, with what the configuration overrides, else with default steps.
 
@@ -171,7 +168,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         },
         "origin": dataset.origin,
         "accepted": list(dataset.accepted),
-        "notes": list(dataset.notes),
+        "notes": [*dataset.notes, *remarks(bars)],
     }
 
 
@@ -180,11 +177,23 @@ def numeric_versions() -> dict[str, str]:
     return {"python": python_version(), "peak-trade": __version__} | {name: version(name) for name in NUMERIC_PACKAGES}
 
 
+@cache
+def code_sha256() -> str:
+    """Return a hash over every source file of this package: what ran, whatever git knows of it."""
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def code_in_use() -> Code:
     """Return the commit of the checkout this code runs from, or the package version outside of one."""
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
-        command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", "src"]
+        # Both are named, so that variables such as GIT_DIR can't lead to another repository.
+        place = [f"--git-dir={root / '.git'}", f"--work-tree={root}"]
+        command = ["git", "-C", str(root), *place, "status", "--porcelain=v2", "--branch", "--", "src"]
         try:
             answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
         except (OSError, subprocess.SubprocessError):
@@ -192,7 +201,5 @@ def code_in_use() -> Code:
         commit = next((line.split()[-1] for line in answer if line.startswith("# branch.oid ")), "")
         if commit and commit != "(initial)":
             return Code(commit, clean=all(line.startswith("#") for line in answer))
-    try:
-        return Code(version("peak-trade"), clean=False)
-    except PackageNotFoundError:
-        return Code(__version__, clean=False)
+    # An installed package has no work tree that could hold changes; its hash is among the versions.
+    return Code(__version__, clean=True)

@@ -6,7 +6,7 @@ Invariant: a crash at any moment leaves the old file or the new one, never a par
 import contextlib
 import errno
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,17 +42,21 @@ def storing(path: Path) -> Iterator[None]:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let *write* fill a temporary file beside *path*, force it to disk and move it into place.
 
+    A link is followed, and what is no regular file (a terminal, a pipe) is written to as it is.
+
     Raises:
         StorageError: the disk refused; *path* is as it was.
     """
     with storing(path):
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            write(path)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        draft = Path(name)
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
         try:
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             write(draft)
-            draft.chmod(0o644)
             _force(draft)
             draft.replace(path)
             _force(path.parent)

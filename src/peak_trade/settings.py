@@ -222,6 +222,7 @@ class Settings:
     root: Path
     text: str
     file: File
+    raw: Mapping[str, object]
 
     @property
     def sha256(self) -> str:
@@ -261,7 +262,7 @@ class Settings:
         if value is marker:
             raise ConfigError(f"expected a configuration key, found {key!r}{_nearest(key, self.every_key())}")
         line = _line_of(self.text, key)
-        source = f"{self.path}:{line}" if line else "default"
+        source = f"{self.path}:{line}" if line else str(self.path) if _holds(self.raw, split_key(key)) else "default"
         return Origin(value=value, source=source, description=_description(key))
 
     def every_key(self) -> tuple[str, ...]:
@@ -299,7 +300,7 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
         file = File.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_sentence(error, path)) from error
-    return Settings(path=path, root=path.resolve().parent, text=text, file=file)
+    return Settings(path=path, root=path.resolve().parent, text=text, file=file, raw=raw)
 
 
 def split_key(key: str) -> list[str]:
@@ -327,7 +328,9 @@ def _locate(path: str | Path | None) -> Path:
 #: A key by one of these names must not be in the file, whatever its value (`*_url` and `*_path` may be).
 _SECRET_NAME = re.compile(r"(api[_-]?key|api[_-]?secret|secret|passw(or)?d|passphrase|token|private[_-]?key|credential)", re.I)
 #: Values that are secrets whatever the key: a Kraken secret (64 bytes in base64), a PEM key, a password in a URL.
-_SECRET_VALUE = re.compile(r"^[A-Za-z0-9+/]{86}==$|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]*:[^/\s@]+@")
+_SECRET_VALUE = re.compile(
+    r"^[A-Za-z0-9+/]{86}==$|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:@]*:[^/\s@]+@|[?&](password|passwd|sslpassword|token|secret)="
+)
 
 
 def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
@@ -403,6 +406,15 @@ def _walk(node: Mapping[str, object], prefix: str) -> Iterator[str]:
             yield from _walk(value, key)
         else:
             yield key
+
+
+def _holds(node: object, parts: list[str]) -> bool:
+    """Tell whether parsed TOML sets a key, wherever in the text."""
+    for part in parts:
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 def _line_of(text: str, key: str) -> int | None:

@@ -84,7 +84,7 @@ def test_holes_are_listed_and_exported(project):
 
     ended = project.run("data", "inspect", "BTC/EUR", "1h", "--gaps-out", "gaps.csv")
 
-    assert "missing bars: 4 missing" in ended.out
+    assert "bars that are not there: 4 missing" in ended.out
     assert (project.folder / "gaps.csv").read_text().splitlines() == [
         "start,bars,kind",
         "2024-01-05T03:00:00Z,3,missing",

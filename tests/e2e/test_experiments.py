@@ -186,3 +186,69 @@ def test_config_check_looks_into_everything(project, text, words):
     ended = project.run("config", "check")
 
     assert (ended.code, words in ended.err) == (2, True)
+
+
+def test_reproduce_sees_changed_fills(project, runs):
+    """The hash over fills and equity is compared too."""
+    import sqlite3
+
+    with sqlite3.connect(project.folder / "var" / "registry.db") as connection:
+        connection.execute("update runs set result_sha256 = 'x' where run_id = ?", (runs[0]["run_id"],))
+    connection.close()
+
+    ended = project.run("reproduce", runs[0]["run_id"], "--json")
+
+    assert (ended.code, ended.json["differences"][0]["name"]) == (1, "fills and equity (sha256)")
+
+
+def test_later_bars_do_not_change_an_old_run(project):
+    """A run over all bars there were comes out the same after more were imported."""
+    path = project.bars("bars.csv", count=600)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:500]))
+    arguments = ("data", "import", "bars.csv", "--symbol", "BTC/EUR", "--timeframe", "1h")
+    project.run(*arguments)
+    project.run("backtest", "--strategy", "macd", "--symbol", "BTC/EUR", "--timeframe", "1h", "--no-tear-sheet")
+    path.write_text("\n".join(lines))
+    project.run(*arguments)
+
+    assert project.run("reproduce", "latest").code == 0
+
+
+def test_a_section_for_no_strategy_is_refused(project):
+    """A misspelt strategy section is an error wherever parameters are read, not only in config check."""
+    config = project.folder / "config.toml"
+    config.write_text(config.read_text().replace("[strategy.ma_crossover]", "[strategy.ma_crossovr]"))
+
+    ended = project.run("backtest", "--strategy", "macd", "--no-tear-sheet")
+
+    assert (ended.code, "did you mean ma_crossover" in ended.err) == (2, True)
+
+
+def test_configured_exits_apply(project):
+    """Stops of the [risk] section hold where the command line gives none."""
+    config = project.folder / "config.toml"
+    config.write_text(config.read_text().replace("stop_loss = 0.0", "stop_loss = 0.03"))
+
+    record = project.run("backtest", "--strategy", "ma_crossover", "--no-tear-sheet", "--json").json
+
+    assert record["costs"]["stop_loss"] == 0.03
+
+
+def test_exported_words_are_no_formulas(project):
+    """A tag that a spreadsheet would take for a formula is exported as text."""
+    project.run("backtest", "--strategy", "macd", "--no-tear-sheet", "--tag", "=1+1")
+
+    row = next(csv.DictReader(io.StringIO(project.run("experiments", "export", "--csv").out)))
+
+    assert row["tags"] == "'=1+1"
+
+
+def test_comparing_sweeps_shows_their_grids(project):
+    """What differs between two sweeps is named."""
+    for values in ("[5, 10]", "[5, 15]"):
+        project.sweep_file(f"fast_window = {values}\nslow_window = [20, 40]")
+        project.run("sweep", "--config", "sweep.toml", "--no-html")
+    first, second = (run["run_id"] for run in project.run("experiments", "--json").json)
+
+    assert "spec.grid" in project.run("experiments", "compare", first, second, "--json").json["changed"]

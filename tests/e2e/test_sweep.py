@@ -91,12 +91,16 @@ def wait_for_trials(project, process, least: int) -> None:
     pytest.fail("the sweep stored nothing")
 
 
+#: Combinations of the slow sweep.
+SLOW = 59 * 116
+
+
 def slow_sweep(project, **options):
     """Start a sweep long enough to be interrupted: many pairs over the minutes of the synthetic market."""
     config = project.folder / "config.toml"
-    config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.2"))
+    config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.05"))
     project.sweep_file(
-        "fast_window = { start = 2, stop = 60, step = 1 }\nslow_window = { start = 70, stop = 300, step = 5 }",
+        "fast_window = { start = 2, stop = 60, step = 1 }\nslow_window = { start = 70, stop = 300, step = 2 }",
         'symbol = "SYN/USD"\ntimeframe = "1m"',
     )
     return project.start("sweep", "--config", "sweep.toml", "--no-html", "--workers", "1", "--json", **options)
@@ -117,10 +121,10 @@ def test_an_interrupted_sweep_goes_on(project, end):
     assert process.returncode == (-signal.SIGKILL if end is signal.SIGKILL else 130), err
     assert [(run["status"], run["trials"]) for run in listed] == [("aborted", len(done))]
     assert again.returncode == 0, more
-    assert 20 <= len(done) < 59 * 47
+    assert 20 <= len(done) < SLOW
     record = json.loads(out)
-    assert (record["trials"], record["trials_on_dataset"]["total"]) == (59 * 47, 59 * 47)
-    assert trial_numbers(project) == list(range(59 * 47))
+    assert (record["trials"], record["trials_on_dataset"]["total"]) == (SLOW, SLOW)
+    assert trial_numbers(project) == list(range(SLOW))
 
 
 def test_the_same_sweep_twice_at_once_is_refused(project):
@@ -177,3 +181,101 @@ def test_shipped_sweeps_are_sound(path):
     plan = read_plan(path)
 
     assert 50 <= len(combinations(plan.strategy, plan.grid, plan.constraints, {})) <= 2_000
+
+
+def sweep_runs(project) -> list[dict]:
+    return project.run("experiments", "--run-type", "sweep", "--json").json
+
+
+def interrupted(project) -> None:
+    """Leave a sweep of four combinations of which one is stored, as a kill would."""
+    from peak_trade.compose import Parts
+    from peak_trade.journal.registry import RunFilter
+    from peak_trade.settings import load_config
+
+    sweep(project)
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts:
+        run = parts.registry.find(RunFilter(run_type="sweep"), 1)[0]
+        with parts.registry._writing() as connection:
+            connection.exec_driver_sql("delete from trials where number > 0")
+            connection.exec_driver_sql("update runs set status = 'started', finished_at = null")
+        assert len(parts.registry.trials(run.run_id)) == 1
+
+
+def same_sweep(project, monkeypatch) -> None:
+    """Change nothing."""
+
+
+def other_order(project, monkeypatch) -> None:
+    project.sweep_file("slow_window = [20, 40]\nfast_window = [5, 10]")
+
+
+def other_terms(project, monkeypatch) -> None:
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]", "stop_loss = 0.1")
+
+
+def other_code(project, monkeypatch) -> None:
+    monkeypatch.setattr("peak_trade.runs.record.code_sha256", lambda: "something else")
+
+
+def other_steps(project, monkeypatch) -> None:
+    with (project.folder / "config.toml").open("a") as file:
+        file.write('[instrument."SPX/USD"]\ntrading_days = 250\n')
+
+
+@pytest.mark.parametrize(
+    ("change", "runs"), [(same_sweep, 1), (other_order, 2), (other_terms, 2), (other_code, 2), (other_steps, 2)]
+)
+def test_only_the_same_sweep_is_taken_up(project, monkeypatch, change, runs):
+    """An interrupted sweep goes on under the same plan, terms, steps and code; else a new one begins."""
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+    interrupted(project)
+    change(project, monkeypatch)
+
+    ended = sweep(project, "--tag", "second", "--json")
+
+    assert ended.json["trials"] == 4
+    assert len({json.dumps(row["params"]) for row in ended.json["best"]}) == 4
+    assert len(sweep_runs(project)) == runs
+    assert "second" in sweep_runs(project)[0]["tags"]
+
+
+def test_processes_work_from_the_script(project):
+    """The playbook's script can use processes; they do not run the script again."""
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+    process = project.start("--config", "sweep.toml", "--executor", "processes", "--no-html", "--json", script="run_sweep.py")
+    out, err = process.communicate(timeout=120)
+
+    assert process.returncode == 0, err
+    assert json.loads(out)["trials"] == 4
+
+
+def test_constraints_may_name_any_parameter(project):
+    """A parameter outside the grid has its configured or default value in a constraint."""
+    project.sweep_file("fast_window = [5, 10]", 'constraints = ["fast_window < slow_window"]')
+
+    assert sweep(project, "--json").json["trials"] == 2
+
+
+def test_a_value_written_in_two_ways_is_refused(project):
+    """Five and five point nought are one combination."""
+    project.sweep_file("window = [5, 5.0]", strategy="rsi_reversion")
+
+    assert "twice" in sweep(project).err
+
+
+def test_an_altered_trial_is_found(project):
+    """A sweep whose stored figure was changed does not come out the same."""
+    import sqlite3
+
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+    sweep(project)
+    with sqlite3.connect(project.folder / "var" / "registry.db") as connection:
+        connection.execute(
+            "update trials set metrics = replace(metrics, '\"orders_skipped\":0', '\"orders_skipped\":1') where number = 2"
+        )
+    connection.close()
+
+    ended = project.run("reproduce", "latest:sweep", "--json")
+
+    assert (ended.code, [item["name"] for item in ended.json["differences"]]) == (1, ["trial 2"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peak_trade.cli import options
+from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
     from peak_trade.market.dataset import Dataset
@@ -24,25 +25,12 @@ def import_file(
     as_json: options.JsonOut = False,
 ) -> None:
     """Check a file of bars and keep it in the local store, joined with what is there."""
-    import filelock
-
-    from peak_trade.durable import storing
-    from peak_trade.market.importing import joined, read_dataset
-    from peak_trade.model.bar import Timeframe
+    from peak_trade.runs.data import import_file as bring_in
 
     parts = options.open_parts(config)
-    instrument, step = parts.instrument(symbol), Timeframe.parse(timeframe)
-    new = read_dataset(file.expanduser(), instrument, step, frozenset(accept or []))
-    lock = parts.locks / f"data-{instrument.slug}-{step.label}.lock"
-    with storing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-    # Two imports at once must not join with the same old bars, or the later would drop what the earlier added.
-    with filelock.FileLock(lock):
-        before = parts.store.load(instrument, step) if not replace and parts.store.has(instrument, step) else None
-        dataset = new if before is None else joined(before, new)
-        path = parts.store.save(dataset)
-    added = len(dataset.bars) - (len(before.bars) if before else 0)
-    _show(dataset, as_json, {"file": str(path), "added": added}, f"stored {added:,} new bars in {path}")
+    done = bring_in(parts, file.expanduser(), symbol, timeframe, accepted=frozenset(accept or []), replace=replace)
+    more = {"file": str(done.path), "added": done.added}
+    _show(done.dataset, as_json, more, f"stored {done.added:,} new bars in {done.path}")
 
 
 @app.command()
@@ -84,25 +72,27 @@ def list_datasets(config: options.ConfigFile = None, as_json: options.JsonOut = 
     parts = options.open_parts(config)
     keys = [(path.parent.name.replace("-", "/"), path.stem) for path in parts.store.files()]
     keys += [key for key in SAMPLES if key not in keys]
-    found = []
+    found: list[dict[str, Any]] = []
     for symbol, timeframe in keys:
-        facts = dataset_facts(parts.dataset(DataChoice(path=None, symbol=symbol, timeframe=timeframe)))
+        try:
+            facts = dataset_facts(parts.dataset(DataChoice(path=None, symbol=symbol, timeframe=timeframe)))
+        except InputError as error:
+            # One damaged file must not hide the others.
+            facts = {"error": str(error)}
         found.append({"symbol": symbol, "timeframe": timeframe, **facts})
     if as_json:
         print(document(found))
         return
-    rows = [
-        (
-            item["symbol"],
-            item["timeframe"],
-            f"{item['bars']:,}",
-            item["first"],
-            item["last"],
-            f"{item['gaps']['missing_bars']:,}",
+    rows = []
+    for item in found:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in item.get("gaps", {}).get("by_kind", {}).items())
+        about = (
+            (f"{item['bars']:,}", item["first"], item["last"], kinds or "none")
+            if "bars" in item
+            else ("-", "-", "-", item["error"])
         )
-        for item in found
-    ]
-    print(table(["symbol", "timeframe", "bars", "first", "last", "missing"], rows, right=(2, 5)))
+        rows.append((item["symbol"], item["timeframe"], *about))
+    print(table(["symbol", "timeframe", "bars", "first", "last", "bars that are not there"], rows, right=(2,)))
 
 
 def _show(dataset: "Dataset", as_json: bool, more: dict[str, Any], headline: str) -> None:
@@ -120,7 +110,7 @@ def _show(dataset: "Dataset", as_json: bool, more: dict[str, Any], headline: str
     print(f"sha256 {facts['sha256']}")
     print(f"from {facts['origin']}")
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["gaps"]["by_kind"].items())
-    print(f"missing bars: {kinds or 'none'}")
+    print(f"bars that are not there: {kinds or 'none'}")
     for code in facts["accepted"]:
         print(f"warning: accepted although the check {code} failed")
     for note in facts["notes"]:

@@ -186,14 +186,14 @@ def reproduce_command(
     run = again.run
     if as_json:
         differences = [{"name": name, "then": then, "now": now} for name, then, now in again.differences]
-        code = {"then": run.code_version, "now": again.code_now.version}
+        code = {"then": dict(run.versions), "now": again.versions_now}
         print(
             document(
                 {
                     "run_id": run.run_id,
                     "identical": again.identical,
                     "data_same": again.data_same,
-                    "code": code,
+                    "versions": code,
                     "differences": differences,
                 }
             )
@@ -201,12 +201,12 @@ def reproduce_command(
     else:
         print(f"{run.run_type} {run.run_id}: {run.strategy} on {run.symbol} {run.timeframe}")
         print(f"data: {'the same' if again.data_same else 'changed since'}")
-        same = again.code_now.version == run.code_version and again.code_now.clean and run.code_clean
-        print(
-            f"code: {'the same commit' if same else 'not provably the same'} (then {_code(run.code_version, run.code_clean)}, ",
-            end="",
-        )
-        print(f"now {_code(again.code_now.version, again.code_now.clean)})")
+        same = again.versions_now.get("code") == run.versions.get("code")
+        print(f"code: {'the same' if same else 'changed since'} ({_code(run.code_version, run.code_clean)} then, ", end="")
+        print(f"{_code(again.code_now.version, again.code_now.clean)} now)")
+        for name, now in again.versions_now.items():
+            if name != "code" and now != run.versions.get(name):
+                print(f"{name}: {run.versions.get(name, 'none')} then, {now} now")
         if again.differences:
             print(table(["figure", "then", "now"], [(name, str(then), str(now)) for name, then, now in again.differences[:50]]))
     if not again.identical:
@@ -248,10 +248,10 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
-    from peak_trade.runs.sweep import close_dead
+    from peak_trade.runs.record import SWEEP
 
     with closing(options.open_parts(config)) as parts:
-        close_dead(parts)
+        parts.registry.close_dead(SWEEP, parts.clock.now())
         if sort_by is not None and sort_by not in schema.runs.columns:
             names = parts.registry.metric_names()
             if sort_by not in names:
@@ -306,10 +306,9 @@ def _plain(value: Any) -> Any:
 
 def _differences(one: Any, two: Any, prefix: str = "") -> "list[tuple[str, Any, Any]]":
     """Return the settings in which two runs differ, by dotted name; identity, time and figures are left out."""
-    left_out = {"run_id", "started_at", "finished_at", "elapsed_s", "process", "metrics", "result_sha256", "spec", "trials"}
+    left_out = {"run_id", "started_at", "finished_at", "elapsed_s", "process", "metrics", "result_sha256", "trials", "params"}
     found: list[tuple[str, Any, Any]] = []
-    terms = {"terms": (one.get("spec", {}).get("terms", {}), two.get("spec", {}).get("terms", {}))} if not prefix else {}
-    pairs = {key: (one.get(key), two.get(key)) for key in dict.fromkeys([*one, *two]) if prefix or key not in left_out} | terms
+    pairs = {key: (one.get(key), two.get(key)) for key in dict.fromkeys([*one, *two]) if prefix or key not in left_out}
     for key, (left, right) in pairs.items():
         if isinstance(left, dict) and isinstance(right, dict):
             found += _differences(left, right, f"{prefix}{key}.")
@@ -330,13 +329,14 @@ def _flat(run: "Run", names: list[str]) -> list[str]:
     from peak_trade.cli.show import short
 
     fixed = [run.run_id, run.run_type, run.status.value, run.strategy, run.symbol, run.timeframe, run.started_at]
-    return [
-        *fixed,
-        short(dict(run.params)),
-        " ".join(run.tags),
-        *(repr(run.metrics[name]) if name in run.metrics else "" for name in names),
-    ]
+    words = [_inert(short(dict(run.params))), _inert(" ".join(run.tags))]
+    return [*fixed, *words, *(repr(run.metrics[name]) if name in run.metrics else "" for name in names)]
+
+
+def _inert(text: str) -> str:
+    """Keep a spreadsheet from taking somebody's words for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _code(version: str, clean: bool) -> str:
-    return version[:12] + ("" if clean else " changed")
+    return version[:12] + ("" if clean else " with changes")

@@ -1,4 +1,4 @@
-"""The registry of runs in SQLite or PostgreSQL.
+"""The registry of runs in SQLite.
 
 Invariant: a writer takes the write lock before it reads what it will change; a reader waits for a commit at most.
 Invariant: a schema newer than the code is refused, an older one is brought up to date inside one transaction.
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import filelock
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError
 
 from peak_trade.durable import storing
 from peak_trade.journal import schema
-from peak_trade.journal.run import Run, RunStatus, Trial, plain_json
+from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.model.clock import RunId
 from peak_trade.model.errors import ConfigError, NotFound, StorageError
 
@@ -32,13 +33,17 @@ LOCK_WAIT_S = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list; None does not filter. `text` parts must match exactly."""
+    """Which runs to list; None does not filter, a text must match exactly."""
 
     run_type: str | None = None
     status: str | None = None
     strategy: str | None = None
     symbol: str | None = None
     tag: str | None = None
+
+
+#: How the URL should look.
+_EXAMPLE = "such as sqlite:///var/registry.db under paths.registry"
 
 
 class Registry:
@@ -53,18 +58,16 @@ class Registry:
         """
         try:
             parsed = sa.make_url(url)
-            if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
-                file = Path(parsed.database)
-                with storing(file):
-                    file.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = sa.create_engine(parsed)
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise ConfigError(
-                f"expected a database URL such as sqlite:///var/registry.db under paths.registry, found {url!r} ({error})"
-            ) from error
+        except ArgumentError as error:
+            raise ConfigError(f"expected a database URL {_EXAMPLE}, found none; correct it") from error
+        if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+            raise ConfigError(f"expected the URL of an SQLite file {_EXAMPLE}, found another database; correct it")
+        file = Path(str(parsed.database))
+        with storing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = sa.create_engine(parsed)
         self._name = str(parsed.database)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        sa.event.listen(self._engine, "connect", _prepare_sqlite)
         try:
             self._migrate()
         except BaseException:
@@ -75,8 +78,8 @@ class Registry:
         """Let go of all connections."""
         self._engine.dispose()
 
-    def add(self, run: Run) -> None:
-        """Register a run with its tags and figures."""
+    def add(self, run: Run, tried: Tried | None = None, trials: Sequence[Trial] = ()) -> None:
+        """Register a run with its tags, figures and, where it is finished, its trials."""
         row = {
             name: getattr(run, name)
             for name in (column.name for column in schema.runs.columns)
@@ -95,6 +98,8 @@ class Registry:
                     schema.tags.insert(), [{"run_id": run.run_id, "tag": tag} for tag in dict.fromkeys(run.tags)]
                 )
             _add_metrics(connection, run.run_id, run.metrics)
+            if tried is not None:
+                _add_trials(connection, run, tried, trials)
 
     def finish(
         self,
@@ -102,7 +107,7 @@ class Registry:
         status: RunStatus,
         *,
         at: datetime,
-        elapsed_s: float,
+        elapsed_s: float | None,
         trials: int,
         metrics: Mapping[str, float] | None = None,
         result_sha256: str | None = None,
@@ -122,28 +127,55 @@ class Registry:
             connection.execute(schema.metrics.delete().where(schema.metrics.c.run_id == run_id))
             _add_metrics(connection, run_id, metrics or {})
 
-    def restart(self, run_id: RunId, process: int) -> None:
-        """Mark an interrupted run as going on in another process."""
+    def restart(self, run_id: RunId, process: int, tags: Sequence[str]) -> None:
+        """Mark an interrupted run as going on in another process, with what tags that one adds."""
         changes = {"status": RunStatus.STARTED.value, "process": process, "finished_at": None, "error": None}
         with self._writing() as connection:
             connection.execute(schema.runs.update().where(schema.runs.c.run_id == run_id), changes)
+            present = set(connection.scalars(sa.select(schema.tags.c.tag).where(schema.tags.c.run_id == run_id)))
+            rows = [{"run_id": run_id, "tag": tag} for tag in dict.fromkeys(tags) if tag not in present]
+            if rows:
+                connection.execute(schema.tags.insert(), rows)
 
-    def add_trials(self, run: Run, trials: Sequence[Trial]) -> None:
+    def add_trials(self, run: Run, tried: Tried, trials: Sequence[Trial]) -> None:
         """Store finished trials of a run, all or none."""
-        rows = [
-            {
-                "run_id": run.run_id,
-                "number": trial.number,
-                "dataset_sha256": run.dataset_sha256,
-                "strategy": run.strategy,
-                "params": plain_json(trial.params),
-                "metrics": plain_json(trial.metrics),
-            }
-            for trial in trials
-        ]
-        if rows:
+        if trials:
             with self._writing() as connection:
-                connection.execute(schema.trials.insert(), rows)
+                _add_trials(connection, run, tried, trials)
+
+    @contextlib.contextmanager
+    def working_on(self, name: str, wait_s: float = 0.0) -> Iterator[bool]:
+        """Hold the right to work on something while the block runs; yields whether it was free within *wait_s*.
+
+        The lock file lies beside the registry, so that every process that uses this registry sees it, and the operating
+        system lets go of it when the process ends, however it ends.
+        """
+        folder = Path(f"{self._name}.locks")
+        lock = filelock.FileLock(folder / f"{name}.lock", timeout=wait_s)
+        free = True
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                free = False
+        try:
+            yield free
+        finally:
+            lock.release()
+
+    def close_dead(self, run_type: str, at: datetime) -> int:
+        """Close runs of a type that are registered as started but that no process works on; return how many."""
+        closed = 0
+        for run in self.find(RunFilter(run_type=run_type, status=RunStatus.STARTED.value), limit=1_000):
+            with self.working_on(run.spec_sha256) as free:
+                # Read again under the lock: the run may have ended since the list was made.
+                if free and self.get(run.run_id).status is RunStatus.STARTED:
+                    why = "the process ended without finishing; the same command goes on with it"
+                    trials = len(self.trials(run.run_id))
+                    self.finish(run.run_id, RunStatus.ABORTED, at=at, elapsed_s=None, trials=trials, error=why)
+                    closed += 1
+        return closed
 
     def get(self, run_id: str) -> Run:
         """Return a run by its id, an unmistakable beginning or end of it, `latest`, or `latest:TYPE`.
@@ -191,16 +223,21 @@ class Registry:
         with self._reading() as connection:
             return [(row.number, row.params, row.metrics) for row in connection.execute(query)]
 
-    def count_trials(self, dataset_sha256: str) -> tuple[int, int]:
-        """Return how many trials were made on a dataset, and how many different ones (strategy and parameters)."""
+    def count_trials(self, tried: Tried) -> tuple[int, int]:
+        """Return how many trials overlap this market and period, and how many different ones.
+
+        Two trials are the same if strategy, parameters and terms are.
+        """
         table = schema.trials.c
-        distinct = sa.select(table.strategy, table.params).where(table.dataset_sha256 == dataset_sha256).distinct()
+        query = sa.select(sa.func.count(), sa.func.count(sa.distinct(table.identity))).where(
+            table.symbol == tried.symbol,
+            table.timeframe == tried.timeframe,
+            table.first <= tried.last,
+            table.last >= tried.first,
+        )
         with self._reading() as connection:
-            total = connection.scalar(
-                sa.select(sa.func.count()).select_from(schema.trials).where(table.dataset_sha256 == dataset_sha256)
-            )
-            different = connection.scalar(sa.select(sa.func.count()).select_from(distinct.subquery()))
-        return int(total or 0), int(different or 0)
+            total, different = connection.execute(query).one()
+        return int(total), int(different)
 
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
@@ -253,8 +290,7 @@ class Registry:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with self._told(), self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.commit()
@@ -305,6 +341,22 @@ def _run(row: sa.RowMapping, tags: tuple[str, ...], figures: Mapping[str, float]
     parsed = {name: json.loads(row[name]) for name in ("params", "spec", "versions")}
     plain = {name: row[name] for name in row if name not in (*parsed, "status", "spec_sha256")}
     return Run(status=RunStatus(row["status"]), tags=tags, metrics=figures, **parsed, **plain)
+
+
+def _add_trials(connection: sa.Connection, run: Run, tried: Tried, trials: Sequence[Trial]) -> None:
+    place = {"symbol": tried.symbol, "timeframe": tried.timeframe, "first": tried.first, "last": tried.last}
+    rows = [
+        place
+        | {
+            "run_id": run.run_id,
+            "number": trial.number,
+            "identity": sha256_of([run.strategy, trial.params, tried.terms])[:16],
+            "params": plain_json(trial.params),
+            "metrics": plain_json(trial.metrics),
+        }
+        for trial in trials
+    ]
+    connection.execute(schema.trials.insert(), rows)
 
 
 def _add_metrics(connection: sa.Connection, run_id: str, figures: Mapping[str, float]) -> None:

@@ -29,7 +29,8 @@ class Run:
     Attributes:
         spec: everything needed to do the run again, as a JSON object; `spec_sha256` is its identity.
         code_version: git commit of the code, or the package version outside a checkout.
-        code_clean: whether the work tree held nothing but that commit.
+        code_clean: whether the work tree under `src` held nothing but that commit.
+        env_name: which machine or checkout it was, as `environment.name` says.
         started_at, finished_at: ISO 8601, UTC.
         process: id of the operating system's process that did it.
         trials: how many combinations of parameters it tried.
@@ -51,6 +52,7 @@ class Run:
     versions: Mapping[str, str]
     started_at: str
     process: int
+    env_name: str = "local"
     trials: int = 0
     finished_at: str | None = None
     elapsed_s: float | None = None
@@ -72,6 +74,22 @@ class Trial:
     number: int
     params: JsonObject
     metrics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """On which market and period, and under which terms, trials were made.
+
+    Attributes:
+        first, last: open times of the first and last bar, nanoseconds UTC.
+        terms: the terms as a JSON object.
+    """
+
+    symbol: str
+    timeframe: str
+    first: int
+    last: int
+    terms: JsonObject
 
 
 def plain_json(value: object) -> str:

@@ -35,6 +35,7 @@ runs = Table(
     Column("started_at", String(32), nullable=False),
     Column("finished_at", String(32)),
     Column("elapsed_s", Float),
+    Column("env_name", String(64), nullable=False),
     Column("process", Integer, nullable=False),
     Column("trials", BigInteger, nullable=False, default=0),
     Column("result_sha256", String(64)),
@@ -62,15 +63,19 @@ tags = Table(
     Index(None, "tag"),
 )
 
-#: Every combination of parameters ever tried on a dataset; later gates deflate results by their number.
+#: Every combination of parameters ever tried; later gates deflate results by their number. `identity` is the hash of
+#: strategy, parameters and terms; `first` and `last` are the open times of the first and last bar, nanoseconds UTC.
 trials = Table(
     "trials",
     metadata,
     Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("dataset_sha256", String(64), nullable=False),
-    Column("strategy", String(64), nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("timeframe", String(8), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("identity", String(16), nullable=False),
     Column("params", Text, nullable=False),
     Column("metrics", Text, nullable=False),
-    Index(None, "dataset_sha256", "strategy"),
+    Index("ix_trials_period", "symbol", "timeframe", "first", "last", "identity"),
 )

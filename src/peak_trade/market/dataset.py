@@ -19,6 +19,7 @@ class GapKind(Enum):
     """Why bars are missing."""
 
     CLOSED = "closed"
+    HOLIDAY = "holiday"
     NO_TRADE = "no_trade"
     OUTAGE = "outage"
     MISSING = "missing"
@@ -76,14 +77,16 @@ class Dataset:
 EXPECTED_TRADES = 14.0
 #: Bars on each side of a hole from which the usual number of trades is taken.
 NEIGHBOURS = 24
-#: Longest weekend or holiday of a market that does not trade every day.
+#: Longest night, weekend or holiday of a market that does not trade every day, for bars shorter than a day.
 CLOSED_DAYS_MAX = 5
+_DAY_NS = 86_400 * 1_000_000_000
 
 
 def find_gaps(timestamp: I64, step_ns: int, instrument: Instrument, trades: F64 | None) -> tuple[Gap, ...]:
     """List the holes and say why, as far as the data can tell.
 
-    A market that does not trade every day was closed where the hole is short. Where the source counts trades, a hole in
+    A market that does not trade every day is closed at weekends; one weekday without a bar is a holiday, or lost: its data
+    can't tell. Where the source counts trades, a hole in
     which few trades were to be expected is a time without trade, one in which many were is an outage. The rest is missing.
     """
     steps = np.diff(timestamp) // step_ns
@@ -92,8 +95,7 @@ def find_gaps(timestamp: I64, step_ns: int, instrument: Instrument, trades: F64 
         count = int(steps[index]) - 1
         kind = GapKind.MISSING
         if instrument.trading_days < 365:
-            if count * step_ns <= CLOSED_DAYS_MAX * 86_400 * 1_000_000_000:
-                kind = GapKind.CLOSED
+            kind = _session_gap(int(timestamp[index]) + step_ns, count, step_ns, instrument)
         elif trades is not None:
             first, last = max(0, int(index) + 1 - NEIGHBOURS), min(len(timestamp), int(index) + 1 + NEIGHBOURS) - 1
             lasted = int(timestamp[last] - timestamp[first]) // step_ns + 1 - count
@@ -101,3 +103,13 @@ def find_gaps(timestamp: I64, step_ns: int, instrument: Instrument, trades: F64 
             kind = GapKind.NO_TRADE if expected < EXPECTED_TRADES else GapKind.OUTAGE
         gaps.append(Gap(int(timestamp[index]) + step_ns, count, kind))
     return tuple(gaps)
+
+
+def _session_gap(start: int, count: int, step_ns: int, instrument: Instrument) -> GapKind:
+    """Judge a hole of a market with closing times."""
+    if step_ns < _DAY_NS:
+        night_ns = (24.0 - instrument.trading_hours) * 3_600 * 1_000_000_000
+        return GapKind.CLOSED if night_ns - step_ns <= count * step_ns <= CLOSED_DAYS_MAX * _DAY_NS else GapKind.MISSING
+    days = (start + np.arange(count) * step_ns) // _DAY_NS
+    weekdays = int(np.count_nonzero((days + 3) % 7 < 5))  # 1 January 1970 was a Thursday
+    return (GapKind.CLOSED, GapKind.HOLIDAY)[weekdays] if weekdays < 2 else GapKind.MISSING

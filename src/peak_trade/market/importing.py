@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from peak_trade.market.dataset import Dataset, find_gaps
-from peak_trade.market.quality import inspect, refuse, remarks, usual_step
+from peak_trade.market.quality import inspect, refuse, usual_step
 from peak_trade.market.raw import Raw, read_raw
-from peak_trade.model.bar import Bars, Timeframe
+from peak_trade.model.bar import F64, PRICES, Bars, Timeframe
 from peak_trade.model.errors import DataError
 from peak_trade.model.instrument import Instrument
 
@@ -40,7 +40,7 @@ def read_dataset(
         origin=f"{raw.name} sha256:{raw.sha256}",
         gaps=find_gaps(bars.timestamp, step.step_ns, instrument, raw.trades),
         accepted=tuple(sorted({item.code for item in findings})),
-        notes=(*(item.sentence for item in findings), *remarks(bars)),
+        notes=tuple(item.sentence for item in findings),
     )
 
 
@@ -51,13 +51,18 @@ def _timeframe_of(raw: Raw) -> Timeframe:
     return Timeframe.of_seconds(seconds)
 
 
+def columns_of(bars: Bars) -> dict[str, F64]:
+    """Return the prices and the volume of bars by name."""
+    return {name: getattr(bars, name) for name in (*PRICES, "volume")}
+
+
 def joined(old: Dataset, new: Dataset) -> Dataset:
     """Return both datasets as one; where they overlap they must agree in every value.
 
-    A hole between them counts as missing.
+    A hole between them counts as missing. What they make together is checked like a file.
 
     Raises:
-        DataError: a bar that both have differs.
+        DataError: a bar that both have differs, or the whole fails a check that was not accepted for either.
     """
     same, left, right = np.intersect1d(old.bars.timestamp, new.bars.timestamp, return_indices=True)
     for name in ("open", "high", "low", "close", "volume"):
@@ -77,12 +82,15 @@ def joined(old: Dataset, new: Dataset) -> Dataset:
         for name in ("open", "high", "low", "close", "volume")
     }
     bars = Bars(instrument=new.bars.instrument, timeframe=new.bars.timeframe, timestamp=stamps[order], **columns)
+    accepted = tuple(sorted({*old.accepted, *new.accepted}))
+    whole = Raw(name="the joined series", sha256="", first_row=1, timestamp=bars.timestamp, **columns_of(bars))
+    refuse(inspect(whole, bars.timeframe), frozenset(accepted), whole.name)
     known = {(gap.start, gap.bars): gap for gap in (*old.gaps, *new.gaps)}
     gaps = find_gaps(bars.timestamp, bars.timeframe.step_ns, bars.instrument, None)
     return Dataset(
         bars=bars,
         origin=old.origin if len(fresh) == 0 else f"{old.origin}; {new.origin}",
         gaps=tuple(known.get((gap.start, gap.bars), gap) for gap in gaps),
-        accepted=tuple(sorted({*old.accepted, *new.accepted})),
-        notes=remarks(bars),
+        accepted=accepted,
+        notes=tuple(dict.fromkeys((*old.notes, *new.notes))),
     )

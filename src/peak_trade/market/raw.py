@@ -33,8 +33,8 @@ QUOTE_VOLUME_NAMES = ("quote_volume", "quote_asset_volume", "turnover", "volume_
 #: Columns of Kraken's downloadable OHLCVT history, and of the layout before 2021 with the average price in between.
 KRAKEN_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume", "trades")
 
-#: Nanoseconds of one unit, by the size of a timestamp between the years 2001 and 2286.
-_UNITS = ((10**9, 10**10, 10**9), (10**12, 10**13, 10**6), (10**15, 10**16, 10**3), (10**18, 10**19, 1))
+#: Nanoseconds of one unit, by the size of a timestamp from March 1973 on.
+_UNITS = ((10**8, 10**11, 10**9), (10**11, 10**14, 10**6), (10**14, 10**17, 10**3), (10**17, 2**63, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

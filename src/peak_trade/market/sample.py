@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from peak_trade.market.dataset import Dataset, find_gaps
-from peak_trade.market.quality import remarks
 from peak_trade.model.bar import Bars, Timeframe
 from peak_trade.model.errors import DataError
 from peak_trade.model.instrument import Instrument
@@ -45,7 +44,7 @@ def sp500(instrument: Instrument) -> Dataset:
         **columns,
     )
     gaps = find_gaps(bars.timestamp, timeframe.step_ns, instrument, None)
-    return Dataset(bars=bars, origin="bundled sample: S&P 500 days from the arch package", gaps=gaps, notes=remarks(bars))
+    return Dataset(bars=bars, origin="bundled sample: S&P 500 days from the arch package", gaps=gaps)
 
 
 def synthetic(instrument: Instrument, bars: int = SYNTHETIC_BARS, seed: int = SYNTHETIC_SEED) -> Dataset:

@@ -39,7 +39,7 @@ class Timeframe:
 
     @classmethod
     def parse(cls, text: str) -> "Timeframe":
-        """Read a timeframe.
+        """Read a timeframe; one length has one label, so `60m` gives `1h`.
 
         Raises:
             InputError: the text is not a positive count with one of the units s, m, h, d, w.
@@ -47,12 +47,12 @@ class Timeframe:
         found = re.fullmatch(r"([1-9]\d{0,3})([smhdw])", text.strip())
         if found is None:
             raise InputError(f"expected a timeframe like 1m, 15m, 1h, 4h or 1d, found {text!r}")
-        return cls(int(found[1]) * _SECONDS[found[2]], found[0])
+        return cls.of_seconds(int(found[1]) * _SECONDS[found[2]])
 
     @classmethod
     def of_seconds(cls, seconds: int) -> "Timeframe":
         """Return the timeframe of *seconds* with its usual label: 3600 gives `1h`."""
-        for unit in ("d", "h", "m", "s"):
+        for unit in ("w", "d", "h", "m", "s"):
             if seconds % _SECONDS[unit] == 0:
                 return cls(seconds, f"{seconds // _SECONDS[unit]}{unit}")
         raise InputError(f"expected a whole number of seconds, found {seconds}")

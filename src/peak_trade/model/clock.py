@@ -6,7 +6,7 @@ Invariant: every moment is an aware UTC datetime.
 import random
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NewType, Protocol
 
 RunId = NewType("RunId", str)
@@ -55,18 +55,21 @@ def parse_moment(text: str) -> datetime:
     Raises:
         ValueError: the text is no ISO 8601 date.
     """
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def nanoseconds(moment: datetime) -> int:
+def nanoseconds(when: datetime) -> int:
     """Return nanoseconds since 1970-01-01 UTC of an aware moment, exact to the microsecond."""
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    since = when - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+def moment(stamp_ns: int) -> datetime:
+    """Return nanoseconds since 1970 as an aware UTC datetime, cut to the microsecond."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=stamp_ns // 1_000)
 
 
 def moment_text(stamp_ns: int) -> str:
     """Return nanoseconds since 1970 as `2018-01-01T00:00:00Z`, with microseconds only where there are any."""
-    seconds, rest = divmod(int(stamp_ns), 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1_000, tzinfo=None)
-    return moment.isoformat() + "Z"
+    return moment(int(stamp_ns)).replace(tzinfo=None).isoformat() + "Z"

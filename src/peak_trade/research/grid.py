@@ -8,9 +8,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from peak_trade.journal.run import Run
 from peak_trade.model.errors import InputError, StrategyError
-from peak_trade.research.metrics import Metrics
+from peak_trade.research.metrics import LESS_IS_BETTER, Metrics
 from peak_trade.research.sweep import COMBINATIONS_MAX, Constraint
 from peak_trade.strategy.catalogue import Value, find
 
@@ -69,19 +68,6 @@ def read_plan(path: Path) -> SweepPlan:
     return _plan(raw, path)
 
 
-def stored_plan(run: Run) -> SweepPlan:
-    """Return the plan of a registered sweep from its specification."""
-    grid = {name: tuple(values) for name, values in run.spec["grid"].items()}
-    return SweepPlan(
-        strategy=run.strategy,
-        metric=run.spec["metric"],
-        top=TOP,
-        grid=grid,
-        constraints=tuple(Constraint.parse(text, grid) for text in run.spec["constraints"]),
-        options={},
-    )
-
-
 def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
     _only_known(raw, ("sweep", "grid"), path, "")
     options = _table(raw, "sweep", path)
@@ -101,6 +87,10 @@ def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
                 f"it has {', '.join(kind.model_fields)}"
             )
     metric = options.get("metric", "sharpe")
+    if metric in LESS_IS_BETTER:
+        raise InputError(
+            f"expected a metric of which more is better under sweep.metric in {path}, found {metric}; choose another"
+        )
     if metric not in Metrics._fields:
         raise InputError(
             f"expected a metric under sweep.metric in {path}, found {metric!r}; there are {', '.join(Metrics._fields)}"
@@ -116,7 +106,7 @@ def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:
         metric=metric,
         top=top,
         grid={name: _values(name, given, path) for name, given in grid.items()},
-        constraints=tuple(Constraint.parse(text, grid) for text in constraints),
+        constraints=tuple(Constraint.parse(text, kind.model_fields) for text in constraints),
         options={name: value for name, value in options.items() if name not in ("strategy", "metric", "top", "constraints")},
     )
 

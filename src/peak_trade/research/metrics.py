@@ -11,6 +11,10 @@ NOISE = 1e-12
 DAYS_PER_YEAR = 365.0
 
 
+#: Metrics that a sweep does not rank by, because its best is the largest.
+LESS_IS_BETTER = ("volatility", "turnover", "fees_paid", "orders_skipped")
+
+
 class Metrics(NamedTuple):
     """What a run is judged by. Rates and returns are fractions, money is in quote currency.
 

@@ -9,17 +9,19 @@ import math
 import operator
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 from multiprocessing import get_context
 from typing import Any
 
 from peak_trade.model.bar import Bars
-from peak_trade.model.errors import InputError, StrategyError
+from peak_trade.model.errors import CheckFailed, InputError, StrategyError
 from peak_trade.research.backtest import Workspace, checked_targets
 from peak_trade.research.kernel import compiled
 from peak_trade.research.metrics import Metrics
@@ -64,7 +66,7 @@ class Constraint:
         """Read `fast_window < slow_window` or `window >= 10`.
 
         Raises:
-            InputError: another form, or a parameter that the grid does not have.
+            InputError: another form, or a parameter that the strategy does not have.
         """
         found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([\w.+-]+)\s*", text)
         if found is None:
@@ -77,14 +79,19 @@ class Constraint:
         unknown = [name for name in (found[1], right) if isinstance(name, str) and name not in known]
         if unknown:
             raise InputError(
-                f"expected parameters of the grid in {text!r}, found {unknown[0]}; it has {', '.join(sorted(known))}"
+                f"expected parameters of the strategy in {text!r}, found {unknown[0]}; it has {', '.join(sorted(known))}"
             )
         return cls(text.strip(), found[1], found[2], right)
 
     def holds(self, params: Mapping[str, Value]) -> bool:
         """Tell whether a combination satisfies it."""
-        right = params[self.right] if isinstance(self.right, str) else self.right
-        return _COMPARE[self.sign](params[self.left], right)
+        left, right = params[self.left], params[self.right] if isinstance(self.right, str) else self.right
+        try:
+            return _COMPARE[self.sign](left, right)
+        except TypeError as error:
+            raise InputError(
+                f"expected values that can be compared in {self.text!r}, found {left!r} and {right!r}; correct it"
+            ) from error
 
 
 def combinations(
@@ -103,16 +110,22 @@ def combinations(
     if size > COMBINATIONS_MAX:
         raise InputError(f"expected at most {COMBINATIONS_MAX:,} combinations, found {size:,}; make the grid coarser")
     every = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
-    kept = [params for params in every if all(constraint.holds(params) for constraint in constraints)]
+    kept = [params for params in every if all(constraint.holds({**fixed, **params}) for constraint in constraints)]
     if not kept:
         raise InputError(
             f"expected at least one combination, found none of {size} that satisfies the constraints; widen the grid"
         )
+    seen: set[str] = set()
     for params in kept:
         try:
-            make(strategy, {**fixed, **params})
+            built = make(strategy, {**fixed, **params}).model_dump_json()
         except StrategyError as error:
             raise StrategyError(f"{error}; rule such combinations out with a constraint in the sweep file") from error
+        if built in seen:
+            raise InputError(
+                f"expected different combinations, found {params} twice; remove a value that is written in two ways"
+            )
+        seen.add(built)
     return kept
 
 
@@ -166,7 +179,10 @@ def sweep(
                     return
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    yield future.result()
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool as error:
+                        raise CheckFailed("a worker process died; run the command again, it goes on where it ended") from error
         finally:
             for future in running:
                 future.cancel()
@@ -181,9 +197,9 @@ def _pieces(work: Work, evaluator: Evaluator, count: int) -> Iterator[Work]:
     """Cut the work so that a piece takes about `PIECE_S`, judged by the first combination, and every worker gets some."""
     if not work:
         return
-    evaluator.evaluate(work[0][1])
+    evaluator.evaluate(work[0][1])  # the first call compiles or loads the kernel
     begun = time.perf_counter()
-    evaluator.evaluate(work[0][1])
+    evaluator.evaluate(work[-1][1])
     each = max(time.perf_counter() - begun, 1e-6)
     size = max(1, min(int(PIECE_S / each), -(-len(work) // (4 * count))))
     for first in range(0, len(work), size):
@@ -199,7 +215,9 @@ _HERE: list[Evaluator] = []
 
 
 def _set_up_process(bars: Bars, strategy: str, terms: Terms) -> None:
-    _HERE[:] = [Evaluator(bars, strategy, terms)]
+    # Ctrl+C reaches every process of the terminal; only the first one decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _HERE[:] = [Evaluator(replace(bars), strategy, terms)]
 
 
 def _evaluate_there(piece: Work) -> Done:

@@ -9,13 +9,12 @@ from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import backtest, yardstick
-from peak_trade.research.grid import stored_plan
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import Finished, write_folder, write_tear_sheet
-from peak_trade.runs.record import BACKTEST, SWEEP, document_of, recorded_inputs
-from peak_trade.runs.sweep import finished_sweep, write_sweep_sheet
+from peak_trade.runs.record import BACKTEST, SWEEP, document_of, recorded_inputs, versions_of
+from peak_trade.runs.sweep import finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.strategy.catalogue import make
 
 #: A figure's name, its value then and its value now.
@@ -28,6 +27,7 @@ class Reproduction:
 
     run: Run
     code_now: Code
+    versions_now: dict[str, str]
     data_same: bool
     differences: tuple[Difference, ...]
 
@@ -56,7 +56,18 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
         differences = _compare_backtest(run, dataset, terms)
     else:
         differences = _compare_sweep(parts, run, dataset, terms)
-    return Reproduction(run=run, code_now=code_in_use(), data_same=data_same, differences=tuple(differences))
+    return Reproduction(
+        run=run,
+        code_now=code_in_use(),
+        versions_now=_versions_now(parts, run),
+        data_same=data_same,
+        differences=tuple(differences),
+    )
+
+
+def _versions_now(parts: Parts, run: Run) -> dict[str, str]:
+    params = run.params if run.run_type == BACKTEST else json.loads(parts.registry.trials(run.run_id)[0][1])
+    return versions_of(make(run.strategy, params))
 
 
 def _compare_backtest(run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:

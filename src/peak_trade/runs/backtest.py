@@ -16,7 +16,7 @@ from peak_trade.model.clock import moment_text
 from peak_trade.model.errors import StrategyError
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.terms import Terms
-from peak_trade.runs.record import BACKTEST, Json, document_of, provenance, steps_of
+from peak_trade.runs.record import BACKTEST, Json, document_of, exact_choice, provenance, steps_of, tried_on
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -37,7 +37,8 @@ class BacktestRequest:
             "run_type": BACKTEST,
             "strategy": strategy.key,
             "params": strategy.model_dump(mode="json"),
-            "data": self.data.to_json(),
+            "data": exact_choice(self.data, dataset).to_json(),
+            "dataset_sha256": dataset.bars.sha256(),
             "instrument": steps_of(dataset),
             "terms": self.terms.to_json(),
         }
@@ -54,12 +55,16 @@ class Finished:
 
 
 def configured_params(parts: Parts, strategy: str, given: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the parameters of the configuration, overridden by the given ones."""
+    """Return the parameters of the configuration, overridden by the given ones.
+
+    Raises:
+        StrategyError: no such strategy, or the configuration has a section for one that does not exist.
+    """
     kind = find(strategy)
-    sections = parts.settings.file.strategy
     params: dict[str, Value] = {}
-    for name in (*kind.aliases, kind.key):
-        params |= sections.get(name, {})
+    for name, section in parts.settings.file.strategy.items():
+        if find(name) is kind:
+            params |= section
     return params | dict(given)
 
 
@@ -88,7 +93,7 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
         started_at=stamp(started),
         trials=1,
         tags=request.tags,
-        **provenance(parts, strategy.key),
+        **provenance(parts, strategy),
     )
     try:
         result = backtest(dataset.bars, strategy, request.terms)
@@ -102,8 +107,8 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
         metrics=result.metrics.figures(),
         result_sha256=result.sha256(),
     )
-    parts.registry.add(ended)
-    parts.registry.add_trials(ended, [Trial(number=0, params=run.params, metrics=result.metrics._asdict())])
+    trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
+    parts.registry.add(ended, tried_on(dataset, request.terms), [trial])
     record = document_of(parts, ended, facts, request.terms, dataset) | {
         "metrics": result.metrics._asdict(),
         "benchmark": beside.metrics._asdict(),

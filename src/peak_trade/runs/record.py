@@ -5,12 +5,14 @@ from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from peak_trade.compose import DataChoice, Parts, code_in_use, numeric_versions
-from peak_trade.journal.run import Run
+from peak_trade.compose import DataChoice, Parts, code_in_use, code_sha256, numeric_versions
+from peak_trade.journal.run import Run, Tried
 from peak_trade.market.dataset import Dataset
+from peak_trade.model.clock import moment
 from peak_trade.model.instrument import Instrument
 from peak_trade.research.terms import Terms
-from peak_trade.strategy.catalogue import provider
+from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.catalogue import providers
 
 BACKTEST = "backtest"
 SWEEP = "sweep"
@@ -18,17 +20,46 @@ SWEEP = "sweep"
 Json = dict[str, Any]
 
 
-def provenance(parts: Parts, strategy: str) -> Json:
+def provenance(parts: Parts, strategy: Strategy) -> Json:
     """Return the fields of a run that say which code, configuration and packages made it."""
     code = code_in_use()
-    installed = provider(strategy)
     return {
         "config_sha256": parts.settings.sha256,
         "code_version": code.version,
         "code_clean": code.clean,
-        "versions": numeric_versions() | ({installed[0]: installed[1]} if installed else {}),
+        "versions": versions_of(strategy),
+        "env_name": parts.settings.file.environment.name,
         "process": os.getpid(),
     }
+
+
+def versions_of(strategy: Strategy) -> dict[str, str]:
+    """Return everything outside the data and the specification that can change a result, by name."""
+    return numeric_versions() | {"code": code_sha256()} | providers(strategy)
+
+
+def tried_on(dataset: Dataset, terms: Terms) -> Tried:
+    """Return market, period and terms as the count of trials needs them."""
+    bars = dataset.bars
+    return Tried(
+        symbol=bars.instrument.symbol,
+        timeframe=bars.timeframe.label,
+        first=int(bars.timestamp[0]),
+        last=int(bars.timestamp[-1]),
+        terms=terms.to_json(),
+    )
+
+
+def exact_choice(choice: DataChoice, dataset: Dataset) -> DataChoice:
+    """Return the choice with the period spelled out, so that bars added later do not change what it means."""
+    bars = dataset.bars
+    return replace(
+        choice,
+        symbol=bars.instrument.symbol,
+        timeframe=bars.timeframe.label,
+        start=moment(int(bars.timestamp[0])),
+        end=moment(int(bars.timestamp[-1]) + bars.timeframe.step_ns),
+    )
 
 
 def steps_of(dataset: Dataset) -> Json:
@@ -39,7 +70,7 @@ def steps_of(dataset: Dataset) -> Json:
 
 def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Dataset) -> Json:
     """Return the run as the JSON document that commands print and reports read."""
-    total, different = parts.registry.count_trials(run.dataset_sha256)
+    total, different = parts.registry.count_trials(tried_on(dataset, terms))
     return {
         "run_id": run.run_id,
         "run_type": run.run_type,
@@ -53,6 +84,7 @@ def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Data
         "costs": terms.to_json(),
         "trials_on_dataset": {"total": total, "different": different},
         "tags": list(run.tags),
+        "environment": run.env_name,
         "code": {"version": run.code_version, "clean": run.code_clean},
         "config_sha256": run.config_sha256,
         "result_sha256": run.result_sha256,

@@ -6,26 +6,29 @@ Invariant: one process works on a sweep at a time; whoever dies leaves a sweep t
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import polars as pl
 
 from peak_trade.compose import DataChoice, Parts, dataset_facts
-from peak_trade.durable import storing, write_text, write_whole
-from peak_trade.journal.registry import RunFilter, stamp
-from peak_trade.journal.run import Run, RunStatus, Trial, plain_json, sha256_of
+from peak_trade.durable import write_text, write_whole
+from peak_trade.journal.registry import stamp
+from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
-from peak_trade.model.errors import InputError, StrategyError
+from peak_trade.model.errors import InputError, StorageError, StrategyError, require
 from peak_trade.research.grid import SweepPlan
-from peak_trade.research.sweep import Done, Evaluator, Workers, combinations, core_count, sweep
+from peak_trade.research.sweep import Constraint, Done, Evaluator, Workers, combinations, core_count, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import configured_params
-from peak_trade.runs.record import SWEEP, Json, document_of, provenance, steps_of
-from peak_trade.strategy.catalogue import Value, make
+from peak_trade.runs.record import SWEEP, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.catalogue import Value, find, make
+
+#: A list of runs takes the lock for a moment to see whether a sweep is alive; wait that out.
+LOCK_WAIT_S = 2.0
 
 #: Told how many combinations are done, how many were done before this process, and how many there are.
 Progress = Callable[[int, int, int], None]
@@ -66,29 +69,43 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
         InputError: plan, data or terms don't fit, or the same sweep is running in another process.
         StorageError: the disk or the registry refused; what was stored before is intact.
     """
-    begun = parts.clock.elapsed_s()
     plan = request.plan
     dataset = parts.dataset(request.data)
-    fixed = {name: value for name, value in configured_params(parts, plan.strategy, {}).items() if name not in plan.grid}
+    fields = find(plan.strategy).model_fields.items()
+    defaults = {name: field.default for name, field in fields if not field.is_required()}
+    fixed = {
+        name: value for name, value in (defaults | configured_params(parts, plan.strategy, {})).items() if name not in plan.grid
+    }
     every = [fixed | params for params in combinations(plan.strategy, plan.grid, plan.constraints, fixed)]
-    close_dead(parts)
-    planned = _planned(parts, request, dataset, fixed)
-    with sweep_lock(parts, planned.spec_sha256):
+    parts.registry.close_dead(SWEEP, parts.clock.now())
+    planned = _planned(parts, request, dataset, make(plan.strategy, every[0]))
+    with parts.registry.working_on(planned.spec_sha256, wait_s=LOCK_WAIT_S) as free:
+        if not free:
+            raise InputError(
+                "expected no other process to run this sweep, found one that does; wait for it or stop it, "
+                "then this command goes on where it ended"
+            )
         run, done = _begun(parts, planned)
-        keeper = _Keeper(parts, run, request.chunk_s, done)
+        keeper = _Keeper(parts, run, tried_on(dataset, request.terms), request.chunk_s, done)
         try:
             work = [(number, params) for number, params in enumerate(every) if number not in done]
             _evaluate(keeper, work, Evaluator(dataset.bars, plan.strategy, request.terms), request, progress, stop)
         except StrategyError as error:
-            keeper.finish(RunStatus.FAILED, begun, error=str(error))
+            keeper.finish(RunStatus.FAILED, error=str(error))
+            raise
+        except BaseException:
+            # What is done is stored; whatever this was, the next call can go on. A disk that is full can't even note that.
+            with suppress(StorageError):
+                keeper.finish(RunStatus.ABORTED, error="interrupted")
             raise
         if keeper.stored < len(every):
-            keeper.finish(RunStatus.ABORTED, begun, error="interrupted")
+            keeper.finish(RunStatus.ABORTED, error="interrupted")
             return None
         rows = stored_rows(parts, run)
+        require(len(rows) == len(every), "a finished sweep has every combination once")
         best = max((figures[plan.metric] for _, figures in rows if figures[plan.metric] is not None), default=None)
         metrics = {} if best is None else {f"best_{plan.metric}": float(best)}
-        keeper.finish(RunStatus.COMPLETED, begun, metrics=metrics, result_sha256=sha256_of(rows))
+        keeper.finish(RunStatus.COMPLETED, metrics=metrics, result_sha256=sha256_of(rows))
     return finished_sweep(parts, parts.registry.get(run.run_id), plan, request.terms, dataset)
 
 
@@ -98,7 +115,7 @@ def _begun(parts: Parts, planned: Run) -> tuple[Run, frozenset[int]]:
     if before is None or before.status is RunStatus.COMPLETED:
         parts.registry.add(planned)
         return planned, frozenset()
-    parts.registry.restart(before.run_id, os.getpid())
+    parts.registry.restart(before.run_id, os.getpid(), planned.tags)
     return before, frozenset(number for number, _, _ in parts.registry.trials(before.run_id))
 
 
@@ -125,8 +142,9 @@ def _evaluate(
 class _Keeper:
     """Collects finished trials and stores them about every `chunk_s` seconds."""
 
-    def __init__(self, parts: Parts, run: Run, chunk_s: float, done: frozenset[int]) -> None:
-        self.parts, self.run, self.chunk_s = parts, run, chunk_s
+    def __init__(self, parts: Parts, run: Run, tried: Tried, chunk_s: float, done: frozenset[int]) -> None:
+        self.parts, self.run, self.tried, self.chunk_s = parts, run, tried, chunk_s
+        self.begun = parts.clock.elapsed_s()
         self.stored = len(done)
         self.waiting: list[Trial] = []
         self.last = parts.clock.elapsed_s()
@@ -139,14 +157,13 @@ class _Keeper:
             self.store()
 
     def store(self) -> None:
-        self.parts.registry.add_trials(self.run, self.waiting)
+        self.parts.registry.add_trials(self.run, self.tried, self.waiting)
         self.stored += len(self.waiting)
         self.waiting, self.last = [], self.parts.clock.elapsed_s()
 
     def finish(
         self,
         status: RunStatus,
-        begun: float,
         *,
         metrics: Mapping[str, float] | None = None,
         result_sha256: str | None = None,
@@ -156,7 +173,7 @@ class _Keeper:
             self.run.run_id,
             status,
             at=self.parts.clock.now(),
-            elapsed_s=self.parts.clock.elapsed_s() - begun,
+            elapsed_s=(self.run.elapsed_s or 0.0) + self.parts.clock.elapsed_s() - self.begun,
             trials=self.stored,
             metrics=metrics,
             result_sha256=result_sha256,
@@ -164,9 +181,12 @@ class _Keeper:
         )
 
 
-def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, fixed: Mapping[str, Value]) -> Run:
+def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, strategy: Strategy) -> Run:
+    """Return the run to be; its specification holds the versions, so that other code never goes on with this sweep."""
     plan = request.plan
     sha256 = dataset.bars.sha256()
+    fixed = {name: value for name, value in strategy.model_dump(mode="json").items() if name not in plan.grid}
+    where_from = provenance(parts, strategy)
     return Run(
         run_id=parts.ids.next_run(),
         run_type=SWEEP,
@@ -174,23 +194,39 @@ def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, fixed: Mappi
         strategy=plan.strategy,
         symbol=dataset.bars.instrument.symbol,
         timeframe=dataset.bars.timeframe.label,
-        params=dict(fixed),
+        params=fixed,
         spec={
             "run_type": SWEEP,
             "strategy": plan.strategy,
-            "fixed": dict(fixed),
-            "grid": {name: list(values) for name, values in plan.grid.items()},
+            "fixed": fixed,
+            "grid": [[name, list(values)] for name, values in plan.grid.items()],
             "constraints": [constraint.text for constraint in plan.constraints],
             "metric": plan.metric,
-            "data": request.data.to_json(),
+            "top": plan.top,
+            "data": exact_choice(request.data, dataset).to_json(),
             "instrument": steps_of(dataset),
             "dataset_sha256": sha256,
             "terms": request.terms.to_json(),
+            "versions": where_from["versions"],
         },
         dataset_sha256=sha256,
         started_at=stamp(parts.clock.now()),
         tags=request.tags,
-        **provenance(parts, plan.strategy),
+        **where_from,
+    )
+
+
+def stored_plan(run: Run) -> SweepPlan:
+    """Return the plan of a registered sweep from its specification."""
+    grid = {name: tuple(values) for name, values in run.spec["grid"]}
+    names = find(run.strategy).model_fields
+    return SweepPlan(
+        strategy=run.strategy,
+        metric=run.spec["metric"],
+        top=run.spec["top"],
+        grid=grid,
+        constraints=tuple(Constraint.parse(text, names) for text in run.spec["constraints"]),
+        options={},
     )
 
 
@@ -230,49 +266,3 @@ def write_sweep_sheet(swept: Swept) -> Path:
     path = swept.folder / "sweep.html"
     write_text(path, sweep_html(swept.record, swept.rows))
     return path
-
-
-@contextmanager
-def sweep_lock(parts: Parts, spec_sha256: str) -> Iterator[None]:
-    """Hold the right to work on a sweep; the operating system lets go of it when the process ends, however it ends.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    path = parts.locks / f"sweep-{spec_sha256[:16]}.lock"
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, blocking=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise InputError(
-                "expected no other process to run this sweep, found one that does; wait for it or stop it, "
-                "then this command goes on where it ended"
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def close_dead(parts: Parts) -> int:
-    """Close sweeps that are registered as started but that no process works on any more; return how many."""
-    closed = 0
-    for run in parts.registry.find(RunFilter(run_type=SWEEP, status=RunStatus.STARTED.value), limit=1_000):
-        try:
-            with sweep_lock(parts, run.spec_sha256):
-                # Read again under the lock: the sweep may have ended since the list was made.
-                if parts.registry.get(run.run_id).status is RunStatus.STARTED:
-                    parts.registry.finish(
-                        run.run_id,
-                        RunStatus.ABORTED,
-                        at=parts.clock.now(),
-                        elapsed_s=0.0,
-                        trials=len(parts.registry.trials(run.run_id)),
-                        error="the process ended without finishing; the same command goes on with it",
-                    )
-                    closed += 1
-        except InputError:
-            continue
-    return closed

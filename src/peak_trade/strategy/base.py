@@ -30,6 +30,10 @@ class Strategy(BaseModel, ABC):
     def targets(self, bars: Bars) -> F64:
         """Return the target after the close of each bar, shape (bars,), each in [-1, 1] of the allotment."""
 
+    def parts(self) -> "tuple[Strategy, ...]":
+        """Return the strategies that this one is made of; none for a simple rule."""
+        return ()
+
     @abstractmethod
     def warmup(self) -> int:
         """Return how many bars the rule needs before a target means anything."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, entry_points
 from inspect import getsourcefile
 from pathlib import Path
 from typing import Any, get_args
@@ -37,6 +37,10 @@ BUILT_IN = (
 )
 
 
+#: The package that each installed strategy comes from, by key.
+_PROVIDERS: dict[str, Distribution] = {}
+
+
 @cache
 def catalogue() -> Mapping[str, type[Strategy]]:
     """Return every strategy by key, built-ins first.
@@ -56,6 +60,8 @@ def catalogue() -> Mapping[str, type[Strategy]]:
                 raise StrategyError(f"expected a new name for the installed strategy {point.value}, found {name} in use")
             names.add(name)
         found[kind.key] = kind
+        if point.dist is not None:
+            _PROVIDERS[kind.key] = point.dist
     return found
 
 
@@ -77,16 +83,26 @@ def _load(name: str, load: Any) -> type[Strategy]:
     return kind
 
 
-@cache
-def provider(key: str) -> tuple[str, str] | None:
-    """Return package and version with the hash of its source file for an installed strategy; None for a built-in."""
-    kind = catalogue()[key]
-    for point in entry_points(group=GROUP):
-        if point.value.partition(":")[0] == kind.__module__ and point.dist is not None:
-            file = Path(getsourcefile(kind) or "")
-            content = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "unknown"
-            return point.dist.name, f"{point.dist.version} source:{content}"
-    return None
+def providers(strategy: Strategy) -> dict[str, str]:
+    """Return, for a strategy and those inside it, the installed packages they come from with version and source hash."""
+    found: dict[str, str] = {}
+    for part in (strategy, *strategy.parts()):
+        dist = _PROVIDERS.get(type(part).key)
+        if dist is not None:
+            found[dist.name] = f"{dist.version} source:{_source_hash(type(part).__module__)}"
+        if part is not strategy:
+            found |= providers(part)
+    return found
+
+
+def _source_hash(module: str) -> str:
+    """Return a hash over every Python file of the package that a module belongs to."""
+    file = Path(getsourcefile(import_module(module.partition(".")[0])) or "")
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b""))
+    return digest.hexdigest()[:16]
 
 
 def find(name: str) -> type[Strategy]:

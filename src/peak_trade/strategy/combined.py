@@ -45,6 +45,10 @@ class Composite(Strategy):
             member.build()
         return self
 
+    def parts(self) -> tuple[Strategy, ...]:
+        """Return the members."""
+        return tuple(member.build() for member in self.members)
+
     def targets(self, bars: Bars) -> F64:
         """Return the weighted mean in [-1, 1], or 0 where it is within the threshold."""
         total = sum(member.weight for member in self.members)
@@ -76,6 +80,10 @@ class VolRegimeFilter(Strategy):
         if self.window >= self.long_window:
             raise ValueError(f"window ({self.window}) should be below long_window ({self.long_window})")
         return self
+
+    def parts(self) -> tuple[Strategy, ...]:
+        """Return the base."""
+        return (self.base.build(),)
 
     def targets(self, bars: Bars) -> F64:
         """Return the base target in calm markets, 0 in wild ones and while the volatility is not known."""

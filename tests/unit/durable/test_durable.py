@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -68,3 +69,47 @@ def test_a_file_in_the_way_is_one_sentence(tmp_path):
 
     with pytest.raises(StorageError, match="a file stands where a folder is needed"):
         write_text(tmp_path / "var" / "file.txt", "content")
+
+
+def test_content_and_name_are_forced_to_disk(tmp_path, monkeypatch):
+    """The file is forced to disk before it gets its name, the folder after."""
+    forced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (forced.append(Path(f"/proc/self/fd/{handle}").readlink()), real(handle)))
+
+    write_text(tmp_path / "file.txt", "content")
+
+    assert [path.name.startswith(".file.txt.") for path in forced] == [True, False]
+    assert forced[1] == tmp_path
+
+
+def test_a_link_is_followed(tmp_path):
+    """Writing through a link changes what it points to and keeps the link."""
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+
+    write_text(tmp_path / "link.txt", "new")
+
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    """What is no regular file is never replaced by one."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+
+    write_text(tmp_path / "pipe", "content")
+
+    assert os.read(reader, 100) == b"content"
+    assert (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
+def test_the_mask_of_the_user_holds(tmp_path):
+    """Files get the permissions that the user's mask leaves."""
+    before = os.umask(0o027)
+    write_text(tmp_path / "file.txt", "content")
+    os.umask(before)
+
+    assert (tmp_path / "file.txt").stat().st_mode & 0o777 == 0o640

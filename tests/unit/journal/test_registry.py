@@ -5,6 +5,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from alembic.migration import MigrationContext
 
 from peak_trade.journal import schema
 from peak_trade.journal.registry import Registry, RunFilter, journal_mode, stamp
-from peak_trade.journal.run import Run, RunStatus, Trial, plain_json, sha256_of
+from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.model.clock import IdSource, MachineClock, RunId
 from peak_trade.model.errors import ConfigError, NotFound, StorageError
 
@@ -146,27 +147,102 @@ def test_finishing_replaces_figures(registry):
     )
 
 
+def a_trial(number: int, **params: object) -> Trial:
+    return Trial(number=number, params=params or {"w": number}, metrics={"sharpe": None})
+
+
+HOURS = Tried(symbol="BTC/EUR", timeframe="1h", first=100, last=200, terms={"fee_bps": 26})
+
+
 def test_trials_are_counted_once_for_each_combination(registry):
     """The same parameters on the same data count twice in all and once as different."""
-    one, two, other = a_run(), a_run(), a_run(dataset_sha256="e" * 64)
-    for run in (one, two, other):
-        registry.add(run)
-        registry.add_trials(run, [Trial(number=n, params={"w": n}, metrics={"sharpe": None}) for n in range(3)])
+    for run in (a_run(), a_run()):
+        registry.add(run, HOURS, [a_trial(number) for number in range(3)])
 
-    assert registry.count_trials("d" * 64) == (6, 3)
-    assert registry.count_trials("e" * 64) == (3, 3)
+    assert registry.count_trials(HOURS) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "counted"),
+    [
+        ({}, (2, 1)),
+        ({"terms": {"fee_bps": 0}}, (2, 2)),
+        ({"first": 200, "last": 300}, (2, 1)),
+        ({"first": 201, "last": 300}, (1, 1)),
+        ({"first": 0, "last": 99}, (1, 1)),
+        ({"first": 0, "last": 100}, (2, 1)),
+        ({"symbol": "ETH/EUR"}, (1, 1)),
+        ({"timeframe": "4h"}, (1, 1)),
+    ],
+)
+def test_trials_on_overlapping_data_count(registry, change, counted):
+    """A trial counts where its period touches ours by a bar; other terms make another trial."""
+    registry.add(a_run(), HOURS, [a_trial(0)])
+    registry.add(a_run(), replace(HOURS, **change), [a_trial(0)])
+
+    assert registry.count_trials(HOURS) == counted
 
 
 def test_trials_are_stored_all_or_none(registry):
     """A batch with a number that is there already changes nothing."""
     run = a_run()
-    registry.add(run)
-    registry.add_trials(run, [Trial(number=1, params={}, metrics={})])
+    registry.add(run, HOURS, [a_trial(1)])
 
     with pytest.raises(StorageError):
-        registry.add_trials(run, [Trial(number=0, params={}, metrics={}), Trial(number=1, params={}, metrics={})])
+        registry.add_trials(run, HOURS, [a_trial(0), a_trial(1)])
 
     assert [number for number, _, _ in registry.trials(run.run_id)] == [1]
+
+
+def test_a_run_and_its_trials_are_one(registry):
+    """A run whose trials can't be stored is not there either."""
+    run = a_run()
+
+    with pytest.raises(StorageError):
+        registry.add(run, HOURS, [a_trial(1), a_trial(1)])
+
+    assert registry.find(RunFilter(), 10) == []
+
+
+def test_dead_runs_are_closed_and_running_ones_are_not(registry):
+    """A started run that nobody holds is closed as aborted; one that somebody holds stays."""
+    dead, alive, other = (
+        a_run(run_type=kind, status=RunStatus.STARTED, spec={"n": n}) for n, kind in enumerate(("sweep", "sweep", "session"))
+    )
+    for run in (dead, alive, other):
+        registry.add(run)
+
+    with registry.working_on(alive.spec_sha256) as free:
+        closed = registry.close_dead("sweep", NOW)
+
+    assert (free, closed) == (True, 1)
+    assert [registry.get(run.run_id).status for run in (dead, alive, other)] == [
+        RunStatus.ABORTED,
+        RunStatus.STARTED,
+        RunStatus.STARTED,
+    ]
+    assert registry.get(dead.run_id).elapsed_s is None
+
+
+def test_work_is_held_by_one(registry, url):
+    """Another connection to the same registry, wherever its configuration lies, sees that the work is taken."""
+    other = Registry(url)
+
+    with registry.working_on("a") as first, other.working_on("a") as second, other.working_on("b") as third:
+        held = (first, second, third)
+    with other.working_on("a") as again:
+        pass
+    other.close()
+
+    assert (held, again) == ((True, False, True), True)
+
+
+def test_every_commit_is_forced_to_disk(registry):
+    """SQLite waits for the disk at each commit and keeps rows from pointing nowhere."""
+    with registry._engine.connect() as connection:
+        settings = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "foreign_keys")]
+
+    assert settings == [2, 1]
 
 
 def test_the_migrations_make_the_schema(registry, url):
@@ -203,10 +279,10 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content):
         Registry(f"sqlite:///{tmp_path}/registry.db")
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuchdb://host/db", ""])
+@pytest.mark.parametrize("url", ["nonsense", "nosuchdb://host/db", "", "sqlite://", "sqlite:///:memory:", "postgresql://h/d"])
 def test_a_wrong_url_is_one_sentence(url):
-    """A URL of no database is an error of the configuration."""
-    with pytest.raises(ConfigError, match="database URL"):
+    """A URL of no SQLite file is an error of the configuration."""
+    with pytest.raises(ConfigError, match="sqlite:///var"):
         Registry(url)
 
 
@@ -244,16 +320,14 @@ def test_wal_only_where_it_is_sound(version, mode):
 
 WRITER = """
 import sys
-from dataclasses import replace
 from peak_trade.journal.registry import Registry
-from peak_trade.journal.run import Trial
 from peak_trade.model.clock import RunId
-from tests.unit.journal.test_registry import a_run
+from tests.unit.journal.test_registry import HOURS, a_run, a_trial
 registry = Registry(sys.argv[1])
 for number in range(25):
     run = a_run(run_id=RunId(f"{sys.argv[2]}-{number:04d}"))
     registry.add(run)
-    registry.add_trials(run, [Trial(number=n, params={"w": n}, metrics={}) for n in range(20)])
+    registry.add_trials(run, HOURS, [a_trial(n) for n in range(20)])
 """
 
 
@@ -263,7 +337,7 @@ def test_several_processes_at_once(url):
     codes = [writer.wait(120) for writer in writers]
 
     registry = Registry(url)
-    total, _ = registry.count_trials("d" * 64)
+    total, _ = registry.count_trials(HOURS)
     runs = registry.find(RunFilter(), 1_000)
     registry.close()
     with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
@@ -275,18 +349,33 @@ def test_several_processes_at_once(url):
 def test_a_killed_writer_leaves_a_sound_registry(url):
     """After SIGKILL in the middle of writing the registry opens, and a run has all of its batch or none."""
     seen = []
-    for wait in (0.6, 0.75, 0.9):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER.replace("range(25)", "range(100000)"), url, f"killed{wait}"])
-        try:
-            writer.wait(wait)
-        except subprocess.TimeoutExpired:
-            writer.kill()
-            writer.wait()
+    for number in range(3):
+        code = WRITER.replace("range(25)", "range(100000)")
+        writer = subprocess.Popen([sys.executable, "-c", code, url, f"killed{number}"])
+        wait_for_rows(url, 7 * (number + 1))
+        writer.kill()
+        writer.wait()
         registry = Registry(url)
         seen += [len(registry.trials(run.run_id)) for run in registry.find(RunFilter(), 100_000)]
         registry.close()
 
+    assert 20 in seen
     assert set(seen) <= {0, 20}
+
+
+def wait_for_rows(url: str, least: int) -> None:
+    """Wait until the registry holds some runs."""
+    for _ in range(1_000):
+        try:
+            connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)
+            found = connection.execute("select count(*) from runs").fetchone()[0]
+            connection.close()
+        except sqlite3.OperationalError:
+            found = 0
+        if found >= least:
+            return
+        time.sleep(0.02)
+    pytest.fail("the writer wrote nothing")
 
 
 def test_equal_values_have_equal_text():

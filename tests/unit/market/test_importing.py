@@ -399,3 +399,54 @@ def test_gzip_is_not_taken_for_csv(tmp_path):
 
     with pytest.raises(DataError):
         read_raw(tmp_path / "a.csv")
+
+
+def test_joining_keeps_what_is_known(tmp_path):
+    """Kinds of gaps and accepted problems of both files survive, the hole between them is missing."""
+    frame = rows(200, trades=[1_000] * 200)
+    frame.filter(pl.int_range(200) < 60).filter(~pl.int_range(60).is_in([20, 21])).write_csv(tmp_path / "a.csv")
+    late = frame.filter(pl.int_range(200) >= 70)
+    late.with_columns(high=pl.when(pl.int_range(130) == 5).then(0.001).otherwise(pl.col("high"))).write_csv(tmp_path / "b.csv")
+
+    whole = joined(read(tmp_path / "a.csv"), read(tmp_path / "b.csv", accepted={"high_low"}))
+
+    assert [(gap.bars, gap.kind) for gap in whole.gaps] == [(2, GapKind.OUTAGE), (10, GapKind.MISSING)]
+    assert whole.accepted == ("high_low",)
+
+
+def test_joining_other_grids_is_refused(tmp_path):
+    """Hours that begin at half past do not join hours that begin on the hour."""
+    frame = rows(100)
+    frame[:60].write_csv(tmp_path / "a.csv")
+    frame[60:].with_columns(pl.col("timestamp") + 1_800).write_csv(tmp_path / "b.csv")
+
+    with pytest.raises(DataError, match="on a grid of 1h"):
+        joined(read(tmp_path / "a.csv"), read(tmp_path / "b.csv"))
+
+
+def test_a_part_has_its_own_gaps(tmp_path):
+    """Cutting a dataset keeps the holes inside and drops those outside."""
+    rows().filter(~pl.int_range(50).is_in([10, 30])).write_csv(tmp_path / "a.csv")
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+
+    part = read(tmp_path / "a.csv").between(begin + timedelta(hours=20), begin + timedelta(hours=40))
+
+    assert [gap.start for gap in part.gaps] == [START_NS + 30 * HOUR.step_ns]
+
+
+def test_weekday_holes_are_told_from_weekends(tmp_path):
+    """A weekend is closed, one weekday a holiday or lost, two weekdays are missing."""
+    days = rows(60, timestamp=[START_NS // 10**9 + 86_400 * day for day in range(60)])  # 1 January 2024 was a Monday
+    keep = pl.int_range(60)
+    days.filter((keep % 7 < 5) & ~keep.is_in([9, 16, 17])).write_csv(tmp_path / "a.csv")
+
+    dataset = read_dataset(tmp_path / "a.csv", an_instrument("SPX/USD", trading_days=252), Timeframe.parse("1d"))
+
+    assert dataset.gap_counts() == {"closed": 16, "holiday": 1, "missing": 2}
+
+
+def test_early_epochs_are_read(tmp_path):
+    """Bars of the nineties have nine digits of seconds."""
+    rows(timestamp=[800_000_000 + 3_600 * hour for hour in range(50)]).write_csv(tmp_path / "a.csv")
+
+    assert read(tmp_path / "a.csv").bars.timestamp[0] == 800_000_000 * 10**9

@@ -73,6 +73,7 @@ def test_an_unknown_section_names_the_nearest(tmp_path):
         '[environment]\nname = "-----BEGIN OPENSSH PRIVATE KEY-----"',
         '[paths]\nregistry = "postgresql://me:password@localhost/db"',
         '[strategy.mine]\ntoken = "x"',
+        '[paths]\nregistry = "postgresql://me@localhost/db?password=hunter2"',
         f'[environment]\nname = "{"A" * 86}=="',
         '[strategy.mine]\nlist = ["-----BEGIN PRIVATE KEY-----"]',
     ],
@@ -188,6 +189,13 @@ def test_explain_tells_file_line_and_meaning(tmp_path):
     assert settings.explain("backtest.fee_bps").source.endswith("config.toml:3")
     assert settings.explain("backtest.slippage_bps").source == "default"
     assert "basis points" in settings.explain("backtest.fee_bps").description
+
+
+def test_explain_sees_inline_tables(tmp_path):
+    """A value set inside an inline table is no default."""
+    settings = load(tmp_path, "backtest = { fee_bps = 12.5 }")
+
+    assert settings.explain("backtest.fee_bps").source.endswith("config.toml")
 
 
 def test_explain_of_a_wrong_key_suggests(tmp_path):

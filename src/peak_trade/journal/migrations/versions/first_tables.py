@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.String(32), nullable=False),
         sa.Column("finished_at", sa.String(32)),
         sa.Column("elapsed_s", sa.Float),
+        sa.Column("env_name", sa.String(64), nullable=False),
         sa.Column("process", sa.Integer, nullable=False),
         sa.Column("trials", sa.BigInteger, nullable=False),
         sa.Column("result_sha256", sa.String(64)),
@@ -58,11 +59,14 @@ def upgrade() -> None:
         "trials",
         sa.Column("run_id", sa.String(40), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("dataset_sha256", sa.String(64), nullable=False),
-        sa.Column("strategy", sa.String(64), nullable=False),
+        sa.Column("symbol", sa.String(32), nullable=False),
+        sa.Column("timeframe", sa.String(8), nullable=False),
+        sa.Column("first", sa.BigInteger, nullable=False),
+        sa.Column("last", sa.BigInteger, nullable=False),
+        sa.Column("identity", sa.String(16), nullable=False),
         sa.Column("params", sa.Text, nullable=False),
         sa.Column("metrics", sa.Text, nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_trials_run_id"),
         sa.PrimaryKeyConstraint("run_id", "number", name="pk_trials"),
     )
-    op.create_index("ix_trials_dataset_sha256_strategy", "trials", ["dataset_sha256", "strategy"])
+    op.create_index("ix_trials_period", "trials", ["symbol", "timeframe", "first", "last", "identity"])
