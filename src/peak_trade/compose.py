@@ -131,9 +131,9 @@ class Parts:
         return part
 
     def _whole(self, choice: DataChoice) -> Dataset:
-        timeframe = Timeframe.parse(choice.timeframe) if choice.timeframe else None
+        timeframe = None if choice.timeframe is None else Timeframe.parse(choice.timeframe)
         if choice.path is not None:
-            symbol = choice.symbol or guess_symbol(choice.path.stem)
+            symbol = guess_symbol(choice.path.stem) if choice.symbol is None else choice.symbol
             if symbol is None:
                 raise InputError(f"expected the symbol of {choice.path.name}, found none in its name; give --symbol BASE/QUOTE")
             return read_dataset(choice.path, self.instrument(symbol), timeframe)

@@ -65,9 +65,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             raise
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write *content*, whole or not at all."""
+    write_whole(path, lambda draft: draft.write_bytes(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write *text* as UTF-8, whole or not at all."""
-    write_whole(path, lambda draft: draft.write_text(text, "utf-8"))
+    write_bytes(path, text.encode())
 
 
 def _force(path: Path) -> None:

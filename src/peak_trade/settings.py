@@ -296,6 +296,7 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
         ConfigError: an unknown key, a wrong value or a secret.
     """
     _refuse_secrets(raw, path)
+    _refuse_comments(text, path)
     try:
         file = File.model_validate(raw)
     except ValidationError as error:
@@ -340,11 +341,26 @@ def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
     elif isinstance(node, list):
         for value in node:
             _refuse_secrets(value, path, key)
-    elif isinstance(node, str) and node and (_SECRET_NAME.search(key.rsplit(".", 1)[-1]) or _SECRET_VALUE.search(node)):
+    elif (isinstance(node, str | int | float) and str(node) and _SECRET_NAME.search(key.rsplit(".", 1)[-1])) or (
+        isinstance(node, str) and _SECRET_VALUE.search(node.strip())
+    ):
         raise ConfigError(
             f"expected no secret in {path}, found one under {key}; delete it there, make a new one at the venue "
             "and set it as an environment variable"
         )
+
+
+def _refuse_comments(text: str, path: Path) -> None:
+    """Refuse a secret that was only commented out: it is in the file, and in every copy of it, all the same."""
+    for number, line in enumerate(text.splitlines(), 1):
+        comment = line.partition("#")[2]
+        setting = re.match(r"\s*[\w.\"-]+\s*=\s*\S", comment)
+        words = [word.strip("\"',;") for word in comment.split()]
+        if (setting and _SECRET_NAME.search(setting[0].split("=")[0])) or any(_SECRET_VALUE.search(word) for word in words):
+            raise ConfigError(
+                f"expected no secret in {path}, found one in the comment of line {number}; delete it there, make a new one "
+                "at the venue and set it as an environment variable"
+            )
 
 
 def _sentence(error: ValidationError, path: Path) -> str:

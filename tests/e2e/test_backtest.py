@@ -239,3 +239,49 @@ def test_the_yardstick_keeps_what_it_bought(project):
 
     assert plain == odd
     assert (plain["num_entries"], plain["num_trades"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["--trades-out", "config.toml"],
+        ["--trades-out", "var/registry.db"],
+        ["--equity-out", "var/data/BTC-EUR/1h.parquet"],
+        ["--trades-out", "bars.csv"],
+        ["--trades-out", "one.csv", "--equity-out", "./one.csv"],
+    ],
+)
+def test_outputs_never_overwrite_what_is_in_use(project, outputs):
+    """Configuration, state, input and the other output are refused as targets before anything runs."""
+    project.bars("bars.csv")
+    before = (project.folder / "bars.csv").read_bytes(), (project.folder / "config.toml").read_bytes()
+
+    ended = project.run(*BACKTEST, "--data", "bars.csv", "--symbol", "BTC/EUR", *outputs)
+
+    assert (ended.code, "in use" in ended.err) == (2, True)
+    assert ((project.folder / "bars.csv").read_bytes(), (project.folder / "config.toml").read_bytes()) == before
+    assert not (project.folder / "var" / "registry.db").exists()
+
+
+@pytest.mark.parametrize("option", ["--side", "--sizing", "--symbol", "--timeframe"])
+def test_an_empty_option_is_not_the_default(project, option):
+    """Giving nothing is a mistake, not a wish for the default."""
+    assert project.run(*BACKTEST, option, "").code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--initial-cash", "1e400"],
+        ["--initial-cash", "1e-400"],
+        ["--sizing", "quantity=1e300"],
+        ["--start", "9999-12-31T23:59:59-12:00"],
+        ["--data", "~nobody-here/x.csv"],
+    ],
+)
+def test_absurd_amounts_are_refused(project, arguments):
+    """What floats can't hold is one sentence."""
+    ended = project.run(*BACKTEST, *arguments)
+
+    assert (ended.code, len(ended.err.strip().splitlines())) == (2, 1)
+    assert "fault" not in ended.err

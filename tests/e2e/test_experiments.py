@@ -252,3 +252,63 @@ def test_comparing_sweeps_shows_their_grids(project):
     first, second = (run["run_id"] for run in project.run("experiments", "--json").json)
 
     assert "spec.grid" in project.run("experiments", "compare", first, second, "--json").json["changed"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "spec = '{broken'",
+        "params = 'null'",
+        "versions = '[1]'",
+        "status = 'exploded'",
+        "trials = 'many'",
+        "run_id = '../../evil'",
+    ],
+)
+def test_a_damaged_row_hides_nothing(project, runs, change):
+    """A row that can't be read is shown as damaged beside the others and refused where it is used."""
+    import sqlite3
+
+    with sqlite3.connect(project.folder / "var" / "registry.db") as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(f"update runs set {change} where run_id = ?", (runs[0]["run_id"],))
+    connection.close()
+
+    listed = project.run("experiments", "--json")
+    states = sorted(run["status"] for run in listed.json)
+    used = [project.run(command, listed.json[-1]["run_id"]) for command in ("reproduce", "report")]
+
+    assert (listed.code, states) == (0, ["completed", "completed", "damaged"])
+    assert [ended.code for ended in used] == [1, 1]
+    assert project.run("experiments", "export", "--csv").code == 0
+
+
+def test_a_metric_that_is_no_number_hides_nothing(project, runs):
+    """So with a figure that is a word."""
+    import sqlite3
+
+    with sqlite3.connect(project.folder / "var" / "registry.db") as connection:
+        connection.execute("update metrics set value = 'abc' where name = 'sharpe' and run_id = ?", (runs[0]["run_id"],))
+    connection.close()
+
+    assert [run["status"] for run in project.run("experiments", "--json").json] == ["completed", "completed", "damaged"]
+
+
+def test_a_specification_without_content_is_one_sentence(project, runs):
+    """A run that can't be done again says so."""
+    import sqlite3
+
+    with sqlite3.connect(project.folder / "var" / "registry.db") as connection:
+        connection.execute("update runs set spec = '{}'")
+    connection.close()
+
+    ended = project.run("reproduce", "latest")
+
+    assert (ended.code, "damaged" in ended.err, len(ended.err.strip().splitlines())) == (1, True, 1)
+
+
+def test_marks_in_tags_stay_words(project):
+    """Tags can't steer the terminal, and Markdown and HTML take them for text."""
+    project.run("backtest", "--strategy", "macd", "--no-tear-sheet", "--tag", "<script>[x](javascript:1)|")
+
+    assert "<script>" not in project.run("experiments", "export", "--markdown").out.replace("\\<", "")

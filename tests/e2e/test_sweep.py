@@ -2,8 +2,9 @@
 
 import json
 import signal
+import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from tests.paths import ROOT
@@ -95,7 +96,7 @@ def wait_for_trials(project, process, least: int) -> None:
 SLOW = 59 * 116
 
 
-def slow_sweep(project, **options):
+def slow_sweep(project, executor="threads", **options):
     """Start a sweep long enough to be interrupted: many pairs over the minutes of the synthetic market."""
     config = project.folder / "config.toml"
     config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.05"))
@@ -103,7 +104,8 @@ def slow_sweep(project, **options):
         "fast_window = { start = 2, stop = 60, step = 1 }\nslow_window = { start = 70, stop = 300, step = 2 }",
         'symbol = "SYN/USD"\ntimeframe = "1m"',
     )
-    return project.start("sweep", "--config", "sweep.toml", "--no-html", "--workers", "1", "--json", **options)
+    arguments = ("--config", "sweep.toml", "--no-html", "--workers", "1", "--executor", executor, "--json")
+    return project.start("sweep", *arguments, **options)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -278,4 +280,59 @@ def test_an_altered_trial_is_found(project):
 
     ended = project.run("reproduce", "latest:sweep", "--json")
 
-    assert (ended.code, [item["name"] for item in ended.json["differences"]]) == (1, ["trial 2"])
+    assert (ended.code, [item["name"] for item in ended.json["differences"]]) == (1, ["stored trials (sha256)", "trial 2"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from trials where number = 1",
+        "update metrics set value = 99",
+        "update runs set result_sha256 = '00'",
+        "update runs set trials = 3",
+    ],
+)
+def test_a_tampered_sweep_is_not_confirmed(project, change):
+    """A missing trial, a wrong best figure, hash or count is a difference."""
+    import sqlite3
+
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+    sweep(project)
+    with sqlite3.connect(project.folder / "var" / "registry.db") as connection:
+        connection.execute(change)
+    connection.close()
+
+    assert project.run("reproduce", "latest:sweep").code == 1
+
+
+def test_a_finished_sweep_without_folder_only_gets_its_folder(project):
+    """When the last step failed, the same command writes the folder and computes nothing."""
+    import shutil
+
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+    first = sweep(project, "--json").json
+    shutil.rmtree(project.folder / "reports")
+
+    again = sweep(project, "--json").json
+
+    assert (again["run_id"], again["trials_on_dataset"]["total"]) == (first["run_id"], 4)
+
+
+def test_ctrl_c_with_processes_ends_cleanly(project):
+    """SIGINT to the whole process group, as a terminal sends it, stops a sweep with processes without a fault."""
+    import os
+
+    codes = []
+    for wait in (0.6, 1.5, 3.0):
+        process = slow_sweep(project, start_new_session=True, executor="processes")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(wait)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        codes.append(process.returncode)
+        assert "Traceback" not in err, err
+        assert "fault" not in err, err
+
+    assert 130 in codes
+    assert set(codes) <= {0, 130, -signal.SIGINT}

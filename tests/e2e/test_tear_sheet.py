@@ -142,6 +142,9 @@ def test_fits_a_phone(browser, troubles, tmp_path, make):
         "() => [...Bokeh.index].every((view) => !('toolbar' in view.model) || view.el.getBoundingClientRect().width < 390)",
     )
 
+    # The charts redraw in their own time after the window has changed.
+    wait_until(page, "() => document.documentElement.scrollWidth === 390")
+
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate("[...document.querySelectorAll('section')].every((part) => part.scrollWidth <= part.clientWidth)")
     assert troubles == []

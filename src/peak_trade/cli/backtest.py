@@ -57,6 +57,7 @@ def command(
         trailing_stop=trailing_stop,
     )
     with closing(options.open_parts(config)) as parts:
+        options.check_outputs(parts, [data], [trades_out, equity_out])
         log = open_log(parts.settings, verbose=verbose)
         request = BacktestRequest(
             strategy=strategy,

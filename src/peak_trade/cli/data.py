@@ -28,7 +28,7 @@ def import_file(
     from peak_trade.runs.data import import_file as bring_in
 
     parts = options.open_parts(config)
-    done = bring_in(parts, file.expanduser(), symbol, timeframe, accepted=frozenset(accept or []), replace=replace)
+    done = bring_in(parts, options.full_path(file), symbol, timeframe, accepted=frozenset(accept or []), replace=replace)
     more = {"file": str(done.path), "added": done.added}
     _show(done.dataset, as_json, more, f"stored {done.added:,} new bars in {done.path}")
 
@@ -49,6 +49,7 @@ def inspect(
     from peak_trade.model.clock import moment_text
 
     parts = options.open_parts(config)
+    options.check_outputs(parts, [], [gaps_out])
     dataset = parts.dataset(DataChoice(path=None, symbol=symbol, timeframe=timeframe))
     longest = sorted(dataset.gaps, key=lambda gap: (-gap.bars, gap.start))[:gaps]
     if gaps_out is not None:
@@ -96,7 +97,7 @@ def list_datasets(config: options.ConfigFile = None, as_json: options.JsonOut = 
 
 
 def _show(dataset: "Dataset", as_json: bool, more: dict[str, Any], headline: str) -> None:
-    from peak_trade.cli.show import document
+    from peak_trade.cli.show import document, printable
     from peak_trade.compose import dataset_facts
 
     facts = dataset_facts(dataset)
@@ -108,10 +109,10 @@ def _show(dataset: "Dataset", as_json: bool, more: dict[str, Any], headline: str
         print(headline)
     print(f"{bars.instrument.symbol} {bars.timeframe.label}: {facts['bars']:,} bars from {facts['first']} to {facts['last']}")
     print(f"sha256 {facts['sha256']}")
-    print(f"from {facts['origin']}")
+    print(f"from {printable(facts['origin'])}")
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["gaps"]["by_kind"].items())
     print(f"bars that are not there: {kinds or 'none'}")
     for code in facts["accepted"]:
         print(f"warning: accepted although the check {code} failed")
     for note in facts["notes"]:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")

@@ -1,5 +1,6 @@
 """`peak-trade experiments`, `reproduce` and `report`: what was run, and doing it again."""
 
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +70,7 @@ def show(
     as_json: options.JsonOut = False,
 ) -> None:
     """Show everything about one run."""
-    from peak_trade.cli.show import document, figure, short, table
+    from peak_trade.cli.show import document, figure, printable, short, table
 
     with closing(options.open_parts(config)) as parts:
         run = parts.registry.get(run_id)
@@ -96,7 +97,7 @@ def show(
         ("folder", str(parts.reports / run.run_id)),
     ]
     for name, value in facts:
-        print(f"{name:9} {value}")
+        print(f"{name:9} {printable(value)}")
     if run.metrics:
         print()
         print(table(["metric", "value"], [(name, figure(name, value)) for name, value in run.metrics.items()], right=(1,)))
@@ -155,13 +156,14 @@ def export(
 
     if csv == markdown:
         raise InputError("expected either --csv or --markdown, found both or none; choose one")
+    options.check_outputs(options.open_parts(config), [], [out])
     runs = _find(_filter(run_type, status, strategy, symbol, tag), limit, sort_by, config)
     names = sorted({name for run in runs for name in run.metrics})
     header = ["run_id", "run_type", "status", "strategy", "symbol", "timeframe", "started_at", "params", "tags", *names]
     rows = [_flat(run, names) for run in runs]
     if markdown:
-        lines = [header, ["---"] * len(header), *rows]
-        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
+        lines = [[_plain_cell(cell) for cell in row] for row in (header, ["---"] * len(header), *rows)]
+        text = "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
     else:
         buffer = io.StringIO()
         csv_module.writer(buffer, lineterminator="\n").writerows([header, *rows])
@@ -331,6 +333,11 @@ def _flat(run: "Run", names: list[str]) -> list[str]:
     fixed = [run.run_id, run.run_type, run.status.value, run.strategy, run.symbol, run.timeframe, run.started_at]
     words = [_inert(short(dict(run.params))), _inert(" ".join(run.tags))]
     return [*fixed, *words, *(repr(run.metrics[name]) if name in run.metrics else "" for name in names)]
+
+
+def _plain_cell(text: str) -> str:
+    """Escape what Markdown or HTML would take for a mark."""
+    return re.sub(r"([\\|\[\]()<>`*_#!&])", r"\\\1", text) if text != "---" else text
 
 
 def _inert(text: str) -> str:

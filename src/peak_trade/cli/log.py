@@ -5,9 +5,11 @@ Invariant: stdout belongs to results.
 
 import logging
 import sys
+import tempfile
 import traceback
 from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peak_trade.durable import storing
@@ -31,6 +33,7 @@ def open_log(settings: Settings, *, verbose: bool = False) -> "structlog.stdlib.
     """
     import structlog
 
+    logging.raiseExceptions = False  # a log that fills the disk must not print tracebacks
     path = settings.folder(settings.file.paths.logs) / FILE
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,12 +74,16 @@ def _formatter(
 
 
 def log_fault(error: Exception, command: Sequence[str]) -> str:
-    """Write the traceback of a fault of ours to the log and return where it is; print it where no log can be written."""
+    """Write the traceback of a fault of ours to the log and return where it is."""
     text = "".join(traceback.format_exception(error))
     try:
         settings = load_config()
+        path = settings.folder(settings.file.paths.logs) / FILE
         open_log(settings).error("internal fault", command=list(command), traceback=text)
     except (PeakTradeError, OSError):
-        print(text, file=sys.stderr)
-        return "please report it with the lines above"
-    return f"please report it with the end of {settings.folder(settings.file.paths.logs) / FILE}"
+        path = Path(tempfile.gettempdir()) / "peak_trade_fault.log"
+        try:
+            path.write_text(text, "utf-8")
+        except OSError:
+            return f"please report it; no log could be written, it was in {text.strip().splitlines()[-3].strip()}"
+    return f"please report it with the end of {path}"

@@ -11,9 +11,11 @@ import typer
 
 from peak_trade import __version__
 from peak_trade.cli import backtest, config, data, experiments, strategies, sweep
+from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
 
 INTERRUPTED = 130
+STOPPED = "interrupted; what was stored stays"
 
 #: What the option parser raises for a wrong option; typer exports only its subclass.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -55,11 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(given, prog_name="peak-trade", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return _refuse(STOPPED, INTERRUPTED) if code == INTERRUPTED else code if isinstance(code, int) else 0
     except PeakTradeError as error:
         return _refuse(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _refuse("interrupted; what was stored stays", INTERRUPTED)
+        return _refuse(STOPPED, INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`| head`): not our failure. Keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _UsageError as error:
         words = error.format_message() if hasattr(error, "format_message") else str(error)
         return _refuse(f"{words.rstrip('.')}; {_command_of(given)} --help shows how", 2)
+    except RecursionError:
+        return _refuse("expected input of ordinary depth, found one nested too deeply; flatten it", 2)
     except MemoryError:
         return _refuse("the machine's memory is used up; choose a shorter period or a coarser grid", 1)
     except OSError as error:
@@ -85,8 +89,8 @@ def run_and_exit() -> None:
     sys.exit(main())
 
 
-def _refuse(sentence: str, code: int) -> int:
-    print(f"peak-trade: {sentence}", file=sys.stderr)
+def _refuse(message: str, code: int) -> int:
+    print(f"peak-trade: {sentence(message)}", file=sys.stderr)
     return code
 
 

@@ -73,9 +73,9 @@ def choose_data(parts: "Parts", given: Given) -> "DataChoice":
     defaults = parts.settings.file.backtest
     file = given.data
     return DataChoice(
-        path=None if file is None else file.expanduser().absolute(),
-        symbol=given.symbol if file or given.symbol else defaults.symbol,
-        timeframe=given.timeframe if file or given.timeframe else defaults.timeframe,
+        path=None if file is None else full_path(file),
+        symbol=given.symbol if file or given.symbol is not None else defaults.symbol,
+        timeframe=given.timeframe if file or given.timeframe is not None else defaults.timeframe,
         start=_moment(given.start, "--start"),
         end=_moment(given.end, "--end"),
     )
@@ -91,19 +91,31 @@ def choose_terms(parts: "Parts", given: Given) -> "Terms":
     from peak_trade.strategy.sizing import Sizing
 
     file = parts.settings.file
-    side = given.side or file.backtest.side
+    side = file.backtest.side if given.side is None else given.side
     if side not in [item.value for item in Side]:
         raise InputError(f"expected long, short or both as --side, found {side!r}; choose one")
     return Terms(
         cash=_money(given.initial_cash, "--initial-cash", file.backtest.initial_cash),
         fee_bps=_either(given.fee_bps, file.backtest.fee_bps),
         slippage_bps=_either(given.slippage_bps, file.backtest.slippage_bps),
-        sizing=Sizing.parse(given.sizing or file.backtest.sizing),
+        sizing=Sizing.parse(file.backtest.sizing if given.sizing is None else given.sizing),
         side=Side(side),
         stop_loss=_either(given.stop_loss, file.risk.stop_loss),
         take_profit=_either(given.take_profit, file.risk.take_profit),
         trailing_stop=_either(given.trailing_stop, file.risk.trailing_stop),
     )
+
+
+def full_path(path: Path) -> Path:
+    """Return a path that does not depend on the present folder.
+
+    Raises:
+        InputError: it begins with the home of a user who does not exist.
+    """
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise InputError(f"expected a path, found {path}, whose user has no home here; write it out") from error
 
 
 def parse_params(texts: list[str]) -> "dict[str, Value]":
@@ -124,6 +136,28 @@ def parse_params(texts: list[str]) -> "dict[str, Value]":
             raise InputError(f"expected each parameter once, found {name} twice; remove one")
         params[name] = parse_value(value.strip())
     return params
+
+
+def check_outputs(parts: "Parts", inputs: list[Path | None], outputs: list[Path | None]) -> None:
+    """Refuse to write over what the project lives on, over an input, or twice to one file.
+
+    Raises:
+        InputError: an output is such a file.
+    """
+    kept = [parts.settings.path.resolve(), *(full_path(path).resolve() for path in inputs if path)]
+    state = [
+        parts.settings.root / "var",
+        parts.store.folder.resolve(),
+        Path(parts.settings.registry_url.removeprefix("sqlite:///")),
+    ]
+    seen: list[Path] = []
+    for path in outputs:
+        if path is None:
+            continue
+        target = full_path(path).resolve()
+        if target in kept or target in seen or any(target.is_relative_to(folder) for folder in state):
+            raise InputError(f"expected a file of its own to write to, found {path}, which is in use; choose another name")
+        seen.append(target)
 
 
 def check_tags(tags: list[str] | None) -> tuple[str, ...]:
@@ -156,7 +190,7 @@ def _moment(text: str | None, option: str) -> datetime | None:
         return None
     try:
         return parse_moment(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(
             f"expected a date like 2018-01-01 or 2018-01-01T12:00 as {option}, found {text!r}; correct it"
         ) from error

@@ -4,17 +4,31 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from peak_trade.report.figures import figure_number
+#: A message longer than this is cut in its middle: nobody reads a field of a megabyte.
+MESSAGE_MAX = 1_500
+
+
+def printable(text: str) -> str:
+    """Show control characters as escapes, so that a file name or tag can't steer the terminal."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else repr(mark)[1:-1] for mark in text)
+
+
+def sentence(text: str) -> str:
+    """Return a message in one line of bounded length."""
+    line = " ".join(printable(text).split("\n"))
+    return line if len(line) <= MESSAGE_MAX else f"{line[: MESSAGE_MAX // 2]} ... {line[-MESSAGE_MAX // 2 :]}"
 
 
 def figure(name: str, value: float | None, quote: str = "") -> str:
     """Return a metric, or the best of one in a sweep, as reports write it."""
+    from peak_trade.report.figures import figure_number
+
     return figure_number(name.removeprefix("best_"), value, quote)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Return aligned columns; those numbered in *right* are flush right."""
-    cells = [list(header), *(list(row) for row in rows)]
+    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     flush = set(right)
     lines = []

@@ -6,11 +6,13 @@ Invariant: a schema newer than the code is refused, an older one is brought up t
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import filelock
 import sqlalchemy as sa
@@ -260,8 +262,12 @@ class Registry:
         ids = [row["run_id"] for row in rows]
         figures: dict[str, dict[str, float]] = {run_id: {} for run_id in ids}
         marks: dict[str, list[str]] = {run_id: [] for run_id in ids}
-        for metric in connection.execute(sa.select(schema.metrics).where(schema.metrics.c.run_id.in_(ids))):
-            figures[metric.run_id][metric.name] = metric.value
+        # Read without the column's type: a figure that is no number must not hide the runs beside it.
+        plain = sa.select(
+            schema.metrics.c.run_id, schema.metrics.c.name, sa.type_coerce(schema.metrics.c.value, sa.types.NullType())
+        )
+        for run_id, name, value in connection.execute(plain.where(schema.metrics.c.run_id.in_(ids))):
+            figures[run_id][name] = value
         for tag in connection.execute(sa.select(schema.tags).where(schema.tags.c.run_id.in_(ids)).order_by("tag")):
             marks[tag.run_id].append(tag.tag)
         return [_run(row, tuple(marks[row["run_id"]]), figures[row["run_id"]]) for row in rows]
@@ -338,9 +344,23 @@ def _condition(where: RunFilter) -> sa.ColumnElement[bool]:
 
 
 def _run(row: sa.RowMapping, tags: tuple[str, ...], figures: Mapping[str, float]) -> Run:
-    parsed = {name: json.loads(row[name]) for name in ("params", "spec", "versions")}
-    plain = {name: row[name] for name in row if name not in (*parsed, "status", "spec_sha256")}
-    return Run(status=RunStatus(row["status"]), tags=tags, metrics=figures, **parsed, **plain)
+    """Return a row as a run; one whose content makes no sense as a damaged run that says why."""
+    plain = {name: row[name] for name in row if name not in ("params", "spec", "versions", "status", "spec_sha256")}
+    try:
+        parsed = {name: json.loads(row[name]) for name in ("params", "spec", "versions")}
+        wrong = [name for name, value in parsed.items() if not isinstance(value, dict)]
+        wrong += [name for name, value in figures.items() if not isinstance(value, float)]
+        wrong += [name for name in ("trials", "process") if not isinstance(row[name], int)]
+        wrong += [] if isinstance(row["elapsed_s"], float | None) else ["elapsed_s"]
+        wrong += [] if re.fullmatch(r"[0-9A-Za-z][\w.-]*", row["run_id"]) else ["run_id"]
+        if not wrong:
+            return Run(status=RunStatus(row["status"]), tags=tags, metrics=figures, **parsed, **plain)
+        why = f"{', '.join(wrong)} can't be read"
+    except (ValueError, TypeError) as error:
+        why = str(error)
+    texts = {name: value for name, value in plain.items() if name not in ("trials", "process", "elapsed_s", "error")}
+    empty: dict[str, Any] = {"params": {}, "spec": {}, "versions": {}, "metrics": {}, "process": 0}
+    return Run(status=RunStatus.DAMAGED, tags=tags, error=f"this row of the registry is damaged: {why}", **empty, **texts)
 
 
 def _add_trials(connection: sa.Connection, run: Run, tried: Tried, trials: Sequence[Trial]) -> None:

@@ -14,12 +14,13 @@ JsonObject = Mapping[str, Any]
 
 @unique
 class RunStatus(Enum):
-    """Where a run is; `aborted` is one that a person or a crash ended."""
+    """Where a run is; `aborted` is one that a person or a crash ended, `damaged` a row that can't be read."""
 
     STARTED = "started"
     COMPLETED = "completed"
     FAILED = "failed"
     ABORTED = "aborted"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

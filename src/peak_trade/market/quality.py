@@ -14,6 +14,8 @@ from peak_trade.model.bar import PRICES, Bars, Timeframe
 from peak_trade.model.clock import moment_text
 from peak_trade.model.errors import DataError
 
+#: Prices beyond this, or below one part of it, are no prices; arithmetic with them would lose digits.
+MAGNITUDE_MAX = 1e12
 #: A close-to-close move counts as an outlier above this share and this many times the usual (median) move.
 OUTLIER_MOVE = 0.05
 OUTLIER_TIMES = 50.0
@@ -59,6 +61,16 @@ def structure(raw: Raw) -> Iterator[Finding]:
                 len(bad),
                 f"expected {name} {floor}, found {column[bad[0]]:g} in {raw.row(bad[0])}{_more(bad)}; mend the source",
             )
+    for name in PRICES:
+        column = columns[name]
+        bad = np.flatnonzero((column > 0.0) & ((column < 1.0 / MAGNITUDE_MAX) | (column > MAGNITUDE_MAX)))
+        if len(bad):
+            yield Finding(
+                "magnitude",
+                len(bad),
+                f"expected {name} between {1 / MAGNITUDE_MAX:g} and {MAGNITUDE_MAX:g}, found {column[bad[0]]:g} in "
+                f"{raw.row(bad[0])}{_more(bad)}; is the column in its place?",
+            )
     steps = np.diff(raw.timestamp)
     bad = np.flatnonzero(steps < 0)
     if len(bad):
@@ -90,7 +102,8 @@ def spacing(raw: Raw, timeframe: Timeframe) -> Iterator[Finding]:
         return
     phase = raw.timestamp % timeframe.step_ns
     values, counts = np.unique(phase, return_counts=True)
-    bad = np.flatnonzero(phase != values[np.argmax(counts)])
+    usual_phase = values[np.argmax(counts)]
+    bad = np.flatnonzero((phase != usual_phase) | (usual_phase % 1_000_000_000 != 0))
     if len(bad):
         yield Finding(
             "off_grid",

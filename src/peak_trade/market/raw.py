@@ -6,6 +6,7 @@ Invariant: columns come out exactly as they are in the file, in its order; wheth
 import hashlib
 import io
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,12 @@ KRAKEN_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume", "trades
 
 #: Nanoseconds of one unit, by the size of a timestamp from March 1973 on.
 _UNITS = ((10**8, 10**11, 10**9), (10**11, 10**14, 10**6), (10**14, 10**17, 10**3), (10**17, 2**63, 1))
+
+
+#: A file is read into memory whole; 50 million bars fit into this.
+FILE_BYTES_MAX = 4 << 30
+#: More columns than this are no file of bars.
+COLUMNS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +77,15 @@ def read_raw(path: Path) -> Raw:
         InputError: no such file.
         DataError: the file is empty, cut off, of mixed layout, or lacks a column.
     """
-    if path.is_dir():
-        raise InputError(f"expected a file of bars, found the folder {path}; name a file in it")
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            what = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
+            raise InputError(f"expected a file of bars, found the {what} {path}; name a file")
+        if status.st_size > FILE_BYTES_MAX:
+            raise InputError(
+                f"expected a file of at most {FILE_BYTES_MAX >> 30} GiB, found {status.st_size >> 30} in {path}; split it"
+            )
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"expected a file of bars at {path}, found none; check the path") from error
@@ -81,9 +94,15 @@ def read_raw(path: Path) -> Raw:
     digest = hashlib.sha256(content).hexdigest()
     if not content.strip():
         raise DataError("empty", f"{path.name}: expected at least 2 bars, found an empty file; give a file with data")
-    if path.suffix.lower() in (".parquet", ".pq") or content[:4] == b"PAR1":
-        return _named(_parquet(content, path.name), path.name, digest, first_row=1)
-    return _csv(content, path.name, digest)
+    try:
+        if path.suffix.lower() in (".parquet", ".pq") or content[:4] == b"PAR1":
+            return _named(_parquet(content, path.name), path.name, digest, first_row=1)
+        return _csv(content, path.name, digest)
+    except (pl.exceptions.PolarsError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise DataError(
+            "layout", f"{path.name}: expected a file of bars, found one that can't be read ({reason}); check it"
+        ) from error
 
 
 def guess_symbol(name: str) -> str | None:
@@ -111,6 +130,10 @@ def _csv(content: bytes, name: str, digest: str) -> Raw:
     mark = chr(separator)
     fields = [field.strip() for field in first.decode("utf-8", "replace").strip().split(mark)]
     header = any(re.search(r"[A-Za-z]", field) and not _is_moment(field) for field in fields)
+    if len(fields) > COLUMNS_MAX:
+        raise DataError(
+            "columns", f"{name}: expected at most {COLUMNS_MAX} columns, found {len(fields)}; is this a file of bars?"
+        )
     named = header and any(field.lower() in names for field in fields for names in NAMES.values())
     if len(fields) < 6 and not named:
         raise DataError(
@@ -184,7 +207,12 @@ def _kraken(frame: pl.DataFrame, name: str, digest: str) -> Raw:
 
 def _named(frame: pl.DataFrame, name: str, digest: str, first_row: int) -> Raw:
     """Pick the columns by name and turn them into arrays."""
-    found = {column.strip().lower(): column for column in frame.columns}
+    found: dict[str, str] = {}
+    for column in frame.columns:
+        key = re.sub(r"_duplicated_\d+$", "", column.strip().lower())
+        if key in found:
+            raise DataError("columns", f"{name}: expected one column {key}, found it twice; remove or rename one")
+        found[key] = column
     chosen = {part: _first(found, names) for part, names in NAMES.items()}
     if chosen["volume"] is None:
         chosen["volume"] = next((found[key] for key in found if re.fullmatch(r"volume [a-z]{2,5}", key)), None)
@@ -222,13 +250,15 @@ def _first(found: dict[str, str], names: tuple[str, ...]) -> str | None:
 
 def _optional(frame: pl.DataFrame, column: str | None) -> F64 | None:
     """Return a helper column, or None where it is absent or not filled throughout."""
-    if column is None:
+    if column is None or not (frame[column].dtype.is_numeric() or frame[column].dtype == pl.String):
         return None
     values = frame[column].cast(pl.Float64, strict=False)
     return None if values.null_count() else values.to_numpy()
 
 
 def _numbers(column: pl.Series, part: str, name: str, first_row: int) -> F64:
+    if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Null)):
+        raise DataError("not_a_number", f"{name}: expected numbers in {part}, found {column.dtype}; convert that column")
     values = column.cast(pl.Float64, strict=False)
     lost = values.is_null() & column.is_not_null()
     if lost.any():
@@ -251,9 +281,9 @@ def _moments(column: pl.Series, name: str, first_row: int) -> I64:
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     if isinstance(column.dtype, pl.Datetime):
-        if column.dtype.time_zone is not None:
-            column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        return column.dt.cast_time_unit("ns").cast(pl.Int64).to_numpy()
+        return _from_datetimes(column, name, first_row)
+    if not (column.dtype.is_integer() or column.dtype.is_float()):
+        raise DataError("time", f"{name}: expected times, found {column.dtype} in the time column; convert it")
     values = column.to_numpy()
     if not np.all(np.isfinite(values)):
         raise DataError("time", f"{name}: expected a time in every row, found one that is not a number; mend the source")
@@ -275,6 +305,19 @@ def _moments(column: pl.Series, name: str, first_row: int) -> I64:
         f"{name}: expected times since 1970 in seconds to nanoseconds, found {values[0]} in row {first_row}; "
         "is the time column in its place?",
     )
+
+
+def _from_datetimes(column: pl.Series, name: str, first_row: int) -> I64:
+    """Return datetimes of any unit and zone as nanoseconds UTC, as far as those reach: the years 1970 to 2262."""
+    if getattr(column.dtype, "time_zone", None) is not None:
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    bad = (column.dt.year() < 1970) | (column.dt.year() > 2261)
+    if bad.any():
+        row = int(bad.arg_max() or 0)
+        raise DataError(
+            "time", f"{name}: expected times of 1970 to 2261, found {column[row]} in row {row + first_row}; mend the source"
+        )
+    return column.dt.cast_time_unit("ns").cast(pl.Int64).to_numpy()
 
 
 def _parse_moments(column: pl.Series, name: str, first_row: int) -> pl.Series:

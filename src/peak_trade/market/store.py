@@ -3,6 +3,7 @@
 Invariant: a file is whole or not there, and is refused when its bars no longer have the hash they were stored with.
 """
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import polars as pl
 
-from peak_trade.durable import storing, write_whole
+from peak_trade.durable import storing, write_bytes
 from peak_trade.market.dataset import Dataset, Gap, GapKind
 from peak_trade.model.bar import COLUMNS, Bars, Timeframe
 from peak_trade.model.errors import DataError, InputError
 from peak_trade.model.instrument import Instrument
 
-#: The key of our entry in the Parquet file's own metadata, and the layout of that entry.
+#: The key of a dataset's history in the Parquet file's own metadata, and the layout of that history.
 ENTRY = "peak_trade"
 LAYOUT = 1
+#: Beside it stands its hash, because the hash inside covers the bars only.
+SEAL = "peak_trade_sha256"
 
 
 class Store:
@@ -57,8 +60,10 @@ class Store:
             "notes": dataset.notes,
         }
         path = self.path(bars.instrument, bars.timeframe)
-        frame = bars.to_polars()
-        write_whole(path, lambda draft: frame.write_parquet(draft, metadata={ENTRY: json.dumps(entry)}))
+        text = json.dumps(entry)
+        buffer = io.BytesIO()
+        bars.to_polars().write_parquet(buffer, metadata={ENTRY: text, SEAL: _seal(text)})
+        write_bytes(path, buffer.getvalue())
         return path
 
     def load(self, instrument: Instrument, timeframe: Timeframe) -> Dataset:
@@ -72,25 +77,33 @@ class Store:
             content = path.read_bytes()
         again = f"import {instrument.symbol} {timeframe.label} again with --replace"
         try:
-            entry: dict[str, Any] = json.loads(pl.read_parquet_metadata(io.BytesIO(content))[ENTRY])
-            frame = pl.read_parquet(io.BytesIO(content), columns=list(COLUMNS))
-        except (pl.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
-            raise DataError("damaged", f"expected a stored dataset in {path}, found a damaged file; {again}") from error
-        if entry["layout"] != LAYOUT:
-            raise DataError("layout", f"expected layout {LAYOUT} in {path}, found {entry['layout']}; {again}")
-        columns = {name: frame[name].to_physical().to_numpy() for name in COLUMNS}
-        try:
-            bars = Bars(instrument=instrument, timeframe=timeframe, **columns)
-        except InputError as error:
-            raise DataError("damaged", f"expected a stored dataset in {path}, found broken bars; {again}") from error
-        if bars.sha256() != entry["sha256"]:
-            raise DataError(
-                "changed", f"expected bars with hash {entry['sha256'][:12]} in {path}, found {bars.sha256()[:12]}; {again}"
-            )
-        return Dataset(
-            bars=bars,
-            origin=entry["origin"],
-            gaps=tuple(Gap(start, count, GapKind(kind)) for start, count, kind in entry["gaps"]),
-            accepted=tuple(entry["accepted"]),
-            notes=tuple(entry["notes"]),
-        )
+            return _decoded(content, instrument, timeframe)
+        except (pl.exceptions.PolarsError, InputError, KeyError, TypeError, ValueError, OSError) as error:
+            why = str(error) if isinstance(error, DataError) else "found a damaged file"
+            raise DataError("damaged", f"expected a stored dataset in {path}, {why}; {again}") from error
+
+
+def _decoded(content: bytes, instrument: Instrument, timeframe: Timeframe) -> Dataset:
+    """Return the dataset that a file's bytes hold; whatever is wrong with them raises."""
+    held = pl.read_parquet_metadata(io.BytesIO(content))
+    entry: dict[str, Any] = json.loads(held[ENTRY])
+    if _seal(held[ENTRY]) != held[SEAL] or entry["layout"] != LAYOUT:
+        raise DataError("changed", f"found a history that was changed or is not of layout {LAYOUT}")
+    if (entry["symbol"], entry["timeframe"]) != (instrument.symbol, timeframe.label):
+        raise DataError("changed", f"found {entry['symbol']} {entry['timeframe']}")
+    frame = pl.read_parquet(io.BytesIO(content), columns=list(COLUMNS))
+    columns = {name: frame[name].to_physical().to_numpy() for name in COLUMNS}
+    bars = Bars(instrument=instrument, timeframe=timeframe, **columns)
+    if bars.sha256() != entry["sha256"]:
+        raise DataError("changed", f"found bars with hash {bars.sha256()[:12]} instead of {entry['sha256'][:12]}")
+    return Dataset(
+        bars=bars,
+        origin=entry["origin"],
+        gaps=tuple(Gap(start, count, GapKind(kind)) for start, count, kind in entry["gaps"]),
+        accepted=tuple(entry["accepted"]),
+        notes=tuple(entry["notes"]),
+    )
+
+
+def _seal(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, unique
 from multiprocessing import get_context
@@ -173,8 +174,9 @@ def sweep(
     with pool:
         try:
             while True:
-                while len(running) < count + 1 and not (stop and stop.is_set()) and (piece := next(pieces, None)):
-                    running.add(begin(piece))
+                with _deaf():
+                    while len(running) < count + 1 and not (stop and stop.is_set()) and (piece := next(pieces, None)):
+                        running.add(begin(piece))
                 if not running:
                     return
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -182,10 +184,25 @@ def sweep(
                     try:
                         yield future.result()
                     except BrokenProcessPool as error:
+                        if stop and stop.is_set():
+                            return
                         raise CheckFailed("a worker process died; run the command again, it goes on where it ended") from error
         finally:
             for future in running:
                 future.cancel()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl+C while worker processes may be started: they inherit it, and this process decides about stopping."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def core_count() -> int:

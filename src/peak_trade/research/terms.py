@@ -14,6 +14,10 @@ from peak_trade.strategy.sizing import SizedBy, Sizing
 _SIZED_BY = {SizedBy.FRACTION: BY_FRACTION, SizedBy.QUANTITY: BY_QUANTITY, SizedBy.NOTIONAL: BY_NOTIONAL}
 
 
+#: Larger amounts, and smaller ones than one part of it, would lose digits in floats.
+AMOUNT_MAX = Decimal("1e18")
+
+
 @unique
 class Side(Enum):
     """Which positions may be opened."""
@@ -54,8 +58,10 @@ class Terms:
             if not 0.0 <= value < limit:
                 below = f" and below {limit:g}" if limit < float("inf") else ""
                 raise InputError(f"expected {name} of zero or more{below}, found {value:g}; correct it")
-        if not (self.cash.is_finite() and self.cash > 0):
-            raise InputError(f"expected a starting cash above zero, found {self.cash}; correct it")
+        amounts = {"a starting cash": self.cash, f"a {self.sizing.by.value} as sizing": self.sizing.amount}
+        for name, amount in amounts.items():
+            if not (amount.is_finite() and 1 / AMOUNT_MAX <= amount <= AMOUNT_MAX):
+                raise InputError(f"expected {name} above zero and up to {AMOUNT_MAX:g}, found {amount}; correct it")
 
     def rules(self, instrument: Instrument) -> Rules:
         """Return the terms as the kernel takes them."""

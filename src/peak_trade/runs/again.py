@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
-from peak_trade.journal.run import Run, RunStatus, plain_json
+from peak_trade.journal.run import Run, RunStatus, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import backtest, yardstick
@@ -50,7 +50,14 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
             f"expected a completed backtest or sweep, found the {run.run_type} {run.run_id} {run.status.value}; "
             "choose another run"
         )
-    dataset, terms = recorded_inputs(parts, run)
+    try:
+        dataset, terms = recorded_inputs(parts, run)
+        versions_now = _versions_now(parts, run)
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError) as error:
+        raise CheckFailed(
+            f"expected a specification that can be done again for run {run.run_id}, found a damaged one "
+            f"({type(error).__name__}: {error}); restore the registry"
+        ) from error
     data_same = dataset.bars.sha256() == run.dataset_sha256
     if run.run_type == BACKTEST:
         differences = _compare_backtest(run, dataset, terms)
@@ -59,7 +66,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     return Reproduction(
         run=run,
         code_now=code_in_use(),
-        versions_now=_versions_now(parts, run),
+        versions_now=versions_now,
         data_same=data_same,
         differences=tuple(differences),
     )
@@ -83,11 +90,21 @@ def _compare_backtest(run: Run, dataset: Dataset, terms: Terms) -> list[Differen
 def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
     evaluator = Evaluator(dataset.bars, run.strategy, terms)
     stored = parts.registry.trials(run.run_id)
-    work = [(number, json.loads(params)) for number, params, _ in stored]
+    rows = [(json.loads(params), json.loads(figures)) for _, params, figures in stored]
+    found: list[Difference] = []
+    if len(stored) != run.trials:
+        found.append(("number of trials", run.trials, len(stored)))
+    if sha256_of(rows) != run.result_sha256:
+        found.append(("stored trials (sha256)", run.result_sha256, sha256_of(rows)))
+    metric = run.spec["metric"]
+    best = max((figures[metric] for _, figures in rows if figures[metric] is not None), default=None)
+    if run.metrics.get(f"best_{metric}") != best:
+        found.append((f"best_{metric}", run.metrics.get(f"best_{metric}"), best))
+    work = [(number, params) for (number, _, _), (params, _) in zip(stored, rows, strict=True)]
     now: dict[int, Metrics] = {}
     for piece in sweep(evaluator, work, workers=Workers.THREADS, count=core_count()):
         now |= dict(piece)
-    return [
+    return found + [
         (f"trial {number}", figures, plain_json(now[number]._asdict()))
         for number, _, figures in stored
         if figures != plain_json(now[number]._asdict())

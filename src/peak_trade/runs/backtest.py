@@ -1,5 +1,6 @@
 """One backtest as a run: registered, with a folder of its own."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from peak_trade.compose import DataChoice, Parts, dataset_facts
-from peak_trade.durable import write_text, write_whole
+from peak_trade.durable import write_bytes, write_text
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
 from peak_trade.market.dataset import Dataset
@@ -135,8 +136,9 @@ def write_folder(finished: Finished) -> None:
     write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     write_text(folder / "report.md", backtest_markdown(record, result, finished.yardstick))
     write_trades(folder / "trades.csv", result)
-    frame = equity_frame(result)
-    write_whole(folder / "equity.parquet", frame.write_parquet)
+    buffer = io.BytesIO()
+    equity_frame(result).write_parquet(buffer)
+    write_bytes(folder / "equity.parquet", buffer.getvalue())
 
 
 def write_trades(path: Path, result: Result) -> None:
@@ -169,13 +171,12 @@ def write_trades(path: Path, result: Result) -> None:
         "fees": pl.Float64,
         "reason": pl.String,
     }
-    frame = pl.DataFrame(rows, schema=schema)
-    write_whole(path, frame.write_csv)
+    write_text(path, pl.DataFrame(rows, schema=schema).write_csv())
 
 
 def write_equity(path: Path, result: Result) -> None:
     """Write the equity at each close as CSV."""
-    write_whole(path, equity_frame(result).write_csv)
+    write_text(path, equity_frame(result).write_csv())
 
 
 def equity_frame(result: Result) -> pl.DataFrame:

@@ -48,6 +48,9 @@ def import_file(parts: Parts, file: Path, symbol: str, timeframe: str, *, accept
                 f"{path} can't be written: another import of it has been running for {LOCK_WAIT_S:g} s; end that one"
             ) from error
     try:
+        for draft in path.parent.glob(f".{path.name}.*"):
+            if draft.suffix != ".lock":
+                draft.unlink()  # left by an import that was killed; the lock says that none is at work
         before = parts.store.load(instrument, step) if not replace and parts.store.has(instrument, step) else None
         dataset = new if before is None else joined(before, new)
         parts.store.save(dataset)

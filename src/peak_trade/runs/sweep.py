@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from peak_trade.compose import DataChoice, Parts, dataset_facts
-from peak_trade.durable import write_text, write_whole
+from peak_trade.durable import write_text
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
@@ -85,7 +85,11 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
                 "expected no other process to run this sweep, found one that does; wait for it or stop it, "
                 "then this command goes on where it ended"
             )
-        run, done = _begun(parts, planned)
+        before = parts.registry.latest(planned.spec_sha256, SWEEP)
+        if before and before.status is RunStatus.COMPLETED and not (parts.reports / before.run_id / "run.json").exists():
+            # It ended between its last combination and its folder: only the folder is missing.
+            return finished_sweep(parts, before, plan, request.terms, dataset)
+        run, done = _begun(parts, planned, before)
         keeper = _Keeper(parts, run, tried_on(dataset, request.terms), request.chunk_s, done)
         try:
             work = [(number, params) for number, params in enumerate(every) if number not in done]
@@ -109,9 +113,8 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
     return finished_sweep(parts, parts.registry.get(run.run_id), plan, request.terms, dataset)
 
 
-def _begun(parts: Parts, planned: Run) -> tuple[Run, frozenset[int]]:
+def _begun(parts: Parts, planned: Run, before: Run | None) -> tuple[Run, frozenset[int]]:
     """Register the planned run, or take up the unfinished one of the same specification with what it has done."""
-    before = parts.registry.latest(planned.spec_sha256, SWEEP)
     if before is None or before.status is RunStatus.COMPLETED:
         parts.registry.add(planned)
         return planned, frozenset()
@@ -251,7 +254,7 @@ def finished_sweep(parts: Parts, run: Run, plan: SweepPlan, terms: Terms, datase
     write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     write_text(folder / "report.md", sweep_markdown(record, rows))
     flat = [_flat(params) | figures for params, figures in rows]
-    write_whole(folder / "trials.csv", pl.DataFrame(flat, infer_schema_length=None).write_csv)
+    write_text(folder / "trials.csv", pl.DataFrame(flat, infer_schema_length=None).write_csv())
     return Swept(record=record, rows=rows, folder=folder)
 
 

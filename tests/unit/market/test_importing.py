@@ -3,6 +3,7 @@
 import gzip
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -450,3 +451,63 @@ def test_early_epochs_are_read(tmp_path):
     rows(timestamp=[800_000_000 + 3_600 * hour for hour in range(50)]).write_csv(tmp_path / "a.csv")
 
     assert read(tmp_path / "a.csv").bars.timestamp[0] == 800_000_000 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "code"),
+    [
+        ("close", [[1.0]] * 50, "not_a_number"),
+        ("close", [True] * 50, "not_a_number"),
+        ("close", [b"x"] * 50, "not_a_number"),
+        ("timestamp", [True] * 50, "time"),
+        ("timestamp", [[1]] * 50, "time"),
+        ("timestamp", [b"x"] * 50, "time"),
+        ("timestamp", [datetime(1600 + year, 1, 1) for year in range(50)], "time"),
+        ("timestamp", [datetime(2500 + year, 1, 1) for year in range(50)], "time"),
+        ("trades", [[1]] * 50, None),
+    ],
+)
+def test_odd_parquet_types_are_one_sentence(tmp_path, column, values, code):
+    """Columns of types that hold no prices or times are refused; a helper column of such a type is ignored."""
+    rows(**{column: pl.Series(values)}).write_parquet(tmp_path / "a.parquet")
+
+    if code is None:
+        assert len(read(tmp_path / "a.parquet").bars) == 50
+    else:
+        assert refusal(tmp_path / "a.parquet").code == code
+
+
+def test_a_column_twice_is_refused(tmp_path):
+    """Two columns of one name are not chosen between."""
+    text = rows().write_csv()
+    (tmp_path / "a.csv").write_text(
+        "\n".join(f"{line},{'Close' if number == 0 else '1'}" for number, line in enumerate(text.splitlines()))
+    )
+
+    assert "twice" in str(refusal(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("factor", [1e-13, 1e13])
+def test_absurd_prices_are_refused(tmp_path, factor):
+    """Prices that no market has are refused."""
+    rows(**{name: rows()[name] * factor / 100 for name in ("open", "high", "low", "close")}).write_csv(tmp_path / "a.csv")
+
+    assert refusal(tmp_path / "a.csv").code == "magnitude"
+
+
+def test_devices_and_pipes_are_refused(tmp_path):
+    """What never ends is not read."""
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match="device or pipe"):
+            read(path)
+
+
+def test_a_part_of_a_second_is_off_the_grid(tmp_path):
+    """Bars do not open at a fraction of a second."""
+    rows(timestamp=some_bars(50).timestamp + 123_456_000).write_parquet(tmp_path / "a.parquet")
+
+    assert refusal(tmp_path / "a.parquet").code == "off_grid"

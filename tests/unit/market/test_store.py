@@ -97,3 +97,16 @@ def test_an_unwritable_store_is_one_sentence(tmp_path):
 
     with pytest.raises(StorageError, match="a file stands where a folder is needed"):
         Store(tmp_path / "data").save(a_dataset())
+
+
+@pytest.mark.parametrize("change", [("outliers", "nothings"), ("outage", "no_trad"), ('"layout": 1', '"layout": 2')])
+def test_a_changed_history_is_found(tmp_path, change):
+    """What was accepted and which holes there are can't be edited away."""
+    store, dataset = Store(tmp_path), a_dataset()
+    path = store.save(dataset)
+    held = pl.read_parquet_metadata(path)
+    entry = held["peak_trade"].replace(*change)
+    dataset.bars.to_polars().write_parquet(path, metadata={**held, "peak_trade": entry})
+
+    with pytest.raises(DataError, match="import BTC/EUR 1h again"):
+        store.load(dataset.bars.instrument, dataset.bars.timeframe)

@@ -235,3 +235,18 @@ def test_any_table_is_checked_or_refused(raw):
         return
 
     assert settings.file is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '# api_secret = "abc"',
+        f"# old: {'B' * 86}==",
+        "[strategy.mine]\napi_key = 12345",
+        f'[environment]\nname = " {"A" * 86}== "',
+    ],
+)
+def test_disguised_secrets_are_refused(tmp_path, text):
+    """Commented out, as a number or with spaces around it, a secret is one."""
+    with pytest.raises(ConfigError, match="expected no secret"):
+        load(tmp_path, text)
