@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -366,14 +367,10 @@ def test_a_killed_writer_leaves_a_sound_registry(url):
 def wait_for_rows(url: str, least: int) -> None:
     """Wait until the registry holds some runs."""
     for _ in range(1_000):
-        try:
-            connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)
-            found = connection.execute("select count(*) from runs").fetchone()[0]
-            connection.close()
-        except sqlite3.OperationalError:
-            found = 0
-        if found >= least:
-            return
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30)) as connection:
+            there = connection.execute("select count(*) from sqlite_master where name = 'runs'").fetchone()[0]
+            if there and connection.execute("select count(*) from runs").fetchone()[0] >= least:
+                return
         time.sleep(0.02)
     pytest.fail("the writer wrote nothing")
 
