@@ -22,20 +22,20 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer as $(PYTHON), found " + sys.version.split()[0] + "; set PYTHON=python3.12 or so")'
 	@echo "setting up .venv from requirements.lock (about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 demo: $(READY)  ## stage 0 on real bars, offline: backtest, sweep, proof, report
-	@echo "\n== one backtest on twenty years of the S&P 500 =="
+	@printf '\n== one backtest on twenty years of the S&P 500 ==\n'
 	$(TRADE) backtest --strategy ma_crossover --tag demo
-	@echo "\n== a thousand parameter pairs on the same bars =="
+	@printf '\n== a thousand parameter pairs on the same bars ==\n'
 	$(BIN)/python scripts/run_sweep.py --config config/sweeps/ma_crossover_sweep.toml --tag demo
-	@echo "\n== the registry has both =="
+	@printf '\n== the registry has both ==\n'
 	$(TRADE) experiments --tag demo --limit 4
-	@echo "\n== the backtest once more: is every figure identical? =="
+	@printf '\n== the backtest once more: is every figure identical? ==\n'
 	$(TRADE) reproduce latest:backtest
-	@echo "\n== the report to open in a browser =="
+	@printf '\n== the report to open in a browser ==\n'
 	@$(TRADE) report latest:backtest
 
 test: $(READY)  ## all tests
@@ -50,6 +50,7 @@ check: $(READY)  ## lint, types, import contracts, lock freshness
 	@$(COMPILE) --output-file .venv/fresh.lock
 	@cmp -s requirements.lock .venv/fresh.lock && echo "requirements.lock is fresh" \
 		|| { echo "requirements.lock does not fit pyproject.toml; run make lock"; exit 1; }
+	@echo "all checks passed"
 
 bench: $(READY)  ## measure against the bare bound, in one run
 	$(BIN)/python -m bench

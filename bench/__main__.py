@@ -60,7 +60,7 @@ def measure(folder: Path) -> list[Row]:
     large = row("large_import", str(folder))
     return [
         at_most(25, "one backtest, 1M bars", one["value"], "ns/bar", one["ratio"], one["peak_mib"]),
-        at_most(3, "its ratio to the bare loop", one["ratio"], "x", one["ratio"], one["peak_mib"]),
+        at_most(3, "one backtest, its ratio to the bare loop", one["ratio"], "x", one["ratio"], one["peak_mib"]),
         Row(
             row="sweep, 1,000 pairs x 100k bars",
             value=many["value"],
@@ -70,12 +70,12 @@ def measure(folder: Path) -> list[Row]:
             ratio_to_bare=many["ratio"],
             peak_mib=many["peak_mib"],
         ),
-        at_most(300, "its peak memory", many["peak_mib"], "MiB", None, many["peak_mib"]),
+        at_most(300, "sweep, its peak memory", many["peak_mib"], "MiB", None, many["peak_mib"]),
         process_row(1.0, "fresh process to result, 10k bars", [*first, "--no-tear-sheet"], folder, bare),
-        process_row(None, "the same with tear sheet", first, folder, bare),
+        process_row(None, "fresh process to result and tear sheet", first, folder, bare),
         process_row(0.3, "peak-trade --help", [trade, "--help"], folder, empty),
         Row(row="import and backtest, 5M bars", value=large["value"], unit="s", peak_mib=large["peak_mib"]),
-        at_most(2048, "its peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
+        at_most(2048, "5M bars, their peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
     ]
 
 
@@ -109,6 +109,8 @@ def main() -> None:
         ]
         for item in rows
     ]
+    print("bare: for a job, one numba loop that does only it; for a command, a process that does only the bare job;")
+    print("for --help, a Python process that does nothing. Times are the best of several, memory is the peak.\n")
     print(table(["what", "value", "unit", "goal", "met", "to bare", "peak MiB"], cells, right=(1, 5, 6)))
     print()
     for item in rows:

@@ -133,6 +133,8 @@ class Parts:
     def _whole(self, choice: DataChoice) -> Dataset:
         timeframe = None if choice.timeframe is None else Timeframe.parse(choice.timeframe)
         if choice.path is not None:
+            if not choice.path.exists():
+                raise InputError(f"expected a file of bars at {choice.path}, found none; check the path")
             symbol = guess_symbol(choice.path.stem) if choice.symbol is None else choice.symbol
             if symbol is None:
                 raise InputError(f"expected the symbol of {choice.path.name}, found none in its name; give --symbol BASE/QUOTE")

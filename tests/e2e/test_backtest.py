@@ -67,7 +67,7 @@ def test_the_same_run_gives_the_same_bits(project):
     one, two = (project.run(*BACKTEST, "--json").json for _ in range(2))
     different = {key for key in one if one[key] != two[key]}
 
-    assert different == {"run_id", "started_at", "elapsed_s", "trials_on_dataset"}
+    assert different == {"run_id", "folder", "started_at", "elapsed_s", "trials_on_dataset"}
 
 
 def test_options_reach_the_run(project):
@@ -132,7 +132,7 @@ def test_other_names_are_registered_by_key(project, strategy):
         (["--strategy", "ma_crossover", "--timeframe", "1x"], "timeframe"),
         (["--strategy", "ma_crossover", "--start", "yesterday"], "--start"),
         (["--strategy", "ma_crossover", "--start", "2030-01-01"], "the data covers"),
-        (["--strategy", "ma_crossover", "--start", "2010-01-01", "--end", "2009-01-01"], "at least 2 bars"),
+        (["--strategy", "ma_crossover", "--start", "2010-01-01", "--end", "2009-01-01"], "--start before --end"),
         (["--strategy", "ma_crossover", "--fee-bps", "-1"], "fee_bps"),
         (["--strategy", "ma_crossover", "--fee-bps", "nan"], "fee_bps"),
         (["--strategy", "ma_crossover", "--fee-bps", "x"], "--help"),
@@ -285,3 +285,35 @@ def test_absurd_amounts_are_refused(project, arguments):
 
     assert (ended.code, len(ended.err.strip().splitlines())) == (2, 1)
     assert "fault" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--start", "2018-12-01"], "the warm-up of 50 bars is longer than the data of 19"),
+        (["--initial-cash", "1"], "orders were under the minimum"),
+        ([], None),
+    ],
+)
+def test_an_empty_result_says_why(project, arguments, words):
+    """A run without trades, or one that ended early, has a note with the reason; an ordinary one has none."""
+    remarks = project.run(*BACKTEST, *arguments, "--json").json["remarks"]
+
+    assert any(words in remark for remark in remarks) if words else remarks == []
+
+
+def test_the_number_of_tries_is_told(project):
+    """From the second combination on, people are told how many were tried on this data."""
+    project.run(*BACKTEST)
+
+    ended = project.run(*BACKTEST, "--param", "fast_window=5")
+
+    assert "2 different combinations were tried on this data" in ended.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"], ["data"]])
+def test_a_command_without_arguments_shows_its_help(project, arguments):
+    """The first thing a beginner types answers with the list of commands, in lines."""
+    ended = project.run(*arguments)
+
+    assert (ended.code, "Commands:" in ended.out, len(ended.out.splitlines()) > 5) == (2, True, True)

@@ -118,3 +118,38 @@ def test_two_imports_at_once_keep_both(project):
 
     assert codes == [0] * 4
     assert (shown["bars"], shown["gaps"]["holes"]) == (4_000, 0)
+
+
+def test_a_file_of_another_pair_is_refused(project):
+    """A file whose name says another pair is not taken for this one, unless a person says so."""
+    project.bars("Kraken_ETHEUR_1h.csv")
+
+    refused = imported(project, "Kraken_ETHEUR_1h.csv")
+    accepted = imported(project, "Kraken_ETHEUR_1h.csv", "--accept", "symbol")
+
+    assert (refused.code, "says ETH/EUR" in refused.err, accepted.code) == (2, True, 0)
+
+
+def test_a_dataset_can_be_removed(project):
+    """What was imported by mistake goes away; removing it again is an error."""
+    project.bars("bars.csv")
+    imported(project, "bars.csv")
+
+    removed = project.run("data", "remove", "BTC/EUR", "1h")
+    again = project.run("data", "remove", "BTC/EUR", "1h")
+
+    assert (removed.code, again.code) == (0, 2)
+
+
+def test_one_damaged_dataset_hides_no_other(project):
+    """A file that can't be read is listed with what is wrong."""
+    project.bars("bars.csv")
+    imported(project, "bars.csv")
+    (project.folder / "var" / "data" / "BTC-EUR" / "1h.parquet").write_bytes(b"PAR1 broken")
+    (project.folder / "var" / "data" / "BTC-EUR" / "copy.parquet").write_bytes(b"")
+
+    listed = project.run("data", "list", "--json")
+
+    assert listed.code == 0
+    assert [item["symbol"] for item in listed.json if "bars" in item] == ["SPX/USD", "SYN/USD"]
+    assert len([item for item in listed.json if "error" in item]) == 2

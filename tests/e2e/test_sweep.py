@@ -336,3 +336,17 @@ def test_ctrl_c_with_processes_ends_cleanly(project):
 
     assert 130 in codes
     assert set(codes) <= {0, 130, -signal.SIGINT}
+
+
+def test_the_report_has_yardstick_and_number_of_tries(project):
+    """Terminal, Markdown and HTML say what buy and hold gave and how many combinations were tried."""
+    project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
+
+    ended = project.run("sweep", "--config", "sweep.toml")
+    folder = next((project.folder / "reports" / "experiments").iterdir())
+
+    assert "buy and hold: sharpe 0.28" in ended.out
+    for name in ("report.md", "sweep.html"):
+        text = (folder / name).read_text()
+        assert "Buy and hold: 0.28" in text
+        assert "4 different combinations were tried on this data" in text

@@ -72,6 +72,7 @@ def command(
         for path, write in ((trades_out, write_trades), (equity_out, write_equity)):
             if path is not None:
                 write(path, finished.result)
+                log.info("written", path=str(path))
         _print(finished, as_json)
         if sheet:
             path = write_tear_sheet(finished)
@@ -107,6 +108,11 @@ def _print(finished: "Finished", as_json: bool) -> None:
         for name in record["metrics"]
     ]
     print(table(["", "strategy", "buy and hold"], rows, right=(1, 2)))
+    for remark in record["remarks"]:
+        print(f"note: {remark}")
+    different = record["trials_on_dataset"]["different"]
+    if different > 1:
+        print(f"note: {different:,} different combinations were tried on this data so far; among many, some are good by chance")
     print()
     print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s")
     print(f"report: {finished.folder / 'report.md'}", flush=True)

@@ -34,6 +34,26 @@ def import_file(
 
 
 @app.command()
+def remove(
+    symbol: Annotated[str, typer.Argument(help="Pair, such as BTC/EUR.")],
+    timeframe: Annotated[str, typer.Argument(help="Length of a bar, such as 1h.")],
+    config: options.ConfigFile = None,
+) -> None:
+    """Remove an imported dataset from the store; runs over it can't be reproduced afterwards."""
+    from peak_trade.durable import storing
+    from peak_trade.model.bar import Timeframe
+    from peak_trade.model.errors import NotFound
+
+    parts = options.open_parts(config)
+    path = parts.store.path(parts.instrument(symbol), Timeframe.parse(timeframe))
+    if not path.is_file():
+        raise NotFound(f"expected an imported dataset at {path}, found none; peak-trade data list shows what there is")
+    with storing(path):
+        path.unlink()
+    print(f"removed {path}")
+
+
+@app.command()
 def inspect(
     symbol: Annotated[str, typer.Argument(help="Pair, such as BTC/EUR.")],
     timeframe: Annotated[str, typer.Argument(help="Length of a bar, such as 1h.")],

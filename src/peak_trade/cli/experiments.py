@@ -84,6 +84,9 @@ def show(
         ("status", run.status.value),
         ("strategy", f"{run.strategy} {short(dict(run.params))}"),
         ("market", f"{run.symbol} {run.timeframe}"),
+        ("period", " to ".join(str(run.spec.get("data", {}).get(name)) for name in ("start", "end"))),
+        ("terms", short(run.spec.get("terms", {}))),
+        *([("grid", short(dict(run.spec["grid"]))), ("ranked by", run.spec["metric"])] if "grid" in run.spec else []),
         ("started", run.started_at),
         ("finished", run.finished_at or "-"),
         ("trials", f"{run.trials:,}"),
@@ -277,7 +280,7 @@ def _print_runs(runs: "list[Run]", as_json: bool, figures: tuple[str, ...]) -> N
         print(document([_as_json(run) for run in runs]))
         return
     if not runs:
-        print("no runs; make one with: peak-trade backtest --strategy ma_crossover")
+        print("no run matches; without any run yet, make one with: peak-trade backtest --strategy ma_crossover")
         return
     rows = [
         (

@@ -66,9 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader went away (`| head`): not our failure. Keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit:
+        return 0  # the option parser ends so when the reader of the output has gone away
     except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error)
+            return 2
         words = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _refuse(f"{words.rstrip('.')}; {_command_of(given)} --help shows how", 2)
+        return _refuse(f"{words.rstrip('.?')}; {_command_of(given)} --help shows how", 2)
     except RecursionError:
         return _refuse("expected input of ordinary depth, found one nested too deeply; flatten it", 2)
     except MemoryError:

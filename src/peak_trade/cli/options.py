@@ -72,12 +72,15 @@ def choose_data(parts: "Parts", given: Given) -> "DataChoice":
 
     defaults = parts.settings.file.backtest
     file = given.data
+    start, end = _moment(given.start, "--start"), _moment(given.end, "--end")
+    if start and end and start >= end:
+        raise InputError(f"expected --start before --end, found {given.start} and {given.end}; correct one")
     return DataChoice(
         path=None if file is None else full_path(file),
         symbol=given.symbol if file or given.symbol is not None else defaults.symbol,
         timeframe=given.timeframe if file or given.timeframe is not None else defaults.timeframe,
-        start=_moment(given.start, "--start"),
-        end=_moment(given.end, "--end"),
+        start=start,
+        end=end,
     )
 
 

@@ -1,6 +1,7 @@
 """`peak-trade strategies`: what strategies there are and what their parameters mean."""
 
 import inspect
+import sys
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ app = typer.Typer(help="List and explain the strategies there are.", no_args_is_
 def list_strategies(as_json: options.JsonOut = False) -> None:
     """List every strategy, built in and installed."""
     from peak_trade.cli.show import document, table
-    from peak_trade.strategy.catalogue import catalogue
+    from peak_trade.strategy.catalogue import broken, catalogue
 
     found = [
         {"key": kind.key, "aliases": list(kind.aliases), "about": inspect.getdoc(kind) or "", "params": list(kind.model_fields)}
@@ -23,6 +24,8 @@ def list_strategies(as_json: options.JsonOut = False) -> None:
     if as_json:
         print(document(found))
         return
+    for sentence in broken().values():
+        print(f"not usable: {sentence}", file=sys.stderr)
     print(
         table(
             ["key", "other name", "rule"],

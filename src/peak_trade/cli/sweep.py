@@ -166,6 +166,9 @@ def _print(swept: "Swept", as_json: bool) -> None:
     print(table([*names, *(name.replace("_", " ") for name in shown)], rows, right=range(len(names) + len(shown))))
     print()
     total, different = record["trials_on_dataset"]["total"], record["trials_on_dataset"]["different"]
-    print(f"run {record['run_id']}; {different:,} different combinations ({total:,} in all) were ever tried on this data:")
+    beside = ", ".join(f"{name.replace('_', ' ')} {figure(name, record['benchmark'][name])}" for name in shown[:3])
+    print(f"buy and hold: {beside}")
+    print(f"{different:,} different combinations were tried on this data so far, this sweep included ({total:,} with repeats):")
     print("the best of many is good by chance; judge it on data it has not seen")
+    print(f"run {record['run_id']}")
     print(f"report: {swept.folder / 'report.md'}", flush=True)

@@ -95,8 +95,9 @@ def find_gaps(timestamp: I64, step_ns: int, instrument: Instrument, trades: F64 
         count = int(steps[index]) - 1
         kind = GapKind.MISSING
         if instrument.trading_days < 365:
-            kind = _session_gap(int(timestamp[index]) + step_ns, count, step_ns, instrument)
-        elif trades is not None:
+            gaps += _session_gaps(int(timestamp[index]) + step_ns, count, step_ns, instrument)
+            continue
+        if trades is not None:
             first, last = max(0, int(index) + 1 - NEIGHBOURS), min(len(timestamp), int(index) + 1 + NEIGHBOURS) - 1
             lasted = int(timestamp[last] - timestamp[first]) // step_ns + 1 - count
             expected = float(np.sum(trades[first : last + 1])) / lasted * count
@@ -105,11 +106,19 @@ def find_gaps(timestamp: I64, step_ns: int, instrument: Instrument, trades: F64 
     return tuple(gaps)
 
 
-def _session_gap(start: int, count: int, step_ns: int, instrument: Instrument) -> GapKind:
-    """Judge a hole of a market with closing times."""
+def _session_gaps(start: int, count: int, step_ns: int, instrument: Instrument) -> list[Gap]:
+    """Judge a hole of a market with closing times; one over days is split into its weekends and its weekdays."""
     if step_ns < _DAY_NS:
         night_ns = (24.0 - instrument.trading_hours) * 3_600 * 1_000_000_000
-        return GapKind.CLOSED if night_ns - step_ns <= count * step_ns <= CLOSED_DAYS_MAX * _DAY_NS else GapKind.MISSING
-    days = (start + np.arange(count) * step_ns) // _DAY_NS
-    weekdays = int(np.count_nonzero((days + 3) % 7 < 5))  # 1 January 1970 was a Thursday
-    return (GapKind.CLOSED, GapKind.HOLIDAY)[weekdays] if weekdays < 2 else GapKind.MISSING
+        closed = night_ns - step_ns <= count * step_ns <= CLOSED_DAYS_MAX * _DAY_NS
+        return [Gap(start, count, GapKind.CLOSED if closed else GapKind.MISSING)]
+    stamps = start + np.arange(count) * step_ns
+    weekend = (stamps // _DAY_NS + 3) % 7 >= 5  # 1 January 1970 was a Thursday
+    weekdays = int(np.count_nonzero(~weekend))
+    parts = np.split(stamps, np.flatnonzero(weekend[1:] != weekend[:-1]) + 1)
+    found = []
+    for part in parts:
+        closed = bool((part[0] // _DAY_NS + 3) % 7 >= 5)
+        kind = GapKind.CLOSED if closed else GapKind.HOLIDAY if weekdays == 1 else GapKind.MISSING
+        found.append(Gap(int(part[0]), len(part), kind))
+    return found

@@ -49,7 +49,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 HEADLINES = ("final_equity", "total_return", "max_drawdown", "sharpe", "num_trades")
 
 _GAP_KINDS = {
-    "closed": "market closed (weekend or holiday)",
+    "closed": "market closed (weekend or night)",
+    "holiday": "single weekdays: holidays, or lost days",
     "no_trade": "nobody traded",
     "outage": "outage: trades were to be expected",
     "missing": "missing, reason unknown",
@@ -113,7 +114,7 @@ def warnings(record: JsonObject) -> list[str]:
     if not record["code"]["clean"]:
         found.append("The code had uncommitted changes, so the commit named below is not all of what ran.")
     different = record.get("trials_on_dataset", {}).get("different", 0)
-    if different > 1 and record["run_type"] != "sweep":
+    if different > 1:
         found.append(
             f"{different:,} different combinations were tried on this data; a good figure among many is expected by chance."
         )
@@ -164,14 +165,14 @@ def data_pairs(record: JsonObject) -> list[Pair]:
     dataset = record["dataset"]
     gaps = dataset["gaps"]
     kinds = [f"{count:,} {_GAP_KINDS.get(kind, kind)}" for kind, count in sorted(gaps["by_kind"].items())]
-    holes = f"{plural(gaps['holes'], 'hole')} with {plural(gaps['missing_bars'], 'missing bar')}"
+    holes = f"{plural(gaps['holes'], 'hole')} with {plural(gaps['missing_bars'], 'bar')}"
     return [
         ("Bars", f"{dataset['bars']:,}"),
         ("First bar opens", f"{moment(dataset['first'])} UTC"),
         ("Last bar opens", f"{moment(dataset['last'])} UTC"),
         ("Source", str(dataset["origin"])),
         ("Holes", f"{holes}; never filled" if gaps["holes"] else "none"),
-        *([("Missing bars by kind", "; ".join(kinds))] if kinds else []),
+        *([("Bars that are not there", "; ".join(kinds))] if kinds else []),
         ("Failed checks accepted", ", ".join(map(str, dataset["accepted"])) or "none"),
     ]
 

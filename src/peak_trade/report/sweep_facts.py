@@ -34,6 +34,8 @@ def sweep_verdict(record: JsonObject, rows: Sequence[Row]) -> str:
     text = f"The best of {plural(len(rows), 'combination')} by {label} is {chosen}, with {figure_text(metric, value, quote)}."
     if len(rows) > 1:
         text += " The best of many is high by chance alone: judge it by its neighbours and on data it has not seen."
+    if beside := record.get("benchmark"):
+        text += f" Buy and hold: {figure_text(metric, beside[metric], quote)}."
     return text
 
 

@@ -1,8 +1,10 @@
 """One strategy over one series of bars."""
 
 import hashlib
+import traceback
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,8 +174,10 @@ def checked_targets(bars: Bars, strategy: Strategy) -> F64:
     try:
         targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
     except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
         raise StrategyError(
-            f"the strategy {strategy.key} failed with {type(error).__name__}: {error}; mend it or its parameters"
+            f"the strategy {strategy.key} failed with {type(error).__name__} in {Path(place.filename).name} line "
+            f"{place.lineno}: {error}; mend it or its parameters"
         ) from error
     if targets.shape != (len(bars),):
         raise StrategyError(

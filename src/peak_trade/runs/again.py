@@ -12,7 +12,7 @@ from peak_trade.research.backtest import backtest, yardstick
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
 from peak_trade.research.terms import Terms
-from peak_trade.runs.backtest import Finished, write_folder, write_tear_sheet
+from peak_trade.runs.backtest import Finished, remarks_on, write_folder, write_tear_sheet
 from peak_trade.runs.record import BACKTEST, SWEEP, document_of, recorded_inputs, versions_of
 from peak_trade.runs.sweep import finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.strategy.catalogue import make
@@ -48,7 +48,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP):
         raise CheckFailed(
             f"expected a completed backtest or sweep, found the {run.run_type} {run.run_id} {run.status.value}; "
-            "choose another run"
+            f"{run.error or 'choose another run'}"
         )
     try:
         dataset, terms = recorded_inputs(parts, run)
@@ -131,6 +131,7 @@ def remake_report(parts: Parts, run_id: str) -> Path:
     record = document_of(parts, run, dataset_facts(dataset), terms, dataset) | {
         "metrics": result.metrics._asdict(),
         "benchmark": beside.metrics._asdict(),
+        "remarks": remarks_on(result),
     }
     finished = Finished(record=record, result=result, yardstick=beside, folder=parts.reports / run.run_id)
     write_folder(finished)

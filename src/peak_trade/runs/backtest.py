@@ -113,10 +113,24 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
     record = document_of(parts, ended, facts, request.terms, dataset) | {
         "metrics": result.metrics._asdict(),
         "benchmark": beside.metrics._asdict(),
+        "remarks": remarks_on(result),
     }
     finished = Finished(record=record, result=result, yardstick=beside, folder=parts.reports / run.run_id)
     write_folder(finished)
     return finished
+
+
+def remarks_on(result: Result) -> list[str]:
+    """Return why a result may be empty or end early."""
+    found = []
+    warmup, metrics = result.strategy.warmup(), result.metrics
+    if warmup > len(result.bars):
+        found.append(f"the warm-up of {warmup:,} bars is longer than the data of {len(result.bars):,}")
+    if metrics.orders_skipped:
+        found.append(f"{metrics.orders_skipped:,} orders were under the minimum, or no cash was left for them")
+    elif metrics.num_entries == 0:
+        found.append("the strategy never asked for a position that this side allows")
+    return found
 
 
 def write_tear_sheet(finished: Finished) -> Path:

@@ -9,8 +9,9 @@ from peak_trade.compose import Parts
 from peak_trade.durable import storing
 from peak_trade.market.dataset import Dataset
 from peak_trade.market.importing import joined, read_dataset
+from peak_trade.market.raw import guess_symbol
 from peak_trade.model.bar import Timeframe
-from peak_trade.model.errors import StorageError
+from peak_trade.model.errors import DataError, StorageError
 
 #: An import waits this long for another one of the same series.
 LOCK_WAIT_S = 60.0
@@ -34,6 +35,13 @@ def import_file(parts: Parts, file: Path, symbol: str, timeframe: str, *, accept
         StorageError: the disk refused, or another import of this series does not end.
     """
     instrument, step = parts.instrument(symbol), Timeframe.parse(timeframe)
+    named = guess_symbol(file.stem)
+    if named is not None and named != instrument.symbol and "symbol" not in accepted:
+        raise DataError(
+            "symbol",
+            f"expected bars of {instrument.symbol}, found a file whose name says {named}; correct --symbol, or accept it "
+            "with --accept symbol",
+        )
     new = read_dataset(file, instrument, step, accepted)
     # The lock lies in the store, so that every configuration that uses the store sees it. Two imports at once must not
     # join with the same old bars, or the later would drop what the earlier added.

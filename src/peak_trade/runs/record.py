@@ -73,6 +73,7 @@ def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Data
     total, different = parts.registry.count_trials(tried_on(dataset, terms))
     return {
         "run_id": run.run_id,
+        "folder": str(parts.reports / run.run_id),
         "run_type": run.run_type,
         "status": run.status.value,
         "strategy": run.strategy,

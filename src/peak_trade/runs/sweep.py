@@ -19,6 +19,7 @@ from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import InputError, StorageError, StrategyError, require
+from peak_trade.research.backtest import yardstick
 from peak_trade.research.grid import SweepPlan
 from peak_trade.research.sweep import Constraint, Done, Evaluator, Workers, combinations, core_count, sweep
 from peak_trade.research.terms import Terms
@@ -26,6 +27,9 @@ from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import SWEEP, Json, document_of, exact_choice, provenance, steps_of, tried_on
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, find, make
+
+#: What an interrupted sweep says of itself.
+INTERRUPTED = "interrupted; the same sweep command goes on with it"
 
 #: A list of runs takes the lock for a moment to see whether a sweep is alive; wait that out.
 LOCK_WAIT_S = 2.0
@@ -100,10 +104,10 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
         except BaseException:
             # What is done is stored; whatever this was, the next call can go on. A disk that is full can't even note that.
             with suppress(StorageError):
-                keeper.finish(RunStatus.ABORTED, error="interrupted")
+                keeper.finish(RunStatus.ABORTED, error=INTERRUPTED)
             raise
         if keeper.stored < len(every):
-            keeper.finish(RunStatus.ABORTED, error="interrupted")
+            keeper.finish(RunStatus.ABORTED, error=INTERRUPTED)
             return None
         rows = stored_rows(parts, run)
         require(len(rows) == len(every), "a finished sweep has every combination once")
@@ -249,6 +253,7 @@ def finished_sweep(parts: Parts, run: Run, plan: SweepPlan, terms: Terms, datase
         "constraints": [constraint.text for constraint in plan.constraints],
         "trials": run.trials,
         "top": plan.top,
+        "benchmark": yardstick(dataset.bars, terms).metrics._asdict(),
     }
     folder = parts.reports / run.run_id
     write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")

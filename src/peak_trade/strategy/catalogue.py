@@ -43,26 +43,40 @@ _PROVIDERS: dict[str, Distribution] = {}
 
 @cache
 def catalogue() -> Mapping[str, type[Strategy]]:
-    """Return every strategy by key, built-ins first.
-
-    Raises:
-        StrategyError: an installed strategy can't be loaded, is no `Strategy`, or takes a name that is in use.
-    """
+    """Return every strategy by key, built-ins first; what is wrong with an installed one is in `broken()`."""
     found: dict[str, type[Strategy]] = {}
     for module, name in BUILT_IN:
         kind: type[Strategy] = getattr(import_module(f"peak_trade.strategy.{module}"), name)
         found[kind.key] = kind
     names = {name for kind in found.values() for name in (kind.key, *kind.aliases)}
+    _BROKEN.clear()
     for point in sorted(entry_points(group=GROUP), key=lambda item: item.name):
-        kind = _load(point.name, point.load)
-        for name in (kind.key, *kind.aliases):
-            if name in names:
-                raise StrategyError(f"expected a new name for the installed strategy {point.value}, found {name} in use")
-            names.add(name)
+        try:
+            kind = _load(point.name, point.load)
+        except StrategyError as error:
+            _BROKEN[point.name] = str(error)
+            continue
+        taken = names & {kind.key, *kind.aliases}
+        if taken:
+            _BROKEN[point.name] = (
+                f"expected a new name for the installed strategy {point.value}, found {min(taken)} in use; rename it"
+            )
+            continue
+        names |= {kind.key, *kind.aliases}
         found[kind.key] = kind
         if point.dist is not None:
             _PROVIDERS[kind.key] = point.dist
     return found
+
+
+#: What is wrong with installed strategies, by the name of their entry point.
+_BROKEN: dict[str, str] = {}
+
+
+def broken() -> Mapping[str, str]:
+    """Return what is wrong with each installed strategy that can't be used; the others work all the same."""
+    catalogue()
+    return _BROKEN
 
 
 def _load(name: str, load: Any) -> type[Strategy]:
@@ -115,6 +129,8 @@ def find(name: str) -> type[Strategy]:
     for kind in kinds.values():
         if name == kind.key or name in kind.aliases:
             return kind
+    if name in broken():
+        raise StrategyError(broken()[name])
     close = difflib.get_close_matches(name, [*kinds, *(alias for kind in kinds.values() for alias in kind.aliases)], 1)
     hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(kinds)}"
     raise StrategyError(f"expected the name of a strategy, found {name!r}{hint}")

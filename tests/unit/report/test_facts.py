@@ -89,8 +89,8 @@ def test_holes():
     gaps = {"holes": 2, "missing_bars": 5, "by_kind": {"outage": 4, "closed": 1}}
     pairs = dict(facts.data_pairs(a_record(a_result(), dataset={"gaps": gaps})))
 
-    assert pairs["Holes"] == "2 holes with 5 missing bars; never filled"
-    assert pairs["Missing bars by kind"] == "1 market closed (weekend or holiday); 4 outage: trades were to be expected"
+    assert pairs["Holes"] == "2 holes with 5 bars; never filled"
+    assert pairs["Bars that are not there"] == "1 market closed (weekend or night); 4 outage: trades were to be expected"
 
 
 def test_long_grids_are_cut():

@@ -11,7 +11,7 @@ from tests.builders import some_bars
 
 from peak_trade.model.errors import StrategyError
 from peak_trade.strategy.base import Strategy
-from peak_trade.strategy.catalogue import GROUP, catalogue, find, make, parse_value
+from peak_trade.strategy.catalogue import GROUP, broken, catalogue, find, make, parse_value
 
 BUILT_IN = (
     "ma_crossover",
@@ -299,7 +299,7 @@ def test_installed_strategies_come_in_order_of_their_names(install: Install) -> 
 def test_a_package_that_can_not_be_loaded_is_named(install: Install, source: str, point: str, why: str) -> None:
     """Whatever its import fails with, a sentence names the strategy and the reason."""
     install("broken_package", source, f"mine = {point}")
-    found = complaint(catalogue)
+    found = complaint_of_the_installed()
 
     assert found.startswith(f"the installed strategy mine can't be loaded ({why}")
     assert found.endswith("mend or uninstall its package")
@@ -309,7 +309,7 @@ def test_a_package_that_can_not_be_loaded_is_named(install: Install, source: str
 def test_what_is_no_strategy_is_refused(install: Install, source: str) -> None:
     """An entry point must name a class of strategies."""
     install("other_package", source, "mine = other_package:Sidelong")
-    found = complaint(catalogue)
+    found = complaint_of_the_installed()
 
     assert found.startswith(f"expected the entry point mine of {GROUP} to name a Strategy class, found ")
 
@@ -321,9 +321,9 @@ def test_what_is_no_strategy_is_refused(install: Install, source: str) -> None:
 def test_a_name_in_use_is_refused(install: Install, key: str, aliases: tuple[str, ...], taken: str) -> None:
     """Nobody replaces a built-in strategy, be it by key or alias."""
     install("taking_package", third_party(key, aliases), "mine = taking_package:Sidelong")
-    found = complaint(catalogue)
+    found = complaint_of_the_installed()
 
-    assert found == f"expected a new name for the installed strategy taking_package:Sidelong, found {taken} in use"
+    assert found == f"expected a new name for the installed strategy taking_package:Sidelong, found {taken} in use; rename it"
 
 
 def test_two_packages_can_not_share_a_name(install: Install) -> None:
@@ -331,7 +331,7 @@ def test_two_packages_can_not_share_a_name(install: Install) -> None:
     install("first_package", third_party(), "a = first_package:Sidelong")
     install("second_package", third_party(), "b = second_package:Sidelong")
 
-    assert complaint(catalogue).endswith("second_package:Sidelong, found sidelong in use")
+    assert complaint_of_the_installed().endswith("second_package:Sidelong, found sidelong in use; rename it")
 
 
 def test_a_strategy_without_a_key_is_refused(install: Install) -> None:
@@ -339,7 +339,7 @@ def test_a_strategy_without_a_key_is_refused(install: Install) -> None:
     source = "from peak_trade.strategy.base import Strategy\nclass Nameless(Strategy):\n    pass\n"
     install("nameless_package", source, "mine = nameless_package:Nameless")
 
-    assert complaint(catalogue)
+    assert complaint_of_the_installed()
 
 
 def test_a_strategy_without_targets_is_refused(install: Install) -> None:
@@ -376,3 +376,17 @@ def test_a_parameter_on_the_command_line_is_json_or_text(text: str, value: objec
 def test_every_built_in_is_a_strategy() -> None:
     """All share the one base class, so that parameters are checked everywhere."""
     assert all(issubclass(kind, Strategy) for kind in catalogue().values())
+
+
+def complaint_of_the_installed() -> str:
+    """Return what is wrong with the one installed strategy that can't be used; the built-ins still work."""
+    assert "ma_crossover" in catalogue()
+    (found,) = broken().values()
+    return found
+
+
+def test_a_broken_package_is_named_where_it_is_used(install: Install) -> None:
+    """Asking for a strategy whose package is broken says what is wrong with it."""
+    install("broken_package", "import nothing_like_this\n", "mine = broken_package:Mine")
+
+    assert "nothing_like_this" in complaint(lambda: find("mine"))
