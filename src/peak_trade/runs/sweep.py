@@ -119,7 +119,7 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
 
 def _begun(parts: Parts, planned: Run, before: Run | None) -> tuple[Run, frozenset[int]]:
     """Register the planned run, or take up the unfinished one of the same specification with what it has done."""
-    if before is None or before.status is RunStatus.COMPLETED:
+    if before is None or before.status in (RunStatus.COMPLETED, RunStatus.DAMAGED):
         parts.registry.add(planned)
         return planned, frozenset()
     parts.registry.restart(before.run_id, os.getpid(), planned.tags)
