@@ -147,18 +147,18 @@ def _bar() -> "Iterator[Progress]":
 
 def _print(swept: "Swept", as_json: bool) -> None:
     from peak_trade.cli.show import document, figure, table
+    from peak_trade.report.ranking import ranked
 
     record, metric = swept.record, swept.record["metric"]
-    ranked = sorted(swept.rows, key=lambda row: (row[1][metric] is None, -(row[1][metric] or 0.0)))
+    best = ranked(swept.rows, metric)[: record["top"]]
     if as_json:
-        top = [{"params": params, "metrics": metrics} for params, metrics in ranked[: record["top"]]]
+        top = [{"params": params, "metrics": metrics} for params, metrics in best]
         print(document(record | {"best": top}), flush=True)
         return
     shown = list(dict.fromkeys((metric, "total_return", "sharpe", "max_drawdown", "num_trades", "profit_factor")))
     names = list(record["grid"])
     rows = [
-        (*(str(params[name]) for name in names), *(figure(name, metrics[name]) for name in shown))
-        for params, metrics in ranked[: record["top"]]
+        (*(str(params[name]) for name in names), *(figure(name, metrics[name]) for name in shown)) for params, metrics in best
     ]
     print(f"{record['strategy']} on {record['symbol']} {record['timeframe']}, {record['dataset']['bars']:,} bars: ", end="")
     print(f"{record['trials']:,} combinations, the best {len(rows)} by {metric}")

@@ -14,7 +14,7 @@ from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import Finished, remarks_on, write_folder, write_tear_sheet
 from peak_trade.runs.record import BACKTEST, SWEEP, document_of, recorded_inputs, versions_of
-from peak_trade.runs.sweep import finished_sweep, stored_plan, write_sweep_sheet
+from peak_trade.runs.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.strategy.catalogue import make
 
 #: A figure's name, its value then and its value now.
@@ -96,10 +96,9 @@ def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> li
         found.append(("number of trials", run.trials, len(stored)))
     if sha256_of(rows) != run.result_sha256:
         found.append(("stored trials (sha256)", run.result_sha256, sha256_of(rows)))
-    metric = run.spec["metric"]
-    best = max((figures[metric] for _, figures in rows if figures[metric] is not None), default=None)
-    if run.metrics.get(f"best_{metric}") != best:
-        found.append((f"best_{metric}", run.metrics.get(f"best_{metric}"), best))
+    best = best_of(rows, run.spec["metric"])
+    if run.metrics != best:
+        found.append(("best", dict(run.metrics), best))
     work = [(number, params) for (number, _, _), (params, _) in zip(stored, rows, strict=True)]
     now: dict[int, Metrics] = {}
     for piece in sweep(evaluator, work, workers=Workers.THREADS, count=core_count()):

@@ -111,9 +111,7 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
             return None
         rows = stored_rows(parts, run)
         require(len(rows) == len(every), "a finished sweep has every combination once")
-        best = max((figures[plan.metric] for _, figures in rows if figures[plan.metric] is not None), default=None)
-        metrics = {} if best is None else {f"best_{plan.metric}": float(best)}
-        keeper.finish(RunStatus.COMPLETED, metrics=metrics, result_sha256=sha256_of(rows))
+        keeper.finish(RunStatus.COMPLETED, metrics=best_of(rows, plan.metric), result_sha256=sha256_of(rows))
     return finished_sweep(parts, parts.registry.get(run.run_id), plan, request.terms, dataset)
 
 
@@ -240,6 +238,12 @@ def stored_plan(run: Run) -> SweepPlan:
 def stored_rows(parts: Parts, run: Run) -> Rows:
     """Return a sweep's stored combinations with their metrics."""
     return [(json.loads(params), json.loads(figures)) for _, params, figures in parts.registry.trials(run.run_id)]
+
+
+def best_of(rows: Rows, metric: str) -> dict[str, float]:
+    """Return the figure a sweep is registered with: its best metric, where any combination has one."""
+    values = [float(figures[metric]) for _, figures in rows if figures[metric] is not None]
+    return {f"best_{metric}": max(values)} if values else {}
 
 
 def finished_sweep(parts: Parts, run: Run, plan: SweepPlan, terms: Terms, dataset: Dataset) -> Swept:
