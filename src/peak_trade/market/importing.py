@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from peak_trade.market.dataset import Dataset, find_gaps
-from peak_trade.market.quality import inspect, refuse, usual_step
+from peak_trade.market.quality import inspect, refuse, timeframe_of
 from peak_trade.market.raw import Raw, read_raw
-from peak_trade.model.bar import F64, PRICES, Bars, Timeframe
+from peak_trade.model.bar import COLUMNS, Bars, Timeframe
 from peak_trade.model.errors import DataError
 from peak_trade.model.instrument import Instrument
 
@@ -24,7 +24,7 @@ def read_dataset(
     raw = read_raw(path)
     findings = inspect(raw, timeframe)
     refuse(findings, accepted, raw.name)
-    step = timeframe or _timeframe_of(raw)
+    step = timeframe or timeframe_of(raw)
     bars = Bars(
         instrument=instrument,
         timeframe=step,
@@ -44,18 +44,6 @@ def read_dataset(
     )
 
 
-def _timeframe_of(raw: Raw) -> Timeframe:
-    seconds, rest = divmod(usual_step(raw), 1_000_000_000)
-    if rest or seconds == 0:
-        raise DataError("timeframe", f"{raw.name}: expected bars of whole seconds, found a step of {usual_step(raw)} ns")
-    return Timeframe.of_seconds(seconds)
-
-
-def columns_of(bars: Bars) -> dict[str, F64]:
-    """Return the prices and the volume of bars by name."""
-    return {name: getattr(bars, name) for name in (*PRICES, "volume")}
-
-
 def joined(old: Dataset, new: Dataset) -> Dataset:
     """Return both datasets as one; where they overlap they must agree in every value.
 
@@ -65,7 +53,7 @@ def joined(old: Dataset, new: Dataset) -> Dataset:
         DataError: a bar that both have differs, or the whole fails a check that was not accepted for either.
     """
     same, left, right = np.intersect1d(old.bars.timestamp, new.bars.timestamp, return_indices=True)
-    for name in ("open", "high", "low", "close", "volume"):
+    for name in COLUMNS[1:]:
         differ = np.flatnonzero(getattr(old.bars, name)[left] != getattr(new.bars, name)[right])
         if len(differ):
             at = np.datetime64(int(same[differ[0]]), "ns").astype("M8[s]")
@@ -77,13 +65,10 @@ def joined(old: Dataset, new: Dataset) -> Dataset:
     fresh = np.setdiff1d(np.arange(len(new.bars)), right)
     stamps = np.concatenate([old.bars.timestamp, new.bars.timestamp[fresh]])
     order = np.argsort(stamps, kind="stable")
-    columns = {
-        name: np.concatenate([getattr(old.bars, name), getattr(new.bars, name)[fresh]])[order]
-        for name in ("open", "high", "low", "close", "volume")
-    }
+    columns = {name: np.concatenate([getattr(old.bars, name), getattr(new.bars, name)[fresh]])[order] for name in COLUMNS[1:]}
     bars = Bars(instrument=new.bars.instrument, timeframe=new.bars.timeframe, timestamp=stamps[order], **columns)
     accepted = tuple(sorted({*old.accepted, *new.accepted}))
-    whole = Raw(name="the joined series", sha256="", first_row=1, timestamp=bars.timestamp, **columns_of(bars))
+    whole = Raw(name="the joined series", sha256="", first_row=1, timestamp=bars.timestamp, **columns)
     refuse(inspect(whole, bars.timeframe), frozenset(accepted), whole.name)
     known = {(gap.start, gap.bars): gap for gap in (*old.gaps, *new.gaps)}
     gaps = find_gaps(bars.timestamp, bars.timeframe.step_ns, bars.instrument, None)

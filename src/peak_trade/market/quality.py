@@ -187,7 +187,7 @@ def inspect(raw: Raw, timeframe: Timeframe | None) -> tuple[Finding, ...]:
     found = tuple(structure(raw))
     if found:
         return found
-    step = timeframe or Timeframe.of_seconds(usual_step(raw) // 1_000_000_000)
+    step = timeframe or timeframe_of(raw)
     return (*spacing(raw, step), *prices(raw), *holes(raw, step), *volumes(raw))
 
 
@@ -210,6 +210,19 @@ def usual_step(raw: Raw) -> int:
     """Return the most frequent step between rows, nanoseconds."""
     values, counts = np.unique(np.diff(raw.timestamp), return_counts=True)
     return int(values[np.argmax(counts)])
+
+
+def timeframe_of(raw: Raw) -> Timeframe:
+    """Return the timeframe of a file from its usual step.
+
+    Raises:
+        DataError: the step is no whole number of seconds.
+    """
+    step = usual_step(raw)
+    seconds, rest = divmod(step, 1_000_000_000)
+    if rest or seconds == 0:
+        raise DataError("timeframe", f"{raw.name}: expected bars of whole seconds, found a step of {step} ns; give other bars")
+    return Timeframe.of_seconds(seconds)
 
 
 def remarks(bars: Bars) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
 from peak_trade.journal.run import Run, RunStatus, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import CheckFailed
-from peak_trade.research.backtest import backtest, yardstick
+from peak_trade.research.backtest import Result, backtest
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
 from peak_trade.research.terms import Terms
-from peak_trade.runs.backtest import Finished, remarks_on, write_folder, write_tear_sheet
-from peak_trade.runs.record import BACKTEST, SWEEP, document_of, recorded_inputs, versions_of
+from peak_trade.runs.backtest import finished_backtest, write_tear_sheet
+from peak_trade.runs.record import BACKTEST, SWEEP, recorded_inputs, versions_of
 from peak_trade.runs.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.strategy.catalogue import make
 
@@ -23,9 +23,15 @@ Difference = tuple[str, object, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """How a run compares with itself done again; `differences` holds name, then, now."""
+    """How a run compares with itself done again; `differences` holds name, then, now.
+
+    `result` is the backtest done again, None for a sweep.
+    """
 
     run: Run
+    dataset: Dataset
+    terms: Terms
+    result: Result | None
     code_now: Code
     versions_now: dict[str, str]
     data_same: bool
@@ -59,12 +65,17 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
             f"({type(error).__name__}: {error}); restore the registry"
         ) from error
     data_same = dataset.bars.sha256() == run.dataset_sha256
+    result = None
     if run.run_type == BACKTEST:
-        differences = _compare_backtest(run, dataset, terms)
+        result = backtest(dataset.bars, make(run.strategy, run.params), terms)
+        differences = _compare_backtest(run, result)
     else:
         differences = _compare_sweep(parts, run, dataset, terms)
     return Reproduction(
         run=run,
+        dataset=dataset,
+        terms=terms,
+        result=result,
         code_now=code_in_use(),
         versions_now=versions_now,
         data_same=data_same,
@@ -77,8 +88,7 @@ def _versions_now(parts: Parts, run: Run) -> dict[str, str]:
     return versions_of(make(run.strategy, params))
 
 
-def _compare_backtest(run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
-    result = backtest(dataset.bars, make(run.strategy, run.params), terms)
+def _compare_backtest(run: Run, result: Result) -> list[Difference]:
     then, now = dict(run.metrics), result.metrics.figures()
     names = [*then, *(name for name in now if name not in then)]
     found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
@@ -116,22 +126,12 @@ def remake_report(parts: Parts, run_id: str) -> Path:
     Raises:
         CheckFailed: it does not come out the same.
     """
-    run = parts.registry.get(run_id)
-    again = reproduce(parts, run.run_id)
+    again = reproduce(parts, run_id)
+    run, dataset = again.run, again.dataset
     if not again.identical:
         raise CheckFailed(
             f"expected run {run.run_id} to come out the same, found differences; peak-trade reproduce {run.run_id} lists them"
         )
-    dataset, terms = recorded_inputs(parts, run)
-    if run.run_type == SWEEP:
-        return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), terms, dataset))
-    result = backtest(dataset.bars, make(run.strategy, run.params), terms)
-    beside = yardstick(dataset.bars, terms)
-    record = document_of(parts, run, dataset_facts(dataset), terms, dataset) | {
-        "metrics": result.metrics._asdict(),
-        "benchmark": beside.metrics._asdict(),
-        "remarks": remarks_on(result),
-    }
-    finished = Finished(record=record, result=result, yardstick=beside, folder=parts.reports / run.run_id)
-    write_folder(finished)
-    return write_tear_sheet(finished)
+    if again.result is None:
+        return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), again.terms, dataset))
+    return write_tear_sheet(finished_backtest(parts, run, dataset, dataset_facts(dataset), again.result))

@@ -32,14 +32,14 @@ class BacktestRequest:
     terms: Terms
     tags: tuple[str, ...] = ()
 
-    def spec(self, strategy: Strategy, dataset: Dataset) -> Json:
-        """Return the identity of the run: all parameters, data and terms."""
+    def spec(self, strategy: Strategy, dataset: Dataset, sha256: str) -> Json:
+        """Return the identity of the run: all parameters, data (with the hash of its bars) and terms."""
         return {
             "run_type": BACKTEST,
             "strategy": strategy.key,
             "params": strategy.model_dump(mode="json"),
             "data": exact_choice(self.data, dataset).to_json(),
-            "dataset_sha256": dataset.bars.sha256(),
+            "dataset_sha256": sha256,
             "instrument": steps_of(dataset),
             "terms": self.terms.to_json(),
         }
@@ -89,7 +89,7 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
         symbol=dataset.bars.instrument.symbol,
         timeframe=dataset.bars.timeframe.label,
         params=strategy.model_dump(mode="json"),
-        spec=request.spec(strategy, dataset),
+        spec=request.spec(strategy, dataset, facts["sha256"]),
         dataset_sha256=facts["sha256"],
         started_at=stamp(started),
         trials=1,
@@ -102,7 +102,6 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
         ended = _ended(parts, run, begun, RunStatus.FAILED)
         parts.registry.add(replace(ended, error=str(error), trials=0))
         raise
-    beside = yardstick(dataset.bars, request.terms)
     ended = replace(
         _ended(parts, run, begun, RunStatus.COMPLETED),
         metrics=result.metrics.figures(),
@@ -110,13 +109,19 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
     )
     trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
     parts.registry.add(ended, tried_on(dataset, request.terms), [trial])
-    record = document_of(parts, ended, facts, request.terms, dataset) | {
+    return finished_backtest(parts, ended, dataset, facts, result)
+
+
+def finished_backtest(parts: Parts, run: Run, dataset: Dataset, facts: Json, result: Result) -> Finished:
+    """Put buy and hold beside a registered result and write the run's folder, all but its tear sheet."""
+    beside = yardstick(dataset.bars, result.terms)
+    record = document_of(parts, run, facts, result.terms, dataset) | {
         "metrics": result.metrics._asdict(),
         "benchmark": beside.metrics._asdict(),
         "remarks": remarks_on(result),
     }
     finished = Finished(record=record, result=result, yardstick=beside, folder=parts.reports / run.run_id)
-    write_folder(finished)
+    _write_folder(finished)
     return finished
 
 
@@ -142,8 +147,7 @@ def write_tear_sheet(finished: Finished) -> Path:
     return path
 
 
-def write_folder(finished: Finished) -> None:
-    """Write the record, the report in Markdown, the trades and the equity into the run's folder."""
+def _write_folder(finished: Finished) -> None:
     from peak_trade.report.markdown import backtest_markdown
 
     record, result, folder = finished.record, finished.result, finished.folder

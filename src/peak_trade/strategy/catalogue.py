@@ -50,6 +50,7 @@ def catalogue() -> Mapping[str, type[Strategy]]:
         found[kind.key] = kind
     names = {name for kind in found.values() for name in (kind.key, *kind.aliases)}
     _BROKEN.clear()
+    _PROVIDERS.clear()
     for point in sorted(entry_points(group=GROUP), key=lambda item: item.name):
         try:
             kind = _load(point.name, point.load)
