@@ -2,6 +2,8 @@
 
 from enum import Enum, unique
 
+from peak_trade.model.errors import SafetyRefused
+
 
 @unique
 class Stage(Enum):
@@ -12,3 +14,12 @@ class Stage(Enum):
     TESTNET = "testnet"
     SHADOW_LIVE = "shadow_live"
     LIVE = "live"
+
+
+def not_allowed(stage: Stage) -> SafetyRefused:
+    """Return the refusal of a stage that this version can't run, with the path that leads to it."""
+    path = " -> ".join(item.value for item in Stage)
+    return SafetyRefused(
+        f"expected a stage whose orders are simulated, found {stage.value}: nothing here can send an order to an exchange, and "
+        f"real orders need a signed permit; the path is {path}, a gate between each two: start with --mode shadow"
+    )

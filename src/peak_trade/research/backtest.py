@@ -1,10 +1,8 @@
 """One strategy over one series of bars."""
 
 import hashlib
-import traceback
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from peak_trade.model.errors import DataError, StrategyError
 from peak_trade.research.kernel import REASONS, Loop, Tally, loop_for
 from peak_trade.research.metrics import Metrics, judge
 from peak_trade.research.terms import Side, Terms
-from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.base import Strategy, checked_targets
 from peak_trade.strategy.buy_and_hold import BuyAndHold
 from peak_trade.strategy.sizing import SizedBy, Sizing
 
@@ -163,27 +161,6 @@ def yardstick(bars: Bars, terms: Terms) -> Result:
         trailing_stop=0.0,
     )
     return backtest(bars, BuyAndHold(), plain)
-
-
-def checked_targets(bars: Bars, strategy: Strategy) -> F64:
-    """Return a strategy's targets as contiguous float64 of the right length.
-
-    Raises:
-        StrategyError: the strategy failed, or gave something else.
-    """
-    try:
-        targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise StrategyError(
-            f"the strategy {strategy.key} failed with {type(error).__name__} in {Path(place.filename).name} line "
-            f"{place.lineno}: {error}; mend it or its parameters"
-        ) from error
-    if targets.shape != (len(bars),):
-        raise StrategyError(
-            f"expected {len(bars)} targets from {strategy.key}, one for each bar, found the shape {targets.shape}; mend it"
-        )
-    return targets
 
 
 def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) -> Result:

@@ -23,10 +23,11 @@ from typing import Any
 
 from peak_trade.model.bar import Bars
 from peak_trade.model.errors import CheckFailed, InputError, StrategyError
-from peak_trade.research.backtest import Workspace, checked_targets
+from peak_trade.research.backtest import Workspace
 from peak_trade.research.kernel import compiled
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.terms import Terms
+from peak_trade.strategy.base import checked_targets
 from peak_trade.strategy.catalogue import Value, find, make
 from peak_trade.strategy.indicators import Shared, sharing
 

@@ -1,6 +1,8 @@
 """What a strategy is, and how a position that enters on one condition and leaves on another is kept."""
 
+import traceback
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from peak_trade.model.bar import F64, Bars
+from peak_trade.model.errors import StrategyError
 
 Mask = npt.NDArray[np.bool_]
 
@@ -37,6 +40,27 @@ class Strategy(BaseModel, ABC):
     @abstractmethod
     def warmup(self) -> int:
         """Return how many bars the rule needs before a target means anything."""
+
+
+def checked_targets(bars: Bars, strategy: Strategy) -> F64:
+    """Return a strategy's targets as contiguous float64 of the right length.
+
+    Raises:
+        StrategyError: the strategy failed, or gave something else.
+    """
+    try:
+        targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise StrategyError(
+            f"the strategy {strategy.key} failed with {type(error).__name__} in {Path(place.filename).name} line "
+            f"{place.lineno}: {error}; mend it or its parameters"
+        ) from error
+    if targets.shape != (len(bars),):
+        raise StrategyError(
+            f"expected {len(bars)} targets from {strategy.key}, one for each bar, found the shape {targets.shape}; mend it"
+        )
+    return targets
 
 
 def direction(up: Mask, down: Mask) -> F64:

@@ -1,0 +1,1 @@
+"""Double-entry books: fills become postings, positions and profit. Pure, exact decimals."""

@@ -1,0 +1,1 @@
+"""The risk gate: an intent goes in, a verdict comes out. Pure."""

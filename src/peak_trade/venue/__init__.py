@@ -1,0 +1,1 @@
+"""Where orders go: the port, the matching core and the simulated venue."""

@@ -1,0 +1,85 @@
+"""What every venue promises, simulated or real.
+
+A venue takes an `Approved` and nothing else. It never raises for what a venue may say: it answers `Accepted`, `Rejected` or
+`Unknown`, and after `Unknown` the caller asks (`look_up`) before anything else.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple, Protocol
+
+from peak_trade.model.order import Closed, Fill, MarketBar, OrderState
+from peak_trade.risk.gate import Approved
+
+
+class Accepted(NamedTuple):
+    """The venue has the order."""
+
+    client_id: str
+
+
+class Rejected(NamedTuple):
+    """The venue refused; nothing was or will be filled. `code` is ours, `words` the venue's."""
+
+    client_id: str
+    code: str
+    words: str
+
+
+class Unknown(NamedTuple):
+    """Whether the venue has the order is not known."""
+
+    client_id: str
+    words: str
+
+
+Reply = Accepted | Rejected | Unknown
+
+
+class OrderReport(NamedTuple):
+    """What a venue says of an order that it knows."""
+
+    client_id: str
+    state: OrderState
+    filled: Decimal
+    why: str
+
+
+class Snapshot(NamedTuple):
+    """What an account holds, as the venue sees it: cash in quote currency, signed positions by symbol, working orders."""
+
+    cash: Decimal
+    positions: Mapping[str, Decimal]
+    working: tuple[str, ...]
+
+
+class Venue(Protocol):
+    """A place that fills orders."""
+
+    async def submit(self, approved: Approved) -> Reply:
+        """Send an order once; the same `client_id` again is `Rejected` with the code `duplicate`."""
+        ...
+
+    async def cancel(self, client_id: str) -> Reply | Closed:
+        """Ask to cancel: `Closed` if it is done, `Accepted` if that follows or the order had ended already."""
+        ...
+
+    async def look_up(self, client_ids: Sequence[str]) -> dict[str, OrderReport]:
+        """Return what the venue knows of these orders, open or ended; one it never had is left out."""
+        ...
+
+    async def fills_after(self, fill_id: str | None) -> Sequence[Fill | Closed]:
+        """Return every fill and every end of an order after that fill, in the order in which they happened; None: all."""
+        ...
+
+    async def snapshot(self) -> Snapshot:
+        """Return balances, positions and working orders."""
+        ...
+
+    def opened(self, bar: MarketBar) -> Sequence[Fill | Closed]:
+        """Return what happened at the opening of a bar; a simulated venue uses nothing of it but the open."""
+        ...
+
+    def traded(self, bar: MarketBar) -> Sequence[Fill | Closed]:
+        """Return what happened while a bar traded."""
+        ...
