@@ -1,10 +1,15 @@
-"""The only builder of concrete parts: settings in; store, registry, instruments, datasets and provenance out."""
+"""The only builder of concrete parts: settings in; store, registries, venues, instruments, datasets and provenance out.
+
+Invariant: a venue is built here, by the stage table, and nowhere else; a stage without a row can't trade.
+"""
 
 import hashlib
 import random
 import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +18,8 @@ from typing import Any
 
 from peak_trade import __version__
 from peak_trade.journal.registry import Registry
+from peak_trade.journal.sessions import Sessions
+from peak_trade.journal.signing import Signer
 from peak_trade.market.dataset import Dataset
 from peak_trade.market.importing import read_dataset
 from peak_trade.market.quality import remarks
@@ -23,7 +30,12 @@ from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, parse_moment
 from peak_trade.model.errors import DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
+from peak_trade.model.points import Faults, no_faults
+from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.settings import Settings
+from peak_trade.venue.log import FileLog
+from peak_trade.venue.port import Venue
+from peak_trade.venue.simulated import Market, SimulatedVenue
 
 #: Packages whose version can change the last digit of a result.
 NUMERIC_PACKAGES = ("numpy", "numba", "polars", "ta-lib")
@@ -64,6 +76,17 @@ class DataChoice:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChoice:
+    """Which account a venue is built for: its name, the session it began with, its instruments, cash and market."""
+
+    name: str
+    origin: str
+    instruments: Mapping[str, Instrument]
+    cash: Decimal
+    market: Market
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     """Which code ran: the commit and whether the work tree under `src` held nothing else."""
@@ -94,6 +117,43 @@ class Parts:
     def registry(self) -> Registry:
         """The registry of runs."""
         return Registry(self.settings.registry_url)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """The registry of sessions, in the same database."""
+        return Sessions(self.registry.database)
+
+    @cached_property
+    def state(self) -> Path:
+        """The folder of journals, their key and the simulated venue's memory."""
+        return self.settings.folder(self.settings.file.paths.state)
+
+    @property
+    def journal(self) -> Path:
+        """The folder in which each account has its journal."""
+        return self.state / "journal"
+
+    @property
+    def key(self) -> Path:
+        """The key that signs the journal's heads."""
+        return self.state / "keys" / "journal.pem"
+
+    @cached_property
+    def signer(self) -> Signer:
+        """The signer of the journal's heads; its key is made when it is first asked for."""
+        return Signer.load_or_make(self.key)
+
+    def venue(self, stage: Stage, account: AccountChoice, faults: Faults = no_faults) -> Venue:
+        """Build the venue of a stage.
+
+        Raises:
+            SafetyRefused: the stage has no venue.
+            StorageError: the disk refused.
+        """
+        build = _VENUES.get(stage)
+        if build is None:
+            raise not_allowed(stage)
+        return build(self, stage, account, faults)
 
     @cached_property
     def reports(self) -> Path:
@@ -153,6 +213,15 @@ class Parts:
             f"{', '.join(have)}); import a file with: peak-trade data import FILE --symbol {instrument.symbol} "
             f"--timeframe {timeframe.label}"
         )
+
+
+def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
+    log = FileLog(parts.state / "venue" / account.name / f"{account.origin}.jsonl", faults)
+    return SimulatedVenue(stage, dict(account.instruments), account.cash, account.market, log)
+
+
+#: The stage table: who fills the orders of a stage. A stage that is not here has nobody.
+_VENUES: dict[Stage, Callable[[Parts, Stage, AccountChoice, Faults], Venue]] = {Stage.SHADOW: _simulated}
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Paths(Section):
 
     data: Path = Field(Path("var/data"), description="imported market data")
     registry: str = Field("sqlite:///var/registry.db", description="URL of the run and session registry")
+    state: Path = Field(Path("var"), description="journals, their key, and what the simulated venue remembers")
     reports: Path = Field(Path("reports"), description="reports of runs and sessions")
     logs: Path = Field(Path("logs"), description="log files, one JSON document a line")
 
@@ -79,18 +80,24 @@ class Shadow(Section):
     """Stage 1: simulated orders over recorded or replayed bars."""
 
     enabled: bool = Field(True, description="whether shadow sessions may start")
-    symbol: str = Field("BTC/EUR", description="traded pair")
-    timeframe: str = Field("1h", description="length of a bar")
-    warmup_candles: int = Field(200, ge=0, description="bars before the first decision")
-    position_fraction: float = Field(0.1, gt=0, le=1, description="share of equity for each strategy")
+    symbol: str = Field("SYN/USD", description="traded pair")
+    timeframe: str = Field("1m", description="length of a bar")
+    warmup_candles: int = Field(200, ge=0, le=1_000_000, description="bars before the first decision")
+    position_fraction: float = Field(0.05, gt=0, le=1, description="share of equity for each strategy")
+    side: Literal["long", "short", "both"] = Field("long", description="which positions may be opened")
+    lease_s: float = Field(30, ge=1, le=3_600, description="a session that is silent for so long counts as dead elsewhere")
 
 
 class ShadowPaper(Section):
-    """The account of a shadow session."""
+    """The account of a shadow session, and the market it trades in."""
 
-    start_balance: Decimal = Field(Decimal(10_000), gt=0, description="starting cash, quote currency")
-    fee_rate: float = Field(0.0040, ge=0, lt=1, description="fee as a fraction of the filled notional")
+    account: str = Field("paper", description="name of the account; one session at a time runs on it")
+    start_balance: Decimal = Field(Decimal(10_000), gt=0, le=Decimal("1e12"), description="starting cash, quote currency")
+    fee_rate: float = Field(0.0040, ge=0, lt=1, description="fee of a taker, fraction of the filled notional")
+    maker_fee_rate: float = Field(0.0025, ge=0, lt=1, description="fee of a resting order, the same")
     slippage_bps: float = Field(5.0, ge=0, lt=10_000, description="slippage against you, basis points")
+    latency_ms: int = Field(0, ge=0, le=86_400_000, description="from a decision to the order's arrival")
+    volume_share: float = Field(0.0, ge=0, le=1, description="part of a bar's volume that we may take; 0 is no limit")
 
 
 class LiveRisk(Section):
@@ -104,11 +111,15 @@ class LiveRisk(Section):
     max_daily_loss_pct: float = Field(5.0, gt=0, le=100, description="the same, per cent of the day's starting equity")
     block_on_violation: bool = Field(True, description="a violated limit blocks the order")
     price_collar_pct: float = Field(2.0, gt=0, le=100, description="furthest from the last trade, per cent")
-    max_order_quantity: Decimal = Field(Decimal(1), gt=0, description="largest single order, base units")
+    max_order_quantity: Decimal = Field(Decimal(100), gt=0, description="largest single order, base units")
     max_orders_per_minute: int = Field(30, ge=1, description="order rate")
+    max_orders_per_day: int = Field(500, ge=1, description="orders of one strategy in a UTC day, then a person must look")
+    duplicate_window_s: float = Field(10, ge=0, description="the same order again within this time is refused")
     max_data_age_s: float = Field(120, gt=0, description="oldest price an order may be decided on")
     max_clock_skew_ms: float = Field(1_000, gt=0, description="largest difference to the venue's clock")
-    symbols: tuple[str, ...] = Field(("BTC/EUR", "ETH/EUR", "BTC/USD"), description="pairs that may be traded")
+    symbols: tuple[str, ...] = Field(
+        ("BTC/EUR", "ETH/EUR", "BTC/USD", "SPX/USD", "SYN/USD"), description="pairs that may be traded"
+    )
 
 
 class PauseTriggers(Section):

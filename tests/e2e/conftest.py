@@ -4,9 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,9 @@ from tests.paths import ROOT
 
 from peak_trade.cli.main import main
 from peak_trade.settings import PATH_VARIABLE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
 
 
 @dataclass
@@ -72,3 +76,31 @@ def project(tmp_path, monkeypatch, capsys) -> Project:
     monkeypatch.delenv(PATH_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     return Project(tmp_path, capsys)
+
+
+@pytest.fixture
+def browser(tmp_path: Path, socket_enabled: None) -> Iterator["BrowserContext"]:
+    """A fresh browser; playwright speaks to it over a socket of this machine."""
+    from playwright.sync_api import sync_playwright
+    from tests.e2e.pages import ARGUMENTS, CHROMIUM
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            viewport={"width": 1280, "height": 900},
+            color_scheme="light",
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def troubles(browser: "BrowserContext") -> list[str]:
+    """Everything that must not happen: errors on the console, exceptions, requests beyond the file itself."""
+    found: list[str] = []
+    browser.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    browser.on("weberror", lambda error: found.append(str(error.error)))
+    browser.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else found.append(request.url))
+    return found

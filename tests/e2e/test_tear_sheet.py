@@ -1,75 +1,15 @@
 """The pages in a real browser, from a file and without a network."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
 from tests.builders import some_bars, some_terms
+from tests.e2e.pages import BROWSER_TESTS, LABEL_COLOUR, background, inked, label_colour, opened, shrink, wait_until, windows
 from tests.unit.report.records import a_record, a_result, a_sweep_record
 
 from peak_trade.report.sweep_sheet import sweep_html
 from peak_trade.report.tear_sheet import backtest_html
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "</script><img src=x onerror='window.obeyed = true'>"
-LABEL_COLOUR = """() => {
-  const canvas = [...Bokeh.index][0].canvas_view.primary.canvas;
-  const data = canvas.getContext("2d").getImageData(0, 0, 50, canvas.height).data;
-  let best = 3;
-  for (let at = 3; at < data.length; at += 4) if (data[at] > data[best]) best = at;
-  return data[best - 3] + data[best - 2] + data[best - 1];
-}"""
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}"),
-]
-
-
-@pytest.fixture
-def browser(tmp_path: Path, socket_enabled: None) -> Iterator[BrowserContext]:
-    """A fresh browser; playwright speaks to it over a socket of this machine."""
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=CHROMIUM,
-            args=ARGUMENTS,
-            viewport={"width": 1280, "height": 900},
-            color_scheme="light",
-        )
-        yield context
-        context.close()
-
-
-@pytest.fixture
-def troubles(browser: BrowserContext) -> list[str]:
-    """Everything that must not happen: errors on the console, exceptions, requests beyond the file itself."""
-    found: list[str] = []
-    browser.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
-    browser.on("weberror", lambda error: found.append(str(error.error)))
-    browser.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else found.append(request.url))
-    return found
-
-
-def opened(browser: BrowserContext, path: Path, text: str) -> Page:
-    """Write a page, open it and wait until its charts are drawn."""
-    path.write_text(text, "utf-8")
-    page = browser.new_page()
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-drawn]", state="attached")
-    wait_until(page, "() => Bokeh.documents.every((document) => document.is_idle)")
-    return page
+pytestmark = BROWSER_TESTS
 
 
 def a_tear_sheet() -> str:
@@ -136,14 +76,7 @@ def test_fits_a_phone(browser, troubles, tmp_path, make):
     """At 390 pixels nothing sticks out of the page; wide tables scroll by themselves."""
     page = opened(browser, tmp_path / "page.html", make())
 
-    page.set_viewport_size({"width": 390, "height": 800})
-    wait_until(
-        page,
-        "() => [...Bokeh.index].every((view) => !('toolbar' in view.model) || view.el.getBoundingClientRect().width < 390)",
-    )
-
-    # The charts redraw in their own time after the window has changed.
-    wait_until(page, "() => document.documentElement.scrollWidth === 390")
+    shrink(page)
 
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate("[...document.querySelectorAll('section')].every((part) => part.scrollWidth <= part.clientWidth)")
@@ -178,53 +111,3 @@ def test_charts_pan_together(browser, troubles, tmp_path):
 
     assert len(set(windows(page))) == 1
     assert troubles == []
-
-
-def wait_until(page: Page, condition: str, argument: object = None) -> None:
-    """Wait, frame by frame, for a condition; playwright's own way needs `eval` later on, which the page's policy forbids."""
-    page.evaluate(
-        f"""async (argument) => {{
-          const end = performance.now() + 10_000;
-          while (!({condition})(argument)) {{
-            if (performance.now() > end) throw new Error("waited 10 s in vain");
-            await new Promise(requestAnimationFrame);
-          }}
-        }}""",
-        argument,
-    )
-
-
-def windows(page: Page) -> list[float]:
-    """Return where each chart's time axis begins."""
-    found: list[float] = page.evaluate(
-        "[...Bokeh.index].filter((view) => 'toolbar' in view.model).map((view) => view.model.x_range.start)"
-    )
-    return found
-
-
-def inked(page: Page, chart: str) -> int:
-    """Return how many pixels of a chart's first layer are not transparent."""
-    count: int = page.evaluate(
-        """(id) => {
-          const view = [...Bokeh.index].find((view) => document.getElementById(id).contains(view.el));
-          const canvas = view.canvas_view.primary.canvas;
-          const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-          let count = 0;
-          for (let at = 3; at < data.length; at += 4) count += data[at] > 0;
-          return count;
-        }""",
-        chart,
-    )
-    return count
-
-
-def background(page: Page) -> list[int]:
-    """Return red, green and blue of the page."""
-    found: list[int] = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
-    return found
-
-
-def label_colour(page: Page) -> int:
-    """Return red + green + blue of the most opaque pixel where the first chart's axis labels are."""
-    total: int = page.evaluate(LABEL_COLOUR)
-    return total

@@ -25,7 +25,11 @@ BYTES_MAX = 10_000_000
 FILES_KEPT = 5
 
 
-def open_log(settings: Settings, *, verbose: bool = False) -> "structlog.stdlib.BoundLogger":
+#: Levels by the name that an option gives.
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def open_log(settings: Settings, *, verbose: bool = False, level: str = "info") -> "structlog.stdlib.BoundLogger":
     """Return a logger that writes to the configured folder, and to stderr if *verbose*.
 
     Raises:
@@ -42,7 +46,7 @@ def open_log(settings: Settings, *, verbose: bool = False) -> "structlog.stdlib.
     for handler in root.handlers[:]:
         root.removeHandler(handler)
         handler.close()
-    root.setLevel(logging.INFO)
+    root.setLevel(LEVELS[level])
     root.propagate = False
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from peak_trade import __version__
-from peak_trade.cli import backtest, config, data, experiments, strategies, sweep
+from peak_trade.cli import backtest, config, data, experiments, journal, session, strategies, sweep
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
 
@@ -33,6 +33,8 @@ app.command("sweep")(sweep.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
+app.add_typer(session.app, name="session")
+app.add_typer(journal.app, name="journal")
 app.add_typer(data.app, name="data")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(config.app, name="config")
@@ -101,5 +103,5 @@ def _refuse(message: str, code: int) -> int:
 
 def _command_of(given: Sequence[str]) -> str:
     names = [word for word in given if not word.startswith("-")]
-    depth = 2 if names and names[0] in ("data", "config", "strategies", "experiments") else 1
+    depth = 2 if names and names[0] in ("data", "config", "strategies", "experiments", "session", "journal") else 1
     return " ".join(["peak-trade", *names[:depth]])

@@ -98,7 +98,7 @@ def choose_terms(parts: "Parts", given: Given) -> "Terms":
     if side not in [item.value for item in Side]:
         raise InputError(f"expected long, short or both as --side, found {side!r}; choose one")
     return Terms(
-        cash=_money(given.initial_cash, "--initial-cash", file.backtest.initial_cash),
+        cash=money(given.initial_cash, "--initial-cash", file.backtest.initial_cash),
         fee_bps=_either(given.fee_bps, file.backtest.fee_bps),
         slippage_bps=_either(given.slippage_bps, file.backtest.slippage_bps),
         sizing=Sizing.parse(file.backtest.sizing if given.sizing is None else given.sizing),
@@ -175,11 +175,35 @@ def check_tags(tags: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags or []))
 
 
+def precise(given: float | None, default: float) -> Decimal:
+    """Return an option or its default as the decimal that was written."""
+    value = Decimal(repr(default if given is None else given))
+    if not value.is_finite():
+        raise InputError(f"expected a number, found {given}; correct it")
+    return value
+
+
+def check_notes(text: str) -> str:
+    """Return a remark for the record.
+
+    Raises:
+        InputError: it is too long or has control characters.
+    """
+    if len(text) > 2_000 or not text.replace("\n", " ").isprintable():
+        raise InputError(f"expected notes of up to 2000 printable characters, found {len(text)}; shorten or correct them")
+    return text
+
+
 def _either(given: float | None, default: float) -> float:
     return default if given is None else given
 
 
-def _money(text: str | None, option: str, default: Decimal) -> Decimal:
+def money(text: str | None, option: str, default: Decimal) -> Decimal:
+    """Return an amount of money that an option gives, else the default.
+
+    Raises:
+        InputError: the text is no number.
+    """
     if text is None:
         return default
     try:

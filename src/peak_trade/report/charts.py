@@ -72,20 +72,43 @@ class TimeAxis:
     @classmethod
     def of(cls, result: Result) -> "TimeAxis":
         """Return the axis of a run, with a margin of one part in a hundred at each end."""
-        stamps = result.bars.timestamp / 1e6
-        margin = max((stamps[-1] - stamps[0]) * 0.01, result.bars.timeframe.seconds * 500.0)
+        return cls.over(result.bars.timestamp / 1e6, result.bars.timeframe.seconds)
+
+    @classmethod
+    def over(cls, stamps: F64, step_s: float) -> "TimeAxis":
+        """Return the axis of ascending moments, at least one, that lie about *step_s* seconds apart."""
+        margin = max((stamps[-1] - stamps[0]) * 0.01, step_s * 500.0)
         ends = (float(stamps[0] - margin), float(stamps[-1] + margin))
-        return cls(stamps, Range1d(*ends, bounds=ends, min_interval=result.bars.timeframe.seconds * 1_000.0))
+        return cls(stamps, Range1d(*ends, bounds=ends, min_interval=step_s * 1_000.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairStyle:
+    """How a chart of two series writes.
+
+    Attributes:
+        number, hover: how the axis and the tooltip write a value, in bokeh's words; `unit` follows it in the tooltip.
+        flat: what the vertical axis spans where neither series moves.
+        names: what the tooltip calls the two series; `moment`: what it calls the time.
+    """
+
+    number: str
+    hover: str
+    unit: str = ""
+    flat: float = 2.0
+    names: tuple[str, str] = ("Strategy", "Buy and hold")
+    moment: str = "Bar opens"
+
+
+#: How drawdowns are written.
+FALLS = PairStyle(number="0.[00]%", hover="0.00%", flat=0.02)
 
 
 def price_chart(result: Result, rows: Sequence[TradeRow], axis: TimeAxis) -> Any:
     """Draw closes, and the entries and exits of *rows* at the prices they were filled at."""
     digits = quoted_digits(result)
-    chart = _time_chart(axis, height=400, number=_number(digits, shortest=True))
-    kept = thinned(result.bars.close)
-    closes = ColumnDataSource({"x": axis.stamps[kept], "close": result.bars.close[kept]})
-    line = chart.line("x", "close", source=closes, line_color=NEUTRAL, line_width=1.25)
-    _hover(chart, [line], [("Bar opens", "@x{%F %H:%M}"), ("Close", f"@close{{{_number(digits)}}}")], mode="mouse")
+    chart = time_chart(axis, height=400, number=number_format(digits, shortest=True))
+    draw_closes(chart, axis.stamps, result.bars.close, digits, "Bar opens")
     _holdings(chart, rows, axis.stamps)
     for marker in Marker:
         _marks(chart, marker, rows, axis.stamps)
@@ -96,19 +119,17 @@ def equity_chart(result: Result, yardstick: Result, axis: TimeAxis) -> Any:
     """Draw the equity of the strategy and of buy and hold on one scale."""
     quote = result.bars.instrument.quote
     digits = money_digits(quote)
-    return _pair_chart(
+    return pair_chart(
         axis,
         result.equity,
         yardstick.equity,
-        number=_number(digits, shortest=True),
-        hover=_number(digits),
-        unit=f" {quote}",
+        PairStyle(number=number_format(digits, shortest=True), hover=number_format(digits), unit=f" {quote}"),
     )
 
 
 def drawdown_chart(result: Result, yardstick: Result, axis: TimeAxis) -> Any:
     """Draw how far both stood below their highest close so far."""
-    return _pair_chart(axis, drawdowns(result), drawdowns(yardstick), number="0.[00]%", hover="0.00%", flat=0.02)
+    return pair_chart(axis, drawdowns(result), drawdowns(yardstick), FALLS)
 
 
 def heat_chart(land: Landscape, up: Axis, metric: str, quote: str) -> Any:
@@ -151,7 +172,7 @@ def heat_chart(land: Landscape, up: Axis, metric: str, quote: str) -> Any:
         line_color=None,
     )
     names = [(across.name, "@across"), (up.name, "@up"), (figure_of(metric).label, "@text")]
-    _hover(chart, [drawn], names, mode="mouse")
+    hover(chart, [drawn], names, mode="mouse")
     if cells:
         column, line, _ = max(cells, key=lambda cell: cell[2])
         for colour, width in (("#101418", 4), ("#ffffff", 2)):
@@ -178,7 +199,7 @@ def step_line_chart(land: Landscape, metric: str, quote: str) -> Any:
     source = ColumnDataSource(columns)
     chart.line("x", "y", source=source, line_color=STRATEGY, line_width=1.75)
     dots = chart.scatter("x", "y", source=source, size=6 if len(kept) <= 200 else 2, color=STRATEGY)
-    _hover(chart, [dots], [(land.across.name, "@across"), (figure_of(metric).label, "@text")], mode="vline")
+    hover(chart, [dots], [(land.across.name, "@across"), (figure_of(metric).label, "@text")], mode="vline")
     return chart
 
 
@@ -191,27 +212,27 @@ def colour_ends(land: Landscape) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _pair_chart(axis: TimeAxis, own: F64, other: F64, *, number: str, hover: str, unit: str = "", flat: float = 2.0) -> Any:
-    """Draw two series over the same points, so that one tooltip can tell both.
+def pair_chart(axis: TimeAxis, own: F64, other: F64 | None, style: PairStyle) -> Any:
+    """Draw one series, or two over the same points, so that one tooltip can tell both; a NaN leaves a gap.
 
-    Args:
-        number, hover: how the axis and the tooltip write a value, in bokeh's words; `unit` follows it in the tooltip.
-        flat: what the vertical axis spans where neither series moves.
+    More than `POINTS_MAX` points are thinned, and must then be finite.
     """
-    chart = _time_chart(axis, height=280, number=number)
-    chart.y_range.default_span = flat
+    chart = time_chart(axis, height=280, number=style.number)
+    chart.y_range.default_span = style.flat
+    both = [own] if other is None else [own, other]
     kept = np.arange(len(own))
     if len(own) > POINTS_MAX:
-        kept = np.union1d(thinned(own, POINTS_MAX // 2), thinned(other, POINTS_MAX // 2))
-    source = ColumnDataSource({"x": axis.stamps[kept], "own": own[kept], "other": other[kept]})
-    chart.line("x", "other", source=source, line_color=NEUTRAL, line_width=1.0)
+        kept = np.unique(np.concatenate([thinned(values, POINTS_MAX // len(both)) for values in both]))
+    columns = {"x": axis.stamps[kept]} | dict(zip(("own", "other"), (values[kept] for values in both), strict=False))
+    source = ColumnDataSource(columns)
+    if other is not None:
+        chart.line("x", "other", source=source, line_color=NEUTRAL, line_width=1.0)
     line = chart.line("x", "own", source=source, line_color=STRATEGY, line_width=2.0)
-    rows = [
-        ("Bar opens", "@x{%F %H:%M}"),
-        ("Strategy", f"@own{{{hover}}}{unit}"),
-        ("Buy and hold", f"@other{{{hover}}}{unit}"),
-    ]
-    _hover(chart, [line], rows, mode="vline")
+    if len(kept) == 1:
+        line = chart.scatter("x", "own", source=source, size=7, color=STRATEGY)
+    drawn = zip(style.names, ("own", "other")[: len(both)], strict=False)
+    told = [(label, f"@{name}{{{style.hover}}}{style.unit}") for label, name in drawn]
+    hover(chart, [line], [(style.moment, "@x{%F %H:%M}"), *told], mode="vline")
     return chart
 
 
@@ -229,24 +250,47 @@ def _marks(chart: Any, marker: Marker, rows: Sequence[TradeRow], stamps: F64) ->
         "more": [row.quantity if entry else row.profit for row in chosen],
     }
     colour = {Marker.LONG_ENTRY: STRATEGY, Marker.SHORT_ENTRY: STRATEGY, Marker.GAIN_EXIT: GAIN, Marker.LOSS_EXIT: LOSS}[marker]
+    labels = ("Trade", "Time", "Price", "Quantity" if entry else "Profit")
+    told = list(zip(labels, ("@what", "@time", "@price", "@more"), strict=True))
+    draw_marks(chart, marker, columns, told, colour=colour, fill=colour if entry else None, size=mark_size(len(rows)))
+
+
+def draw_closes(chart: Any, stamps: F64, closes: F64, digits: int, moment: str, limit: int = POINTS_MAX) -> None:
+    """Draw closing prices through at most *limit* points; *moment* is what the tooltip calls the time."""
+    kept = thinned(closes, limit)
+    source = ColumnDataSource({"x": stamps[kept], "close": closes[kept]})
+    line = chart.line("x", "close", source=source, line_color=NEUTRAL, line_width=1.25)
+    hover(chart, [line], [(moment, "@x{%F %H:%M}"), ("Close", f"@close{{{number_format(digits)}}}")], mode="mouse")
+
+
+def draw_marks(
+    chart: Any,
+    marker: Marker,
+    columns: Mapping[str, Any],
+    told: Sequence[tuple[str, str]],
+    *,
+    colour: str,
+    fill: str | None,
+    size: int,
+) -> None:
+    """Mark events at the columns `x` and `y`, with a tooltip that tells the others."""
     drawn = chart.scatter(
         "x",
         "y",
-        source=ColumnDataSource(columns),
+        source=ColumnDataSource(dict(columns)),
         marker=marker.value,
-        size=_mark_size(len(rows)),
+        size=size,
         line_color=colour,
         line_width=1.5,
-        fill_color=colour if entry else None,
+        fill_color=fill,
         fill_alpha=0.85,
     )
-    labels = ("Trade", "Time", "Price", "Quantity" if entry else "Profit")
-    _hover(chart, [drawn], list(zip(labels, ("@what", "@time", "@price", "@more"), strict=True)), mode="mouse")
+    hover(chart, [drawn], told, mode="mouse")
 
 
-def _mark_size(trades: int) -> int:
+def mark_size(marks: int) -> int:
     """Return the size of a mark in pixels: the more there are, the less each may cover."""
-    return 10 if trades <= 100 else 7 if trades <= 500 else 5
+    return 10 if marks <= 100 else 7 if marks <= 500 else 5
 
 
 def _marked(marker: Marker, row: TradeRow) -> bool:
@@ -276,7 +320,8 @@ def _holdings(chart: Any, rows: Sequence[TradeRow], stamps: F64) -> None:
     )
 
 
-def _time_chart(axis: TimeAxis, *, height: int, number: str) -> Any:
+def time_chart(axis: TimeAxis, *, height: int, number: str) -> Any:
+    """Return an empty chart over time; *number* is how its vertical axis writes a value, in bokeh's words."""
     chart = _blank(height=height, x_range=axis.window, y_range=DataRange1d(only_visible=True), x_axis_type="datetime")
     chart.window_axis = "x"
     chart.xaxis.formatter = DatetimeTickFormatter(
@@ -322,7 +367,8 @@ def _blank(*, height: int, **ranges: Any) -> Any:
     return chart
 
 
-def _hover(chart: Any, renderers: list[Any], rows: Sequence[tuple[str, str]], *, mode: str) -> None:
+def hover(chart: Any, renderers: list[Any], rows: Sequence[tuple[str, str]], *, mode: str) -> None:
+    """Give marks or lines a tooltip with a row for each label and bokeh expression."""
     chart.add_tools(
         HoverTool(
             renderers=renderers,
@@ -358,7 +404,7 @@ def _axis_number(metric: str) -> str:
     return formats[figure_of(metric).unit]
 
 
-def _number(digits: int, *, shortest: bool = False) -> str:
+def number_format(digits: int, *, shortest: bool = False) -> str:
     """Return a number format in bokeh's words with that many digits after the point, or as few as the value needs."""
     zeros = "0" * digits
     return "0,0" if digits == 0 else f"0,0.[{zeros}]" if shortest else f"0,0.{zeros}"

@@ -145,19 +145,24 @@ def missing_reasons(record: JsonObject) -> list[str]:
 def cost_pairs(record: JsonObject) -> list[Pair]:
     """Return cash, costs, sizing and exits."""
     costs = record["costs"]
+    return [
+        ("Starting cash", money(float(costs["initial_cash"]), record["quote"])),
+        ("Fee", f"{basis_points(costs['fee_bps'])} of the filled notional"),
+        ("Slippage", f"{basis_points(costs['slippage_bps'])} of the price, against the strategy"),
+        ("Position size", str(costs["sizing"])),
+        ("Side", str(costs["side"])),
+        *exit_pairs(costs),
+    ]
+
+
+def exit_pairs(terms: Mapping[str, Any]) -> list[Pair]:
+    """Return the exits that hold for every strategy."""
     exits = (
         ("stop_loss", "Stop-loss", "the entry price"),
         ("take_profit", "Take-profit", "the entry price"),
         ("trailing_stop", "Trailing stop", "the best price since entry"),
     )
-    return [
-        ("Starting cash", money(float(costs["initial_cash"]), record["quote"])),
-        ("Fee", f"{_basis_points(costs['fee_bps'])} of the filled notional"),
-        ("Slippage", f"{_basis_points(costs['slippage_bps'])} of the price, against the strategy"),
-        ("Position size", str(costs["sizing"])),
-        ("Side", str(costs["side"])),
-        *((label, f"{percent(costs[name])} from {level}" if costs[name] else "off") for name, label, level in exits),
-    ]
+    return [(label, f"{percent(terms[name])} from {level}" if terms[name] else "off") for name, label, level in exits]
 
 
 def data_pairs(record: JsonObject) -> list[Pair]:
@@ -219,5 +224,6 @@ def reproduce(record: JsonObject) -> str:
     return f"peak-trade reproduce {record['run_id']}"
 
 
-def _basis_points(value: float) -> str:
+def basis_points(value: float) -> str:
+    """Write hundredths of a per cent, and the per cent they are."""
     return f"{decimal(value, 2).rstrip('0').rstrip('.')} bps ({percent(value / 10_000.0, 3)})"

@@ -67,9 +67,34 @@ FIGURES: Mapping[str, Figure] = {
 }
 
 
+_PRICED = "no price was known when the session ended"
+
+#: What only sessions have.
+SESSION_FIGURES: Mapping[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        Figure("start_equity", "Equity at the start", Unit.MONEY, "it was not recorded"),
+        Figure("realized_pnl", "Realised profit", Unit.MONEY, "it was not recorded"),
+        Figure("unrealized_pnl", "Unrealised profit", Unit.MONEY, _PRICED),
+        Figure("traded_notional", "Traded notional", Unit.MONEY, "it was not recorded"),
+        Figure("num_bars", "Bars seen", Unit.COUNT, "it was not recorded"),
+        Figure("num_decisions", "Decisions", Unit.COUNT, "it was not recorded"),
+        Figure("num_orders", "Orders sent", Unit.COUNT, "it was not recorded"),
+        Figure("num_fills", "Fills", Unit.COUNT, "it was not recorded"),
+        Figure("orders_filled", "Orders filled", Unit.COUNT, "it was not recorded"),
+        Figure("orders_rejected", "Orders rejected by the venue", Unit.COUNT, "it was not recorded"),
+        Figure("orders_cancelled", "Orders cancelled", Unit.COUNT, "it was not recorded"),
+        Figure("orders_unknown", "Orders of unknown outcome", Unit.COUNT, "it was not recorded"),
+        Figure("orders_blocked_risk", "Orders blocked by limits", Unit.COUNT, "it was not recorded"),
+        Figure("orders_warned", "Orders let through with a warning", Unit.COUNT, "it was not recorded"),
+        Figure("incidents", "Incidents", Unit.COUNT, "it was not recorded"),
+    )
+}
+
+
 def figure_of(name: str) -> Figure:
     """Return a metric by name; one that this page does not know is a ratio under its own name."""
-    return FIGURES.get(name) or Figure(name, name, Unit.RATIO, "it was not recorded")
+    return FIGURES.get(name) or SESSION_FIGURES.get(name) or Figure(name, name, Unit.RATIO, "it was not recorded")
 
 
 def figure_label(name: str, quote: str) -> str:
@@ -118,6 +143,11 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return text if text == NOT_COMPUTABLE else f"{text}%"
 
 
+def signed(text: str) -> str:
+    """Put a plus before a written number above zero: `+1.20`; zero, negative ones and texts stay as they are."""
+    return f"+{text}" if text[:1].isdigit() and any(digit in text for digit in "123456789") else text
+
+
 def decimal(value: float | None, digits: int) -> str:
     """Write a number with thousands separators and a fixed count of digits after the point; never `-0.00`."""
     if value is None or not math.isfinite(value):
@@ -157,4 +187,7 @@ def duration(seconds: float | None) -> str:
         return NOT_COMPUTABLE
     if seconds < 1.0:
         return f"{seconds * 1_000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 120.0 else f"{seconds / 60.0:.1f} min"
+    for limit, unit, name in ((120.0, 1.0, "s"), (7_200.0, 60.0, "min"), (172_800.0, 3_600.0, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds / 86_400.0:,.1f} days"

@@ -28,12 +28,12 @@ def backtest_markdown(record: JsonObject, result: Result, yardstick: Result) -> 
         yardstick: buy and hold over the same bars under the same costs.
     """
     trades = result.trades()
-    return _document(
-        f"# {_plain(facts.title(record))}",
+    return document(
+        f"# {plain(facts.title(record))}",
         *_opening(record, facts.verdict(record)),
         "## Key figures",
         *(_figures(record, name, metrics) for name, metrics in facts.GROUPS.items()),
-        _listed(f"n/a, not computable. {reason}" for reason in facts.missing_reasons(record)),
+        listed(f"n/a, not computable. {reason}" for reason in facts.missing_reasons(record)),
         "## Monthly returns",
         "Equity at the close of a month's last bar over the month before; blank where no bar opened in that month.",
         _months(year_returns(result), year_returns(yardstick)),
@@ -41,7 +41,7 @@ def backtest_markdown(record: JsonObject, result: Result, yardstick: Result) -> 
         *_trades(latest_rows(result, trades, TRADES_MAX), len(trades), record["quote"]),
         *_closing(record),
         "## Parameters",
-        _pairs("Parameter", facts.param_pairs(record["params"])),
+        pairs("Parameter", facts.param_pairs(record["params"])),
         *_provenance(record),
     )
 
@@ -57,28 +57,28 @@ def sweep_markdown(record: JsonObject, rows: Sequence[Row]) -> str:
     heads = ("#", *top.params, *top.metrics)
     lines = [(str(place), *params, *metrics) for place, (params, metrics) in enumerate(top.rows, 1)]
     land = landscape(record["grid"], rows, record["metric"])
-    return _document(
-        f"# Sweep of {_plain(facts.title(record))}",
+    return document(
+        f"# Sweep of {plain(facts.title(record))}",
         *_opening(record, sweep_verdict(record, rows)),
-        f"## Best {len(top.rows):,} by {_plain(figure_of(record['metric']).label)}",
-        _table(heads, lines, words=()),
+        f"## Best {len(top.rows):,} by {plain(figure_of(record['metric']).label)}",
+        table(heads, lines, words=()),
         "## All combinations",
-        _pairs(figure_of(record["metric"]).label, spread_pairs(record, rows)),
+        pairs(figure_of(record["metric"]).label, spread_pairs(record, rows)),
         "" if land is not None else landscape_caption(land, record["metric"]),
         "## Grid",
-        _pairs("Parameter", facts.grid_pairs(record)),
-        _pairs("Fixed parameter", facts.param_pairs(record.get("params", {}))),
+        pairs("Parameter", facts.grid_pairs(record)),
+        pairs("Fixed parameter", facts.param_pairs(record.get("params", {}))),
         *_closing(record),
         *_provenance(record),
     )
 
 
 def _opening(record: JsonObject, verdict: str) -> list[str]:
-    tags = ", ".join(_plain(tag) for tag in record["tags"])
+    tags = ", ".join(plain(tag) for tag in record["tags"])
     return [
-        _plain(facts.period(record)),
-        _plain(verdict),
-        "\n".join(f"> **Warning:** {_plain(text)}\n>" for text in facts.warnings(record)).removesuffix("\n>"),
+        plain(facts.period(record)),
+        plain(verdict),
+        warned(facts.warnings(record)),
         f"Tags: {tags}" if tags else "",
     ]
 
@@ -86,26 +86,26 @@ def _opening(record: JsonObject, verdict: str) -> list[str]:
 def _closing(record: JsonObject) -> list[str]:
     return [
         "## Costs and rules",
-        _pairs("Rule", facts.cost_pairs(record)),
+        pairs("Rule", facts.cost_pairs(record)),
         "## Data quality",
-        _pairs("Data", facts.data_pairs(record)),
-        _listed(record["dataset"]["notes"]),
+        pairs("Data", facts.data_pairs(record)),
+        listed(record["dataset"]["notes"]),
     ]
 
 
 def _provenance(record: JsonObject) -> list[str]:
     return [
         "## Provenance",
-        _pairs("Identity", facts.hash_pairs(record)),
-        _pairs("Version of", facts.version_pairs(record)),
+        pairs("Identity", facts.hash_pairs(record)),
+        pairs("Version of", facts.version_pairs(record)),
         "Run it again and compare:",
-        f"```\n{facts.reproduce(record)}\n```",
+        code(facts.reproduce(record)),
     ]
 
 
 def _figures(record: JsonObject, name: str, metrics: Sequence[str]) -> str:
     rows = [(row.label, row.strategy, row.benchmark) for row in facts.compared(record, metrics)]
-    return _table((name, "Strategy", "Buy and hold"), rows)
+    return table((name, "Strategy", "Buy and hold"), rows)
 
 
 def _months(years: Sequence[Year], others: Sequence[Year]) -> str:
@@ -113,7 +113,7 @@ def _months(years: Sequence[Year], others: Sequence[Year]) -> str:
         (str(own.year), *(return_text(value) for value in own.months), return_text(own.total), return_text(other.total))
         for own, other in zip(years, others, strict=True)
     ]
-    return _table(("Year", *MONTHS, "Year", "Buy and hold"), rows)
+    return table(("Year", *MONTHS, "Year", "Buy and hold"), rows)
 
 
 def _trades(rows: Sequence[TradeRow], count: int, quote: str) -> list[str]:
@@ -148,29 +148,43 @@ def _trades(rows: Sequence[TradeRow], count: int, quote: str) -> list[str]:
     ]
     return [
         f"The latest {len(lines):,} of {count:,}, times in UTC; `trades.csv` beside this report has all.",
-        _table(heads, lines, words=(1, 2, 3, 9)),
+        table(heads, lines, words=(1, 2, 3, 9)),
     ]
 
 
-def _pairs(head: str, pairs: Sequence[tuple[str, str]]) -> str:
-    return _table((head, ""), pairs, words=(0, 1)) if pairs else ""
+def pairs(head: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Return a table of labels and values, nothing where there are none."""
+    return table((head, ""), rows, words=(0, 1)) if rows else ""
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: Container[int] = (0,)) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: Container[int] = (0,)) -> str:
     """Return a table; the columns numbered in *words* are aligned as text, the others as numbers."""
     rule = ["---" if column in words else "---:" for column in range(len(heads))]
-    lines = [[_plain(text) for text in heads], rule, *([_plain(text) for text in row] for row in rows)]
+    lines = [[plain(text) for text in heads], rule, *([plain(text) for text in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _listed(items: Iterable[str]) -> str:
-    return "\n".join(f"- {_plain(item)}" for item in items)
+def warned(texts: Iterable[str]) -> str:
+    """Return warnings as one quotation."""
+    return "\n".join(f"> **Warning:** {plain(text)}\n>" for text in texts).removesuffix("\n>")
 
 
-def _plain(text: object) -> str:
+def listed(items: Iterable[str]) -> str:
+    """Return a list with a line for each item."""
+    return "\n".join(f"- {plain(item)}" for item in items)
+
+
+def code(text: str) -> str:
+    """Return text as a block of code; its fence is longer than any row of backticks inside."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
+
+
+def plain(text: object) -> str:
     """Return text in which nothing is markup: specials escaped, line breaks as spaces."""
     return re.sub(r"([\\`*\[\]<>|&~$])", r"\\\1", " ".join(str(text).split()))
 
 
-def _document(*blocks: str) -> str:
+def document(*blocks: str) -> str:
+    """Return the blocks that are not empty, with a line between them."""
     return "\n\n".join(block for block in blocks if block) + "\n"

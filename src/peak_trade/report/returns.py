@@ -48,8 +48,12 @@ def return_text(value: float | None) -> str:
 
 def drawdowns(result: Result) -> F64:
     """Return equity over its highest close so far (at least the starting cash) - 1, shape (bars,)."""
-    peaks = np.maximum.accumulate(np.maximum(result.equity, float(result.terms.cash)))
-    return np.asarray(result.equity / peaks - 1.0)
+    return falls(result.equity, float(result.terms.cash))
+
+
+def falls(equity: F64, start: float) -> F64:
+    """Return equity over its highest value so far (at least *start*, above zero) - 1, shape (points,)."""
+    return np.asarray(equity / np.maximum.accumulate(np.maximum(equity, start)) - 1.0)
 
 
 def _changes(period: npt.NDArray[Any], equity: F64, cash: float) -> dict[int, float | None]:

@@ -98,7 +98,11 @@ def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Data
 def recorded_inputs(parts: Parts, run: Run) -> tuple[Dataset, Terms]:
     """Return the data and terms of a run, with the trading steps of then whatever the configuration says now."""
     dataset = parts.dataset(DataChoice.from_json(run.spec["data"]))
-    then = dict(run.spec["instrument"])
+    bars = replace(dataset.bars, instrument=instrument_from(run.spec["instrument"]))
+    return replace(dataset, bars=bars), Terms.from_json(run.spec["terms"])
+
+
+def instrument_from(steps: Json) -> Instrument:
+    """Read what `steps_of` wrote."""
     exact = [field.name for field in fields(Instrument) if field.type is Decimal]
-    instrument = Instrument(**then | {name: Decimal(then[name]) for name in exact})
-    return replace(dataset, bars=replace(dataset.bars, instrument=instrument)), Terms.from_json(run.spec["terms"])
+    return Instrument(**steps | {name: Decimal(steps[name]) for name in exact})

@@ -63,7 +63,10 @@ def test_value_text(value, text):
     assert figures.value_text(value) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "n/a"), (0.012, "12 ms"), (3.25, "3.2 s"), (600.0, "10.0 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "n/a"), (0.012, "12 ms"), (3.25, "3.2 s"), (600.0, "10.0 min"), (7_200.0, "2.0 h"), (2e8, "2,314.8 days")],
+)
 def test_duration(seconds, text):
     """Durations are read in the unit that suits them."""
     assert figures.duration(seconds) == text
@@ -72,3 +75,18 @@ def test_duration(seconds, text):
 def test_plural():
     """One is singular, everything else is not."""
     assert [figures.plural(count, "trade") for count in (0, 1, 2_000)] == ["0 trades", "1 trade", "2,000 trades"]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"), [("1.20", "+1.20"), ("0.01%", "+0.01%"), ("0.00 EUR", "0.00 EUR"), ("-1.20", "-1.20"), ("n/a", "n/a")]
+)
+def test_signed(text, written):
+    """Gains carry a plus; zero and what is not known do not."""
+    assert figures.signed(text) == written
+
+
+def test_session_figures():
+    """A session's figures have a label and a unit of their own, and share none with a backtest's."""
+    assert figures.figure_label("realized_pnl", "EUR") == "Realised profit, EUR"
+    assert figures.figure_number("orders_blocked_risk", 3.0, "EUR") == "3"
+    assert set(figures.FIGURES) & set(figures.SESSION_FIGURES) == set()

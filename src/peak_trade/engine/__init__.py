@@ -1,0 +1,1 @@
+"""The engine: `step` decides, the runner performs; recovery and reconciliation."""

@@ -1,0 +1,302 @@
+"""The engine's hands: writes down, then does what `step` asks for, and tells it what came of it.
+
+Invariant: a record is written before what it describes is done or believed; what can't be asked for again is on disk first.
+Invariant: an order is sent once; what is not known of it is asked, never sent again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from peak_trade.engine.records import (
+    CANCEL_TAKEN,
+    CANCELLING,
+    RECONCILED,
+    REFUSED,
+    SENDING,
+    Body,
+    Told,
+    event_record,
+    incident_record,
+    read_event,
+    refused_record,
+    sending_record,
+)
+from peak_trade.engine.state import (
+    Adopted,
+    BarClosed,
+    Cancel,
+    CancelLost,
+    Effect,
+    Event,
+    Incident,
+    LookUp,
+    Missed,
+    Plan,
+    Refusal,
+    Send,
+    Settle,
+    State,
+    Tripped,
+)
+from peak_trade.engine.step import step
+from peak_trade.engine.tape import Tape
+from peak_trade.journal.chain import Chain
+from peak_trade.model.clock import Clock
+from peak_trade.model.errors import CheckFailed, SafetyRefused
+from peak_trade.model.order import Closed, Fill, MarketBar
+from peak_trade.model.points import Faults, no_faults
+from peak_trade.risk.gate import Approved, Mode
+from peak_trade.venue.port import Accepted, Reply, Unknown, Venue
+
+
+class OffTheTape(CheckFailed):
+    """A replay asks for more than its journal holds: the process died here, or the journal was cut."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "expected the journal to hold everything this session did, found that it asks for more than was written; "
+            "the process died here, or the journal was cut: peak-trade journal verify tells which"
+        )
+
+
+#: How news came: from a market event, as an answer, from reconciling, or from a person or a trigger.
+MARKET, REPLY, RECONCILE, ORDER = "market", "reply", "reconcile", "order"
+
+
+#: Told every record as it is written: its kind and body.
+Observer = Callable[[str, Mapping[str, Any]], None]
+
+
+class Engine:
+    """One session's state, its journal and its venue.
+
+    `chain` is None while a session is only replayed: then everything must be on the tape, and nothing is sent.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        venue: Venue | None,
+        chain: Chain | None,
+        tape: Tape,
+        clock: Clock,
+        *,
+        observe: Observer | None = None,
+        faults: Faults = no_faults,
+    ) -> None:
+        self._observe = observe
+        self.plan, self.state = plan, State.initial(plan)
+        self.tick = 0
+        self._venue, self._chain, self._tape, self._clock, self._faults = venue, chain, tape, clock, faults
+        self._live = False
+
+    @property
+    def replaying(self) -> bool:
+        """Whether records of an earlier process are still being played back."""
+        return bool(self._tape)
+
+    async def open_bar(self, bar: MarketBar) -> None:
+        """Tell that a bar has opened."""
+        self.tick += 1
+        await self._market("venue.opened", bar, None if self._venue is None else self._venue.opened)
+
+    async def close_bar(self, bar: MarketBar, targets: tuple[tuple[int, float], ...], late_ns: int = 0) -> None:
+        """Tell that a bar is complete, and what its strategies want; `late_ns` after it was due."""
+        self.tick += 1
+        await self._market("venue.traded", bar, None if self._venue is None else self._venue.traded)
+        at_ns = bar.closed_ns + late_ns
+        if self._tape and self._tape.head.body["tick"] == self.tick and self._tape.head.kind in (SENDING, REFUSED):
+            at_ns = int(self._tape.head.body["intent"]["decided_ns"])
+        await self._apply(BarClosed(bar, at_ns, targets))
+
+    async def trip(self, mode: Mode, code: str, words: str) -> None:
+        """Demand a stricter mode."""
+        await self._tell(Tripped(mode, code, words), ORDER)
+
+    async def settle(self) -> None:
+        """End the session: cancel what works."""
+        await self._go_live()
+        await self._tell(Settle(), ORDER)
+
+    async def catch_up(self) -> None:
+        """Take from the tape what came from a person or a trigger at this tick."""
+        while record := self._tape.told_at(self.tick, (ORDER,)):
+            await self._tell(read_event(record.kind, record.body), ORDER)
+
+    def remark(self, kind: str, body: Body, *, durable: bool = False) -> None:
+        """Write a remark for readers; nothing while a journal is played back."""
+        if self._chain is not None and not self._tape:
+            self._chain.append(kind, {"tick": self.tick, **body}, at=self._now(), durable=durable)
+
+    async def _apply(self, event: Event) -> None:
+        self.state, effects = step(self.plan, self.state, event)
+        for effect in effects:
+            await self._perform(effect)
+
+    async def _tell(self, event: Told, via: str) -> None:
+        """Write down what came from outside, then believe it."""
+        kind, body = event_record(event)
+        await self._write(kind, {"via": via, **body})
+        await self._apply(event)
+
+    async def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(approved):
+                recorded = await self._write(*sending_record(effect), durable=True)
+                await self._tell(await self._submitted(approved, recorded=recorded), REPLY)
+            case Cancel(client_id):
+                await self._write(CANCELLING, {"client_id": client_id}, durable=True)
+                await self._cancel(client_id)
+            case LookUp(client_id):
+                await self._look_up(client_id)
+            case Refusal():
+                await self._write(*refused_record(effect))
+            case Incident():
+                await self._write(*incident_record(effect))
+
+    async def _submitted(self, approved: Approved, *, recorded: bool) -> Told:
+        """Return the answer to an order: from the tape, not known where the process died before it heard it, or the venue's."""
+        client_id = approved.intent.client_id
+        if recorded and (answer := await self._answer(client_id)):
+            return answer
+        if recorded:
+            return Unknown(client_id, "the process ended before the answer was known")
+        self._faults("venue.submit.before")
+        reply = await self._venue_or_stop().submit(approved)
+        self._faults("venue.submit.after")
+        return reply
+
+    async def _cancel(self, client_id: str) -> None:
+        if self._tape and self._tape.take(CANCEL_TAKEN, self._tagged({"client_id": client_id})):
+            return
+        if answer := await self._answer(client_id):
+            await self._tell(answer, REPLY)
+            return
+        await self._go_live()
+        self._faults("venue.cancel.before")
+        reply: Reply | Closed = await self._venue_or_stop().cancel(client_id)
+        self._faults("venue.cancel.after")
+        if isinstance(reply, Closed):
+            await self._tell(reply, REPLY)
+        elif isinstance(reply, Accepted):
+            await self._write(CANCEL_TAKEN, {"client_id": client_id})
+        else:
+            await self._tell(CancelLost(client_id, reply.words), REPLY)
+
+    async def _look_up(self, client_id: str) -> None:
+        """Ask the venue what became of an order, then fetch the fills it may have had meanwhile."""
+        if answer := await self._answer(client_id):
+            await self._tell(answer, REPLY)
+            await self._played(RECONCILE)
+            return
+        await self._go_live()
+        self._faults("venue.look_up.before")
+        found = await self._venue_or_stop().look_up([client_id])
+        self._faults("venue.look_up.after")
+        report = found.get(client_id)
+        await self._tell(Missed(client_id) if report is None else Adopted(report), REPLY)
+        if report is not None:
+            await self._fetch()
+
+    async def _answer(self, client_id: str) -> Told | None:
+        """Return the answer about an order that comes next on the tape, after what reconciling told before it."""
+        await self._played(RECONCILE)
+        record = self._tape.told_at(self.tick, (REPLY,))
+        if record is None or record.body.get("client_id") != client_id:
+            return None
+        return read_event(record.kind, record.body)
+
+    async def _market(self, place: str, bar: MarketBar, call: Callable[[MarketBar], Sequence[Fill | Closed]] | None) -> None:
+        """Hear what a market event made happen: from the tape while there is one, then from the venue."""
+        if self._tape:
+            await self._played(MARKET, RECONCILE)
+            if self._tape:
+                return
+        if call is None:
+            return
+        if not self._live:
+            await self._go_live()
+        self._faults(f"{place}.before")
+        events = call(bar)
+        self._faults(f"{place}.after")
+        for event in events:
+            if self._is_news(event):
+                await self._tell(event, MARKET)
+
+    async def _played(self, *via: str) -> None:
+        """Tell what the tape says came at this tick by one of these ways."""
+        while record := self._tape.told_at(self.tick, via):
+            await self._tell(read_event(record.kind, record.body), record.body["via"])
+
+    async def _go_live(self) -> None:
+        """Compare with the venue before anything is asked of it."""
+        if self._live or self._tape:
+            return
+        self._live = True
+        await self._fetch()
+        await self._compare()
+
+    async def _fetch(self) -> None:
+        """Hear of every fill and end that the venue knows and we do not."""
+        for event in await self._venue_or_stop().fills_after(self.state.last_fill):
+            if self._is_news(event):
+                await self._tell(event, RECONCILE)
+
+    async def _compare(self) -> None:
+        """Stop unless venue and books agree on cash and positions, and the venue has no order that we do not know.
+
+        Raises:
+            SafetyRefused: they differ, and nothing explains it.
+        """
+        venue = await self._venue_or_stop().snapshot()
+        books = self.state.books
+        held = {symbol: quantity for symbol, quantity in books.held().items() if quantity}
+        strange = [client_id for client_id in venue.working if client_id not in self.state.orders]
+        found = {
+            "cash": (books.cash, venue.cash),
+            "positions": (held, dict(venue.positions)),
+            "working orders that are not ours": ([], strange),
+        }
+        wrong = [f"{name}: books {ours}, venue {theirs}" for name, (ours, theirs) in found.items() if ours != theirs]
+        if wrong:
+            raise SafetyRefused(
+                f"expected books and venue to agree, found {'; '.join(wrong)}; nothing was sent: find out why, "
+                "then begin anew with --fresh"
+            )
+        self.remark(RECONCILED, {"cash": str(books.cash), "positions": {name: str(value) for name, value in held.items()}})
+
+    def _is_news(self, event: Fill | Closed) -> bool:
+        if isinstance(event, Fill):
+            return event.fill_id not in self.state.seen
+        return event.client_id in self.state.orders
+
+    async def _write(self, kind: str, body: Body, *, durable: bool = False) -> bool:
+        """Write a record; return True where it was on the tape already."""
+        tagged = self._tagged(body)
+        while self._tape:
+            if self._tape.take(kind, tagged):
+                return True
+            record = self._tape.told_at(self.tick, (RECONCILE,))
+            if record is None:
+                raise self._tape.differs(kind, tagged)
+            await self._tell(read_event(record.kind, record.body), RECONCILE)
+        if self._chain is None:
+            raise OffTheTape
+        if not self._live:
+            await self._go_live()
+        self._chain.append(kind, tagged, at=self._now(), durable=durable)
+        if self._observe is not None:
+            self._observe(kind, tagged)
+        return False
+
+    def _tagged(self, body: Body) -> dict[str, Any]:
+        return {"tick": self.tick, **body}
+
+    def _now(self) -> datetime:
+        return self._clock.now()
+
+    def _venue_or_stop(self) -> Venue:
+        if self._venue is None:
+            raise OffTheTape
+        return self._venue

@@ -1,0 +1,98 @@
+"""What the journal says of a session: every event from outside and everything asked for, each as a kind and a body.
+
+Invariant: `read_event(kind, body)` gives back the event that `event_record` wrote.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from peak_trade.engine.state import Adopted, CancelLost, Incident, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.model.errors import InvariantBroken
+from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
+from peak_trade.risk.gate import Mode
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
+
+Body = dict[str, Any]
+#: Everything that can be told to the engine besides bars, which are in the dataset that a session names by its hash.
+Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle
+
+OPENED, REJECTED, UNKNOWN, FILLED, CLOSED = "opened", "rejected", "unknown", "filled", "closed"
+ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING = "adopted", "absent", "cancel_lost", "tripped", "settling"
+SENDING, REFUSED, CANCELLING, CANCEL_TAKEN, INCIDENT = "sending", "refused", "cancelling", "cancel_taken", "incident"
+BEGUN, RECONCILED, MARK, ENDED = "begun", "reconciled", "mark", "ended"
+
+#: Kinds that tell what came from outside.
+TOLD = frozenset({OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING})
+#: Kinds that neither came from outside nor follow from what did: remarks for readers.
+REMARKS = frozenset({BEGUN, RECONCILED, MARK, ENDED})
+
+
+def event_record(event: Told) -> tuple[str, Body]:
+    """Return an event from outside as kind and body."""
+    match event:
+        case Fill():
+            return FILLED, event.to_json()
+        case Closed(client_id, what, why, at_ns):
+            return CLOSED, {"client_id": client_id, "event": what.value, "why": why, "at_ns": str(at_ns)}
+        case Accepted(client_id):
+            return OPENED, {"client_id": client_id}
+        case Rejected(client_id, code, words):
+            return REJECTED, {"client_id": client_id, "code": code, "words": words}
+        case Unknown(client_id, words):
+            return UNKNOWN, {"client_id": client_id, "words": words}
+        case Adopted(report):
+            state, filled = report.state.value, str(report.filled)
+            return ADOPTED, {"client_id": report.client_id, "state": state, "filled": filled, "why": report.why}
+        case Missed(client_id):
+            return ABSENT, {"client_id": client_id}
+        case CancelLost(client_id, words):
+            return CANCEL_LOST, {"client_id": client_id, "words": words}
+        case Tripped(mode, code, words):
+            return TRIPPED, {"mode": mode.value, "code": code, "words": words}
+        case Settle():
+            return SETTLING, {}
+
+
+def read_event(kind: str, body: Mapping[str, Any]) -> Told:
+    """Return the event of a record from outside."""
+    client_id = body.get("client_id", "")
+    match kind:
+        case "filled":
+            return Fill.from_json(dict(body))
+        case "closed":
+            return Closed(client_id, OrderEvent(body["event"]), body["why"], int(body["at_ns"]))
+        case "opened":
+            return Accepted(client_id)
+        case "rejected":
+            return Rejected(client_id, body["code"], body["words"])
+        case "unknown":
+            return Unknown(client_id, body["words"])
+        case "adopted":
+            return Adopted(OrderReport(client_id, OrderState(body["state"]), Decimal(body["filled"]), body["why"]))
+        case "absent":
+            return Missed(client_id)
+        case "cancel_lost":
+            return CancelLost(client_id, body["words"])
+        case "tripped":
+            return Tripped(Mode(body["mode"]), body["code"], body["words"])
+        case "settling":
+            return Settle()
+    raise InvariantBroken(f"a record from outside is of a known kind, found {kind!r}")
+
+
+def sending_record(effect: Send) -> tuple[str, Body]:
+    """Return an order that is about to be sent."""
+    approved = effect.approved
+    return SENDING, {"intent": approved.intent.to_json(), "warnings": [item.code for item in approved.warnings]}
+
+
+def refused_record(effect: Refusal) -> tuple[str, Body]:
+    """Return an order that the gate refused, with every reason."""
+    reasons = [{"code": item.code, "words": item.words} for item in effect.refused.reasons]
+    return REFUSED, {"intent": effect.refused.intent.to_json(), "reasons": reasons}
+
+
+def incident_record(effect: Incident) -> tuple[str, Body]:
+    """Return something that a person must see."""
+    return INCIDENT, {"code": effect.code, "words": effect.words, "mode": effect.mode.value}

@@ -1,0 +1,265 @@
+"""A session from its first bar to its end: the trading loop, its heartbeat and its signals.
+
+The first SIGINT or SIGTERM ends it gracefully: what is in flight is finished, working orders are cancelled, books are marked.
+The second ends it at once; then the journal ends in the middle and the same command goes on from there.
+"""
+
+import asyncio
+import signal
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, unique
+from typing import NamedTuple
+
+from peak_trade.engine.decider import Decider
+from peak_trade.engine.engine import Engine
+from peak_trade.engine.feed import Pace, Tick, ticks
+from peak_trade.engine.records import MARK
+from peak_trade.model.bar import Bars
+from peak_trade.model.clock import Clock
+from peak_trade.model.errors import PeakTradeError, SafetyRefused, StorageError
+from peak_trade.risk.gate import Mode
+
+#: Ticks between two looks at signals and heartbeat where nothing is waited for.
+_TURN = 256
+#: Completed bars between two marks in the journal, and seconds between two signed heads.
+_MARK_BARS, _SIGN_S = 1_000, 30.0
+
+
+@unique
+class EndedBy(Enum):
+    """What ended a session."""
+
+    DATA = "the end of the data"
+    STEPS = "the number of steps"
+    DURATION = "the duration"
+    SIGNAL = "a signal"
+    SETTLED = "the journal: it had been ending when its process died"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How far a session goes: completed bars of its first symbol, seconds on the wall clock; None has no limit."""
+
+    steps: int | None = None
+    duration_s: float | None = None
+
+
+class Marks:
+    """The equity at the close of bars, thinned as it grows: it never holds more than a fixed number of points."""
+
+    POINTS_MAX = 20_000
+
+    def __init__(self) -> None:
+        self.stamps, self.equity = array("q"), array("d")
+        self._stride = self._seen = 0
+
+    def add(self, at_ns: int, equity: float) -> None:
+        """Take the equity of a bar."""
+        self._seen += 1
+        if self._stride and self._seen % self._stride:
+            return
+        if len(self.stamps) >= self.POINTS_MAX:
+            self.stamps, self.equity = self.stamps[::2], self.equity[::2]
+            self._stride = max(self._stride, 1) * 2
+        self.stamps.append(at_ns)
+        self.equity.append(equity)
+
+
+class Heartbeat(NamedTuple):
+    """Keeps the session's lease: *beat* prolongs it and tells whether it was still ours."""
+
+    beat: Callable[[], bool]
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a runner needs besides the engine.
+
+    Attributes:
+        series: bars by symbol; the first is the one whose bars count as steps.
+        deciders: the strategies' targets by symbol.
+        traded_from: first bar of the first symbol that may be decided on, by number.
+        sign: signs the journal's head.
+        progress: told the number of ticks worked through now and then; say: told what an operator should read.
+    """
+
+    series: Mapping[str, Bars]
+    deciders: Mapping[str, Decider]
+    traded_from: int
+    course: Course
+    speed: float | None
+    heartbeat: Heartbeat | None
+    max_clock_skew: timedelta
+    sign: Callable[[], object]
+    progress: Callable[[int], None]
+    say: Callable[[str], None] = lambda _words: None
+
+
+class Runner:
+    """Runs one session."""
+
+    def __init__(self, engine: Engine, outlook: Outlook, clock: Clock) -> None:
+        self.engine, self._outlook, self._clock = engine, outlook, clock
+        self.marks = Marks()
+        self.completed = 0
+        self._stop = asyncio.Event()
+        self._over = asyncio.Event()
+        self._hard = False
+        self._seen = (clock.now(), clock.elapsed_s())
+        self._signed = clock.elapsed_s()
+
+    async def run(self) -> EndedBy:
+        """Run to the end and settle.
+
+        Raises:
+            KeyboardInterrupt: a second signal came.
+            SafetyRefused: the lease was lost or the clock jumped; the session was settled.
+            PeakTradeError: whatever else stopped it; what is in the journal stays.
+        """
+        handled = self._listen()
+        trading = asyncio.create_task(self._trade())
+        beating = asyncio.create_task(self._beat())
+        self._trading = trading
+        try:
+            await asyncio.wait({trading, beating}, return_when=asyncio.FIRST_COMPLETED)
+            if not trading.done():
+                trading.cancel()
+            ended = (await asyncio.gather(trading, return_exceptions=True))[0]
+            self._over.set()
+            fault = (await asyncio.gather(beating, return_exceptions=True))[0]
+        finally:
+            for number in handled:
+                asyncio.get_running_loop().remove_signal_handler(number)
+        if self._hard:
+            raise KeyboardInterrupt
+        for error in (fault, ended):
+            if isinstance(error, Exception):
+                await self._stop_safely(error)
+            if isinstance(error, BaseException):
+                raise error
+        await self.engine.settle()
+        return ended if isinstance(ended, EndedBy) else EndedBy.DATA
+
+    def _listen(self) -> list[signal.Signals]:
+        loop, handled = asyncio.get_running_loop(), []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._signalled)
+            except (RuntimeError, ValueError, NotImplementedError):
+                continue  # not the main thread: whoever runs us there stops us by other means
+            handled.append(number)
+        return handled
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._hard = True
+            self._trading.cancel()
+            return
+        self._outlook.say("ending: what is in flight is finished, working orders are cancelled; once more stops at once")
+        self._stop.set()
+
+    async def _trade(self) -> EndedBy:
+        pace = Pace(self._clock, self._outlook.speed)
+        begun = self._clock.elapsed_s()
+        course = self._outlook.course
+        first = next(iter(self._outlook.series))
+        started = False
+        for number, tick in enumerate(ticks(self._outlook.series), 1):
+            if (
+                not started
+                and tick.bar.symbol == first
+                and tick.number >= self._outlook.traded_from
+                and not self.engine.replaying
+            ):
+                started = True
+                pace.start(tick.at_ns)
+            late_ns = await pace.wait(tick.at_ns, self._stop) if started else 0
+            if number % _TURN == 0 or (pace.timed and started):
+                await self._look_around(number)
+            if not self.engine.replaying:
+                if self._stop.is_set():
+                    return EndedBy.SIGNAL
+                if course.duration_s is not None and self._clock.elapsed_s() - begun >= course.duration_s:
+                    return EndedBy.DURATION
+            await self._tick(tick, late_ns)
+            if tick.complete and tick.bar.symbol == first:
+                self.completed = tick.number + 1
+                if self.engine.state.settling:
+                    return EndedBy.SETTLED
+                steps = self.completed - self._outlook.traded_from
+                if course.steps is not None and steps >= course.steps and not self.engine.replaying:
+                    return EndedBy.STEPS
+        return EndedBy.DATA
+
+    async def _tick(self, tick: Tick, late_ns: int) -> None:
+        if not tick.complete:
+            await self.engine.open_bar(tick.bar)
+            return
+        targets = self._outlook.deciders[tick.bar.symbol].targets(tick.number)
+        await self.engine.close_bar(tick.bar, targets, late_ns)
+        if self.engine.replaying:
+            await self.engine.catch_up()
+        state = self.engine.state
+        self.marks.add(tick.bar.closed_ns, float(state.equity))
+        if state.bars % _MARK_BARS == 0:
+            self.engine.remark(MARK, {"bars": state.bars, "equity": str(state.equity), "mode": state.mode.value})
+
+    async def _look_around(self, number: int) -> None:
+        """Let signals and the heartbeat have their turn, look at the clock, and sign the journal's head now and then."""
+        await asyncio.sleep(0)
+        self._outlook.progress(number)
+        self._watch_clock()
+        if self._clock.elapsed_s() - self._signed >= _SIGN_S and not self.engine.replaying:
+            self._signed = self._clock.elapsed_s()
+            self._outlook.sign()
+
+    def _watch_clock(self) -> None:
+        """Stop where the machine's clock went back: ages and days would no longer mean anything."""
+        (then, ticked), (now, ticks_now) = self._seen, (self._clock.now(), self._clock.elapsed_s())
+        behind = then + timedelta(seconds=ticks_now - ticked) - now
+        if now < then and behind > self._outlook.max_clock_skew:
+            raise SafetyRefused(
+                f"expected the machine's clock to go on, found that it jumped back by {(then - now).total_seconds():.1f} s; "
+                "the session was ended: set the clock right, then start again"
+            )
+        self._seen = (now, ticks_now)
+
+    async def _beat(self) -> None:
+        """Prolong the lease three times as often as it needs; end the session when it is lost."""
+        heartbeat = self._outlook.heartbeat
+        if heartbeat is None:
+            await self._over.wait()
+            return
+        kept = self._clock.elapsed_s()
+        while not self._over.is_set():
+            try:
+                await asyncio.wait_for(self._over.wait(), heartbeat.lease_s / 3)
+            except TimeoutError:
+                pass
+            else:
+                return
+            try:
+                ours = await asyncio.to_thread(heartbeat.beat)
+            except StorageError:
+                if self._clock.elapsed_s() - kept >= heartbeat.lease_s:
+                    raise
+                continue
+            if not ours:
+                raise SafetyRefused(
+                    "expected this session to be running, found it closed as aborted while this process stood still; "
+                    "nothing more was sent: start again"
+                )
+            kept = self._clock.elapsed_s()
+
+    async def _stop_safely(self, error: Exception) -> None:
+        """Cancel what works, as far as that is still possible; what nobody foresaw pauses first."""
+        try:
+            if not isinstance(error, PeakTradeError):
+                await self.engine.trip(Mode.PAUSED, "core_exception", f"{type(error).__name__}: {error}")
+            await self.engine.settle()
+        except Exception as second:  # noqa: BLE001 - the first error is the one to tell
+            error.add_note(f"it could not be settled either: {second}")

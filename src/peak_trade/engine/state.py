@@ -1,0 +1,243 @@
+"""What the engine knows, what it can be told, and what it may ask for. Values only, never changed.
+
+Invariant: a state is a pure function of the plan and the events so far; hence a journal of events is a session.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from peak_trade.ledger.books import Books
+from peak_trade.model.instrument import Instrument
+from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderState, Reason
+from peak_trade.risk.gate import Approved, Limits, Mode, Refused, Sent
+from peak_trade.strategy.sizing import Sizing
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegPlan:
+    """One strategy on one symbol within a session.
+
+    Attributes:
+        name: what its orders and profits are booked under.
+        longs, shorts: which positions may be opened.
+        stop_loss, take_profit: fractions of the average entry price; trailing_stop: of the best price. 0 is off.
+    """
+
+    name: str
+    symbol: str
+    sizing: Sizing
+    longs: bool = True
+    shorts: bool = False
+    stop_loss: Decimal = ZERO
+    take_profit: Decimal = ZERO
+    trailing_stop: Decimal = ZERO
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether the engine keeps any exit for it."""
+        return bool(self.stop_loss or self.take_profit or self.trailing_stop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What does not change during a session.
+
+    Attributes:
+        origin: the session that this one, perhaps over several restarts, began as; makes order names unique.
+    """
+
+    origin: str
+    legs: tuple[LegPlan, ...]
+    instruments: Mapping[str, Instrument]
+    limits: Limits
+    cash: Decimal
+
+
+class Order(NamedTuple):
+    """An order that the venue has, or may have."""
+
+    intent: Intent
+    state: OrderState
+    filled: Decimal
+
+
+class LegState(NamedTuple):
+    """A strategy's part of the state.
+
+    Attributes:
+        target: the last target that was decided on.
+        wanted: the position that a decision still waits to order, and why; None where nothing waits.
+        best: the best price since entry, for the trailing stop.
+    """
+
+    target: float = 0.0
+    wanted: "Wanted | None" = None
+    best: Decimal = ZERO
+
+
+class Wanted(NamedTuple):
+    """A position to reach, base currency, signed."""
+
+    position: Decimal
+    reason: Reason
+
+
+class State(NamedTuple):
+    """Everything the engine knows.
+
+    Attributes:
+        now_ns: the session's present; bars: bars completed so far.
+        day: the UTC day, days since 1970; day_start: equity at its beginning.
+        peak, drawdown: highest equity so far, and the deepest fall from a peak as a negative fraction.
+        prices, priced: last price of each symbol and when it was known.
+        orders: those that the venue has or may have, by client id.
+        recent: orders let through of late; sent_today: their number since 00:00 UTC by strategy.
+        numbered: orders named so far.
+        counts: how often what happened; codes of refusals are under `refused:`, `warned:` and `rejected:`.
+        digest: hash over every verdict of the gate so far, in order.
+        last_fill: the venue's name of the last fill booked; seen: those of the latest ones, so that none is booked twice.
+        settling: the session ends, nothing new is ordered.
+    """
+
+    mode: Mode
+    now_ns: int
+    bars: int
+    day: int
+    day_start: Decimal
+    equity: Decimal
+    peak: Decimal
+    drawdown: Decimal
+    prices: Mapping[str, Decimal]
+    priced: Mapping[str, int]
+    books: Books
+    legs: tuple[LegState, ...]
+    orders: Mapping[str, Order]
+    recent: tuple[Sent, ...]
+    sent_today: Mapping[str, int]
+    numbered: int
+    counts: Mapping[str, int]
+    traded: Decimal
+    digest: str
+    last_fill: str | None
+    seen: tuple[str, ...]
+    settling: bool
+    clock_skew_ms: float
+
+    @classmethod
+    def initial(cls, plan: Plan) -> "State":
+        """Return the state before the first event."""
+        books = Books.opened(plan.cash)
+        return cls(
+            mode=Mode.RUNNING,
+            now_ns=0,
+            bars=0,
+            day=0,
+            day_start=books.cash,
+            equity=books.cash,
+            peak=books.cash,
+            drawdown=ZERO,
+            prices={},
+            priced={},
+            books=books,
+            legs=tuple(LegState() for _ in plan.legs),
+            orders={},
+            recent=(),
+            sent_today={},
+            numbered=0,
+            counts={},
+            traded=ZERO,
+            digest="0" * 64,
+            last_fill=None,
+            seen=(),
+            settling=False,
+            clock_skew_ms=0.0,
+        )
+
+
+# ---- events ----------------------------------------------------------------------------------------------------------
+
+
+class BarClosed(NamedTuple):
+    """A bar is complete; `targets` are those of the strategies on its symbol, None for a bar of the warm-up."""
+
+    bar: MarketBar
+    at_ns: int
+    targets: tuple[tuple[int, float], ...]
+
+
+class Adopted(NamedTuple):
+    """The venue was asked for an order of unknown outcome and has it."""
+
+    report: OrderReport
+
+
+class Missed(NamedTuple):
+    """The venue was asked for an order of unknown outcome and never had it."""
+
+    client_id: str
+
+
+class CancelLost(NamedTuple):
+    """A cancel was refused, or its outcome is not known."""
+
+    client_id: str
+    words: str
+
+
+class Tripped(NamedTuple):
+    """Something demands another mode: a trigger, a fault or a person."""
+
+    mode: Mode
+    code: str
+    words: str
+
+
+class Settle(NamedTuple):
+    """The session ends: cancel what works."""
+
+
+Event = BarClosed | Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle
+
+
+# ---- effects ---------------------------------------------------------------------------------------------------------
+
+
+class Send(NamedTuple):
+    """Send this to the venue, once."""
+
+    approved: Approved
+
+
+class Cancel(NamedTuple):
+    """Ask the venue to cancel."""
+
+    client_id: str
+
+
+class LookUp(NamedTuple):
+    """Ask the venue what it knows of an order."""
+
+    client_id: str
+
+
+class Refusal(NamedTuple):
+    """Write down that the gate refused."""
+
+    refused: Refused
+
+
+class Incident(NamedTuple):
+    """Write down that something happened which a person must see."""
+
+    code: str
+    words: str
+    mode: Mode
+
+
+Effect = Send | Cancel | LookUp | Refusal | Incident
+Effects = tuple[Effect, ...]

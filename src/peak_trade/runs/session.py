@@ -1,0 +1,535 @@
+"""A session as a run: held, registered, journalled, recovered where one died, compared with the kernel, reported.
+
+Invariant: nothing of a session exists before its account is held; the journal has its end before the registry has it.
+Invariant: starting is recovering: the journal of a dead session is played through the engine, then compared with the venue.
+"""
+
+import asyncio
+import io
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from peak_trade.compose import Parts
+from peak_trade.durable import write_bytes, write_text
+from peak_trade.engine.engine import Engine
+from peak_trade.engine.runner import EndedBy, Heartbeat, Marks, Outlook, Runner
+from peak_trade.engine.tape import Tape
+from peak_trade.journal.chain import ENDED, Chain, Record, find_segment, holding, read, segments
+from peak_trade.journal.registry import stamp
+from peak_trade.journal.run import Run, RunStatus, plain_json
+from peak_trade.journal.session import Session
+from peak_trade.journal.sessions import SessionFilter
+from peak_trade.model.clock import RunId
+from peak_trade.model.errors import NotFound, PeakTradeError
+from peak_trade.model.points import Faults, no_faults
+from peak_trade.report.session_rows import OrderRow, SessionSeries
+from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session
+from peak_trade.runs.session_record import Story, exact_figures, expectation, metrics_of, plan_facts, story_of
+
+#: The two kinds of shadow session: over recorded bars at once, and in time.
+SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
+#: What a session that a second signal ended says of itself.
+INTERRUPTED = "interrupted; the same command goes on with it"
+#: A strategy's tier until gates assign one.
+UNGATED = "ungated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watcher:
+    """Who is told how a session goes: each record as it is written, progress in ticks, and remarks in words."""
+
+    record: Callable[[str, Mapping[str, Any]], None] | None = None
+    progress: Callable[[int], None] = lambda _ticks: None
+    say: Callable[[str], None] = lambda _words: None
+    faults: Faults = no_faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedSession:
+    """A session that ended: its record, the series of its charts and its folder."""
+
+    record: Json
+    series: SessionSeries
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """A session that died, to be gone on with: its id, the one that it all began as, and what all of them wrote."""
+
+    session_id: str
+    origin: str
+    records: tuple[Record, ...]
+
+
+def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> EndedSession:
+    """Run a session to its end, or go on with one of the same specification that died.
+
+    Raises:
+        InputError: strategies, data or terms don't fit.
+        SafetyRefused: the account is in use, books and venue differ, or the session lost its lease.
+        StorageError: disk or registry refused; what was journalled before is intact.
+        KeyboardInterrupt: a second signal ended it at once.
+    """
+    plan = plan_session(parts, request)
+    session_id = parts.ids.next_run()
+    with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
+        if request.register:
+            close_dead(parts, held=request.account)
+        dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
+        return _Sitting(parts, request, plan, session_id, dead, watcher).run()
+
+
+def unfinished(parts: Parts, account: str, plan: SessionPlan, say: Callable[[str], None]) -> Dead | None:
+    """Return the account's last session if it died and had this plan."""
+    found = segments(parts.journal, account)
+    if not found:
+        return None
+    records = list(read(found[-1]))
+    if not records or records[-1].kind == ENDED:
+        return None
+    begun = records[0].body
+    session_id = found[-1].stem
+    if begun["spec_sha256"] != plan.spec_sha256:
+        say(f"the session {session_id} before this one died and was something else; this one begins anew")
+        return None
+    say(f"going on with the session {session_id}, whose process died")
+    return Dead(session_id=session_id, origin=begun["origin"], records=tuple(lineage(parts.journal, account, session_id)))
+
+
+def lineage(root: Path, account: str, session_id: str) -> Iterator[Record]:
+    """Yield the records of a session and of the dead ones it goes on with, oldest first."""
+    paths = []
+    name: str | None = session_id
+    while name is not None:
+        path = root / account / f"{name}.jsonl"
+        first = next(read(path), None)
+        if first is None:
+            raise NotFound(f"expected the journal of session {name} at {path}, found it empty; peak-trade journal verify")
+        paths.append(path)
+        name = first.body["continues"]
+    for path in reversed(paths):
+        yield from read(path)
+
+
+class _Sitting:
+    """One session from its registration to its report."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        request: SessionRequest,
+        plan: SessionPlan,
+        session_id: RunId,
+        dead: Dead | None,
+        watcher: Watcher,
+    ) -> None:
+        self.parts, self.request, self.plan, self.session_id = parts, request, plan, session_id
+        self.dead, self.watcher = dead, watcher
+        self.origin = dead.origin if dead else session_id
+        self.begun = parts.clock.elapsed_s()
+        self.started_at = parts.clock.now()
+        self.status, self.error, self.ended_by = RunStatus.STARTED, "", ""
+        self.runner: Runner | None = None
+
+    def run(self) -> EndedSession:
+        self._register()
+        try:
+            chain = self._begin_journal()
+        except PeakTradeError as error:
+            self._registered_end(None, None, error=str(error))
+            raise
+        try:
+            return self._trade(chain)
+        finally:
+            chain.close()
+
+    def _trade(self, chain: Chain) -> EndedSession:
+        parts, plan = self.parts, self.plan
+        venue = parts.venue(plan.mode, plan.account(self.request.account, self.origin), self.watcher.faults)
+        tape = Tape(self.dead.records if self.dead else ())
+        engine = Engine(
+            plan.engine_plan(self.origin),
+            venue,
+            chain,
+            tape,
+            parts.clock,
+            observe=self.watcher.record,
+            faults=self.watcher.faults,
+        )
+        fault: PeakTradeError | None = None
+        try:
+            ended_by = asyncio.run(self._run(engine, chain))
+            self.status, self.ended_by = RunStatus.COMPLETED, ended_by.value
+        except KeyboardInterrupt:
+            # Left as it is, so that the same command goes on from here.
+            chain.flush()
+            self._registered_end(engine, chain, error=INTERRUPTED, status=RunStatus.ABORTED)
+            raise
+        except PeakTradeError as error:
+            fault, self.status, self.error = error, RunStatus.FAILED, str(error)
+        except Exception as error:
+            self.status, self.error = RunStatus.FAILED, f"internal fault ({type(error).__name__}: {error})"
+            self._end(engine, chain)
+            raise
+        ended = self._end(engine, chain)
+        if fault is not None:
+            raise fault
+        return ended
+
+    async def _run(self, engine: Engine, chain: Chain) -> EndedBy:
+        parts, request, plan = self.parts, self.request, self.plan
+        lease_s = parts.settings.file.shadow.lease_s
+        beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
+        timed = request.speed is not None
+        outlook = Outlook(
+            series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
+            deciders=plan.deciders(timed=timed),
+            traded_from=next(iter(plan.traded_from.values())),
+            course=request.course,
+            speed=request.speed,
+            heartbeat=beat if request.register else None,
+            max_clock_skew=timedelta(milliseconds=plan.limits.max_clock_skew_ms),
+            sign=lambda: chain.sign(at=parts.clock.now()),
+            progress=self.watcher.progress,
+            say=self.watcher.say,
+        )
+        self.runner = Runner(engine, outlook, parts.clock)
+        return await self.runner.run()
+
+    # ---- beginning ---------------------------------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        if not self.request.register:
+            return
+        self.watcher.faults("registry.begin.before")
+        lease_s = self.parts.settings.file.shadow.lease_s
+        self.parts.sessions.begin(self._session(), self.started_at, lease_s)
+        self.watcher.faults("registry.begin.after")
+
+    def _session(self) -> Session:
+        request, plan = self.request, self.plan
+        facts = plan_facts(plan)
+        where_from = provenance(self.parts, plan.legs[0].strategy) | {"env_name": request.env_name}
+        run = Run(
+            run_id=self.session_id,
+            run_type=request.run_type,
+            status=RunStatus.STARTED,
+            strategy=facts["strategy"][:64],
+            symbol=facts["symbol"][:32],
+            timeframe=facts["timeframe"],
+            params=facts["params"],
+            spec=plan.spec,
+            dataset_sha256=facts["dataset"]["sha256"],
+            started_at=stamp(self.started_at),
+            tags=request.tags,
+            **where_from,
+        )
+        return Session(
+            run=run,
+            mode=plan.mode.value,
+            tier=UNGATED,
+            account=request.account,
+            host=socket.gethostname(),
+            journal=str(self._journal_path()),
+            feed={"kind": "recorded", "speed": request.speed, "datasets": facts["datasets"]},
+            cli_args=request.cli_args,
+            notes=request.notes,
+            continues=self.dead.session_id if self.dead else None,
+        )
+
+    def _journal_path(self) -> Path:
+        return self.parts.journal / self.request.account / f"{self.session_id}.jsonl"
+
+    def _begin_journal(self) -> Chain:
+        request, plan = self.request, self.plan
+        body = {
+            "spec": plain_json(plan.spec),
+            "spec_sha256": plan.spec_sha256,
+            "origin": self.origin,
+            "continues": self.dead.session_id if self.dead else None,
+            "run_type": request.run_type,
+            "mode": plan.mode.value,
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "versions": plain_json(provenance(self.parts, plan.legs[0].strategy)["versions"]),
+        }
+        chain = Chain.begin(
+            self.parts.journal,
+            request.account,
+            self.session_id,
+            body,
+            at=self.parts.clock.now(),
+            signer=self.parts.signer,
+            faults=self.watcher.faults,
+        )
+        chain.sign(at=self.parts.clock.now())
+        return chain
+
+    # ---- ending ------------------------------------------------------------------------------------------------------
+
+    def _end(self, engine: Engine, chain: Chain) -> EndedSession:
+        """Write the end into the journal, sign it, compare with the kernel, tell the registry, then report.
+
+        A disk that refuses the end leaves a journal without one: then the same command goes on from there.
+        """
+        metrics = metrics_of(self.plan, engine.state)
+        body = {
+            "status": self.status.value,
+            "error": self.error or None,
+            "ended_by": self.ended_by or None,
+            "tick": engine.tick,
+            "decisions_sha256": engine.state.digest,
+            "metrics": {name: None if value is None else repr(value) for name, value in metrics.items()},
+        }
+        refused: PeakTradeError | None = None
+        try:
+            chain.append(ENDED, body, at=self.parts.clock.now(), durable=True)
+            chain.sign(at=self.parts.clock.now())
+        except PeakTradeError as error:
+            refused = error
+            if self.status is RunStatus.COMPLETED:
+                self.status, self.error = RunStatus.FAILED, str(error)
+        story = story_of(lineage(self.parts.journal, self.request.account, self.session_id))
+        completed = self.runner.completed if self.runner else 0
+        wanted, result = None, None
+        try:
+            wanted, result = expectation(self.plan, engine.state, completed, story.fills)
+        finally:
+            self._registered_end(
+                engine, chain, error=self.error or None, status=self.status, incidents=story.incidents, wanted=wanted
+            )
+        if refused is not None:
+            raise refused
+        record = session_document(self._told(engine, chain, story), wanted)
+        marks = self.runner.marks if self.runner else Marks()
+        return write_session(self.parts, record, series_of(self.plan, marks, story, None if result is None else result.equity))
+
+    def _registered_end(
+        self,
+        engine: Engine | None,
+        chain: Chain | None,
+        *,
+        error: str | None,
+        status: RunStatus = RunStatus.FAILED,
+        incidents: Sequence[Json] = (),
+        wanted: Json | None = None,
+    ) -> None:
+        if not self.request.register:
+            return
+        metrics: dict[str, float] = {}
+        summary: Json = {}
+        if engine is not None:
+            found = metrics_of(self.plan, engine.state)
+            metrics = {name: value for name, value in found.items() if value is not None}
+            summary = exact_figures(self.plan, engine.state, incidents) | {"expected": wanted, "ended_by": self.ended_by}
+        self.watcher.faults("registry.finish.before")
+        self.parts.sessions.finish(
+            self.session_id,
+            status,
+            at=self.parts.clock.now(),
+            elapsed_s=self.parts.clock.elapsed_s() - self.begun,
+            metrics=metrics,
+            summary=summary,
+            result_sha256=engine.state.digest if engine else None,
+            error=error,
+            head=chain.head if chain else None,
+        )
+        self.watcher.faults("registry.finish.after")
+
+    def _told(self, engine: Engine, chain: Chain, story: Story) -> "Told":
+        seq, sha256 = chain.head
+        session = self._session()
+        ended = replace(
+            session.run,
+            status=self.status,
+            finished_at=stamp(self.parts.clock.now()),
+            elapsed_s=self.parts.clock.elapsed_s() - self.begun,
+            error=self.error or None,
+            result_sha256=engine.state.digest,
+        )
+        return Told(
+            plan=self.plan,
+            session=replace(session, run=ended, head_seq=seq, head_sha256=sha256),
+            state_json=exact_figures(self.plan, engine.state, story.incidents),
+            metrics=metrics_of(self.plan, engine.state),
+            records=seq + 1,
+            ended_by=self.ended_by,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a session's document is made from."""
+
+    plan: SessionPlan
+    session: Session
+    state_json: Json
+    metrics: Mapping[str, float | None]
+    records: int
+    ended_by: str
+
+
+def session_document(told: Told, wanted: Json | None) -> Json:
+    """Return the session as the JSON document that commands print and reports read."""
+    session, run = told.session, told.session.run
+    flat = session.to_json()
+    kept = {
+        name: flat[name] for name in flat if name not in ("summary", "metrics", "journal", "head_seq", "head_sha256", "feed")
+    }
+    return (
+        kept
+        | plan_facts(told.plan)
+        | {name: value for name, value in told.state_json.items() if name not in ("final_equity", "cash", "quote")}
+        | {
+            "status": run.status.value,
+            "ended_by": told.ended_by or None,
+            "metrics": dict(told.metrics),
+            "exact": {name: told.state_json[name] for name in ("final_equity", "cash")},
+            "expected": wanted,
+            "feed": {"kind": "recorded", "speed": session.feed.get("speed")},
+            "code": {"version": run.code_version, "clean": run.code_clean},
+            "journal": {
+                "path": session.journal,
+                "head_seq": session.head_seq,
+                "head_sha256": session.head_sha256,
+                "records": told.records,
+            },
+        }
+    )
+
+
+def series_of(plan: SessionPlan, marks: Marks, story: Story, equity: Any) -> SessionSeries:
+    """Return what a session's charts are drawn from."""
+    return SessionSeries(
+        bars={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
+        stamps=np.array(marks.stamps, dtype=np.int64),
+        equity=np.array(marks.equity, dtype=np.float64),
+        expected=equity,
+        fills=story.fills,
+        orders=story.orders,
+    )
+
+
+def write_session(parts: Parts, record: Json, series: SessionSeries) -> EndedSession:
+    """Write a session's folder and its JSON export."""
+    from peak_trade.report.session_markdown import session_markdown
+
+    folder = parts.reports / record["session_id"]
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    begun = record["started_at"].replace("-", "").replace(":", "").partition(".")[0]
+    write_text(parts.reports / "live_sessions" / f"{begun}Z_{record['run_type']}_{record['session_id']}.json", text)
+    write_text(folder / "session.json", text)
+    write_text(folder / "report.md", session_markdown(record, series))
+    write_text(folder / "orders.csv", _orders_frame(series.orders).write_csv())
+    write_text(folder / "fills.csv", _fills_frame(series).write_csv())
+    buffer = io.BytesIO()
+    frame = pl.DataFrame({"timestamp": series.stamps, "equity": series.equity})
+    frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC"))).write_parquet(buffer)
+    write_bytes(folder / "equity.parquet", buffer.getvalue())
+    return EndedSession(record=record, series=series, folder=folder)
+
+
+def write_session_sheet(ended: EndedSession) -> Path:
+    """Draw the session's page into its folder; loads the charts."""
+    from peak_trade.report.session_sheet import session_html
+
+    path = ended.folder / "session.html"
+    write_text(path, session_html(ended.record, ended.series))
+    return path
+
+
+def _orders_frame(orders: Sequence[OrderRow]) -> pl.DataFrame:
+    schema = dict.fromkeys(OrderRow._fields, pl.String)
+    return pl.DataFrame([tuple(row) for row in orders], schema=schema, orient="row")
+
+
+def _fills_frame(series: SessionSeries) -> pl.DataFrame:
+    rows = [{name: str(value) for name, value in fill.to_json().items()} for fill in series.fills]
+    names = (
+        "fill_id",
+        "client_id",
+        "leg",
+        "symbol",
+        "reason",
+        "quantity",
+        "price",
+        "fee",
+        "bar_ns",
+        "at_ns",
+        "maker",
+        "remaining",
+    )
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+
+
+# ---- the dead --------------------------------------------------------------------------------------------------------
+
+
+def close_dead(parts: Parts, held: str | None = None) -> list[str]:
+    """Give every registered session that nobody runs any more its end; return the ids of those that became aborted.
+
+    One whose journal has its end, but whose process died before it could tell the registry, gets the end that the journal has.
+
+    Args:
+        parts: the parts.
+        held: an account that this process holds, so that no session of it can be running.
+    """
+    now = parts.clock.now()
+    host = socket.gethostname()
+
+    def alive(session: Session) -> bool | None:
+        if session.host == host and (session.account == held or not _runs(session.run.process)):
+            return False
+        return None
+
+    started = SessionFilter(status=RunStatus.STARTED.value)
+    for session in parts.sessions.find(started, 1_000):
+        if alive(session) is False:
+            _end_as_journalled(parts, session)
+    return parts.sessions.close_dead(now, alive)
+
+
+def _end_as_journalled(parts: Parts, session: Session) -> None:
+    try:
+        last = None
+        for last in read(find_segment(parts.journal, session.session_id)):  # noqa: B007 - the last one is what counts
+            pass
+    except PeakTradeError:
+        return  # no journal, or one that can't be read: it is closed as aborted, and `journal verify` tells the rest
+    if last is None or last.kind != ENDED:
+        return
+    body = last.body
+    metrics = {name: float(value) for name, value in body["metrics"].items() if value is not None}
+    parts.sessions.finish(
+        session.session_id,
+        RunStatus(body["status"]),
+        at=parts.clock.now(),
+        elapsed_s=None,
+        metrics=metrics,
+        summary={"decisions_sha256": body["decisions_sha256"]},
+        result_sha256=body["decisions_sha256"],
+        error=body["error"],
+        head=(last.seq, last.sha256),
+    )
+
+
+def _runs(process: int) -> bool:
+    """Tell whether a process of that number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

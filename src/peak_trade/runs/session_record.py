@@ -1,0 +1,235 @@
+"""A session as the JSON document that commands print and reports read, and the tables beside it, all from its journal."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from peak_trade.compose import dataset_facts
+from peak_trade.engine.records import CLOSED, FILLED, INCIDENT, REFUSED, REJECTED, SENDING
+from peak_trade.engine.state import State
+from peak_trade.journal.chain import Record
+from peak_trade.model.clock import moment_text
+from peak_trade.model.order import Fill, OrderEvent, OrderState
+from peak_trade.report.session_rows import OrderRow
+from peak_trade.research.backtest import Result
+from peak_trade.research.expectation import actual_events, compare, expected, expected_events
+from peak_trade.research.terms import Terms
+from peak_trade.runs.record import Json
+from peak_trade.runs.session_plan import SessionPlan
+from peak_trade.strategy.sizing import SizedBy, Sizing
+
+_ENDS = {
+    OrderEvent.CANCEL.value: OrderState.CANCELLED,
+    OrderEvent.EXPIRE.value: OrderState.EXPIRED,
+    OrderEvent.REJECT.value: OrderState.REJECTED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What a journal tells: fills, orders and incidents, each in the order in which it was written."""
+
+    fills: tuple[Fill, ...]
+    orders: tuple[OrderRow, ...]
+    incidents: tuple[Json, ...]
+
+
+def story_of(records: Iterable[Record]) -> Story:
+    """Read fills, orders with their fate, and incidents from a session's records."""
+    fills: list[Fill] = []
+    incidents: list[Json] = []
+    orders: dict[str, OrderRow] = {}
+    for record in records:
+        body = record.body
+        if record.kind in (SENDING, REFUSED):
+            row = _planned(body["intent"])
+            if record.kind == REFUSED:
+                codes = ", ".join(item["code"] for item in body["reasons"])
+                row = row._replace(state=OrderState.REFUSED.value, why=codes)
+            orders[row.client_id] = row
+        elif record.kind == FILLED:
+            fill = Fill.from_json(dict(body))
+            fills.append(fill)
+            if known := orders.get(fill.client_id):
+                state = OrderState.PARTLY_FILLED if fill.remaining else OrderState.FILLED
+                orders[fill.client_id] = known._replace(filled=str(Decimal(known.filled) + fill.quantity), state=state.value)
+        elif record.kind in (CLOSED, REJECTED) and (known := orders.get(body["client_id"])):
+            state = _ENDS[body["event"]] if record.kind == CLOSED else OrderState.REJECTED
+            orders[known.client_id] = known._replace(state=state.value, why=body["why" if record.kind == CLOSED else "code"])
+        elif record.kind in ("opened", "adopted", "unknown", "absent") and (known := orders.get(body["client_id"])):
+            state_text = {"opened": "open", "adopted": "open"}.get(record.kind, record.kind)
+            orders[known.client_id] = known._replace(state=state_text)
+        elif record.kind == INCIDENT:
+            incidents.append({"at": record.at, "code": body["code"], "words": body["words"]})
+    return Story(fills=tuple(fills), orders=tuple(orders.values()), incidents=tuple(incidents))
+
+
+def _planned(intent: Mapping[str, Any]) -> OrderRow:
+    return OrderRow(
+        client_id=intent["client_id"],
+        leg=intent["leg"],
+        symbol=intent["symbol"],
+        kind=intent["kind"],
+        quantity=intent["quantity"],
+        price=intent["price"],
+        reason=intent["reason"],
+        decided_at=moment_text(int(intent["decided_ns"])),
+        state=OrderState.SENDING.value,
+        filled="0",
+        why="",
+    )
+
+
+def metrics_of(plan: SessionPlan, state: State) -> dict[str, float | None]:
+    """Return a session's figures; money in quote currency."""
+    start = plan.paper.start_balance
+    counts = state.counts
+    names = {
+        "num_decisions": "decisions",
+        "num_orders": "orders",
+        "num_fills": "fills",
+        "num_trades": "trades",
+        "orders_filled": "orders_filled",
+        "orders_rejected": "orders_rejected",
+        "orders_cancelled": "orders_cancelled",
+        "orders_unknown": "orders_unknown",
+        "orders_skipped": "orders_skipped",
+        "orders_blocked_risk": "orders_blocked_risk",
+        "orders_warned": "orders_warned",
+        "incidents": "incidents",
+    }
+    return {
+        "start_equity": float(start),
+        "final_equity": float(state.equity),
+        "total_return": float(state.equity / start - 1),
+        "realized_pnl": float(state.books.realized()),
+        "unrealized_pnl": float(state.books.unrealized(state.prices)),
+        "fees_paid": float(state.books.fees()),
+        "max_drawdown": float(state.drawdown),
+        "traded_notional": float(state.traded),
+        "num_bars": float(state.bars),
+        **{name: float(counts.get(key, 0)) for name, key in names.items()},
+    }
+
+
+def exact_figures(plan: SessionPlan, state: State, incidents: Iterable[Json]) -> Json:
+    """Return what the registry keeps besides the figures: exact amounts as text, counts by code, positions, incidents."""
+    return {
+        "mode_at_end": state.mode.value,
+        "final_equity": str(state.equity),
+        "cash": str(state.books.cash),
+        "blocked_by_code": _by_code(state, "refused:"),
+        "warned_by_code": _by_code(state, "warned:"),
+        "rejected_by_code": _by_code(state, "rejected:"),
+        "by_leg": [_leg_facts(plan, state, leg.name, leg.symbol, leg.strategy.key) for leg in plan.legs],
+        "incidents": list(incidents),
+        "decisions_sha256": state.digest,
+        "quote": plan.first.bars.instrument.quote,
+    }
+
+
+def _leg_facts(plan: SessionPlan, state: State, name: str, symbol: str, strategy: str) -> Json:
+    held = state.books.position(name, symbol)
+    return {
+        "leg": name,
+        "strategy": strategy,
+        "symbol": symbol,
+        "fraction": str(plan.paper.position_fraction),
+        "position": str(held.quantity),
+        "average_cost": str(held.entry),
+        "realized_pnl": str(state.books.realized(name)),
+        "unrealized_pnl": str(state.books.unrealized(state.prices, name)),
+        "fees": str(state.books.fees(name)),
+        "fills": state.counts.get(f"fills:{name}", 0),
+    }
+
+
+def _by_code(state: State, prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in state.counts.items() if name.startswith(prefix)}
+
+
+def kernel_terms(plan: SessionPlan) -> Terms:
+    """Return the terms under which the kernel trades what the session traded."""
+    paper = plan.paper
+    return Terms(
+        cash=paper.start_balance,
+        fee_bps=float(paper.fee_rate * 10_000),
+        slippage_bps=float(paper.slippage_bps),
+        sizing=Sizing(SizedBy.FRACTION, paper.position_fraction),
+        side=paper.side,
+        stop_loss=float(paper.stop_loss),
+        take_profit=float(paper.take_profit),
+        trailing_stop=float(paper.trailing_stop),
+    )
+
+
+def expectation(plan: SessionPlan, state: State, completed: int, fills: Iterable[Fill]) -> tuple[Json | None, Result | None]:
+    """Return how the session compares with the kernel over the same bars; None for several strategies or under two bars.
+
+    The kernel trades one strategy with the whole account, so it can't say what several on one account should have done.
+    """
+    if len(plan.legs) != 1 or completed < 2:
+        return None, None
+    symbol = plan.legs[0].symbol
+    bars = plan.datasets[symbol].bars[:completed]
+    result = expected(bars, plan.legs[0].strategy, kernel_terms(plan), plan.traded_from[symbol])
+    last = state.prices[symbol]
+    found = compare(actual_events(bars, tuple(fills)), expected_events(result), last)
+    metrics = result.metrics
+    return {
+        "final_equity": metrics.final_equity,
+        "num_fills": len(result.fills),
+        "fees_paid": float(result.fills.fee.sum()),
+        "total_return": metrics.total_return,
+        "max_drawdown": metrics.max_drawdown,
+        "difference": {
+            "signal": float(found.signal),
+            "timing": float(found.timing),
+            "fill": float(found.fill),
+            "fee": float(found.fee),
+            "total": float(state.equity) - float(result.equity[-1]),
+        },
+        "matched": found.matched,
+        "actual_only": found.actual_only,
+        "expected_only": found.expected_only,
+        "identical": found.identical,
+    }, result
+
+
+def plan_facts(plan: SessionPlan) -> Json:
+    """Return what is known of a session before its first bar."""
+    first = plan.first
+    symbol = first.bars.instrument.symbol
+    return {
+        "strategy": "+".join(dict.fromkeys(leg.strategy.key for leg in plan.legs)),
+        "params": _params(plan),
+        "symbol": "+".join(plan.datasets),
+        "timeframe": first.bars.timeframe.label,
+        "quote": first.bars.instrument.quote,
+        "mode": plan.mode.value,
+        "legs": [
+            {
+                "leg": leg.name,
+                "strategy": leg.strategy.key,
+                "params": leg.strategy.model_dump(mode="json"),
+                "symbol": leg.symbol,
+                "timeframe": plan.datasets[leg.symbol].bars.timeframe.label,
+                "fraction": str(plan.paper.position_fraction),
+            }
+            for leg in plan.legs
+        ],
+        "dataset": dataset_facts(first),
+        "datasets": {name: dataset_facts(dataset) for name, dataset in plan.datasets.items()},
+        "traded_from": moment_text(int(first.bars.timestamp[plan.traded_from[symbol]])),
+        "terms": plan.paper.to_json()
+        | {"sizing": f"fraction={plan.paper.position_fraction}"}
+        | {name: float(getattr(plan.paper, name)) for name in ("stop_loss", "take_profit", "trailing_stop")},
+        "limits": plan.spec["limits"],
+    }
+
+
+def _params(plan: SessionPlan) -> Json:
+    """Return the parameters: of one strategy plainly, of several under their keys."""
+    every = {leg.strategy.key: leg.strategy.model_dump(mode="json") for leg in plan.legs}
+    return next(iter(every.values())) if len(every) == 1 else every
