@@ -14,9 +14,9 @@ from peak_trade.cli.show import table
 PROCESS_REPEATS = 5
 
 
-def row(name: str, *arguments: str) -> dict[str, float]:
+def row(name: str, *arguments: str, module: str = "bench.rows") -> dict[str, float]:
     """Run a row in a fresh process and return what it printed."""
-    command = [sys.executable, "-m", "bench.rows", name, *arguments]
+    command = [sys.executable, "-m", module, name, *arguments]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 
@@ -76,6 +76,23 @@ def measure(folder: Path) -> list[Row]:
         process_row(0.3, "peak-trade --help", [trade, "--help"], folder, empty),
         Row(row="import and backtest, 5M bars", value=large["value"], unit="s", peak_mib=large["peak_mib"]),
         at_most(2048, "5M bars, their peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
+        *session_rows(),
+    ]
+
+
+def session_rows() -> list[Row]:
+    """Return the rows about the engine; the bare loop there marks a position at each bar in exact decimals."""
+    names = ("quiet_bars", "busy_bars", "decision_delay", "million_bars")
+    quiet, busy, delay, million = (row(name, module="bench.sessions") for name in names)
+    return [
+        at_most(10, "engine, a bar without an order", quiet["value"], "us/bar", quiet["ratio"], quiet["peak_mib"]),
+        at_most(60, "engine, a bar with strategy and order", busy["value"], "us/bar", busy["ratio"], busy["peak_mib"]),
+        Row(row="the same, with journal and venue's log", value=busy["written"], unit="us/bar", peak_mib=busy["peak_mib"]),
+        Row(row="the same, waiting for the disk", value=busy["forced"], unit="us/bar", peak_mib=busy["peak_mib"]),
+        at_most(100, "decision to venue, p50", delay["value"], "us", None, delay["peak_mib"]),
+        at_most(1_000, "decision to venue, p99", delay["p99"], "us", None, delay["peak_mib"]),
+        Row(row="a session over 1M bars", value=million["value"], unit="s", peak_mib=million["peak_mib"]),
+        at_most(16, "its growth after the first 100,000", million["growth"], "MiB", None, million["peak_mib"]),
     ]
 
 

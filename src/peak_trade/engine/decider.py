@@ -6,7 +6,7 @@ each time its answers about the past are compared with those it gave before. A s
 about the past once that future is gone, or comes: here it is caught.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,9 @@ class Decider:
 
     def __init__(self, bars: Bars, seats: Sequence[Seat], block: int) -> None:
         self._bars, self._seats, self._block = bars, tuple(seats), block
-        self._known = 0
+        self._known = self._first = 0
         self._targets: list[F64] = [np.empty(0) for _ in seats]
+        self._rows: list[tuple[tuple[int, float], ...]] = []
 
     def targets(self, index: int) -> tuple[tuple[int, float], ...]:
         """Return, for each strategy by number, its target after the close of a bar.
@@ -45,10 +46,17 @@ class Decider:
         """
         if index >= self._known:
             self._ask(min(len(self._bars), index + self._block))
-        return tuple(
-            (seat.number, float(known[index]) if index >= seat.first else 0.0)
-            for seat, known in zip(self._seats, self._targets, strict=True)
-        )
+            self._first = index
+            self._rows = list(zip(*(self._told(seat, known) for seat, known in self._asked()), strict=True))
+        return self._rows[index - self._first]
+
+    def _asked(self) -> Iterator[tuple[Seat, F64]]:
+        return zip(self._seats, self._targets, strict=True)
+
+    def _told(self, seat: Seat, known: F64) -> Iterator[tuple[int, float]]:
+        """Yield a strategy's targets of the present block, nothing during its warm-up."""
+        for index, target in enumerate(known[self._first :].tolist(), self._first):
+            yield seat.number, target if index >= seat.first else 0.0
 
     def _ask(self, count: int) -> None:
         bars = self._bars[:count]

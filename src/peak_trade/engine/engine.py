@@ -6,7 +6,7 @@ Invariant: an order is sent once; what is not known of it is asked, never sent a
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from peak_trade.engine.records import (
     CANCEL_TAKEN,
@@ -41,7 +41,6 @@ from peak_trade.engine.state import (
 )
 from peak_trade.engine.step import step
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import Chain
 from peak_trade.model.clock import Clock
 from peak_trade.model.errors import CheckFailed, SafetyRefused
 from peak_trade.model.order import Closed, Fill, MarketBar
@@ -64,6 +63,21 @@ class OffTheTape(CheckFailed):
 MARKET, REPLY, RECONCILE, ORDER = "market", "reply", "reconcile", "order"
 
 
+class Scribe(Protocol):
+    """Who writes the journal."""
+
+    def append(self, kind: str, body: Mapping[str, Any], *, at: datetime, durable: bool = False) -> object:
+        """Write a record; with *durable* it is on disk when this returns."""
+        ...
+
+
+class NoScribe:
+    """Writes nothing: for a session that nobody will ask about, such as an ideal one to compare with."""
+
+    def append(self, kind: str, body: Mapping[str, Any], *, at: datetime, durable: bool = False) -> None:
+        """Write nothing."""
+
+
 #: Told every record as it is written: its kind and body.
 Observer = Callable[[str, Mapping[str, Any]], None]
 
@@ -78,7 +92,7 @@ class Engine:
         self,
         plan: Plan,
         venue: Venue | None,
-        chain: Chain | None,
+        chain: Scribe | None,
         tape: Tape,
         clock: Clock,
         *,
@@ -94,19 +108,27 @@ class Engine:
     @property
     def replaying(self) -> bool:
         """Whether records of an earlier process are still being played back."""
-        return bool(self._tape)
+        return bool(self._tape.left)
 
     async def open_bar(self, bar: MarketBar) -> None:
         """Tell that a bar has opened."""
         self.tick += 1
+        if self._live and not self._tape.left:
+            if events := self._heard("venue.opened", bar, self._venue_or_stop().opened):
+                await self._tell_news(events)
+            return
         await self._market("venue.opened", bar, None if self._venue is None else self._venue.opened)
 
     async def close_bar(self, bar: MarketBar, targets: tuple[tuple[int, float], ...], late_ns: int = 0) -> None:
         """Tell that a bar is complete, and what its strategies want; `late_ns` after it was due."""
         self.tick += 1
-        await self._market("venue.traded", bar, None if self._venue is None else self._venue.traded)
-        at_ns = bar.closed_ns + late_ns
-        if self._tape and self._tape.head.body["tick"] == self.tick and self._tape.head.kind in (SENDING, REFUSED):
+        if self._live and not self._tape.left:
+            if events := self._heard("venue.traded", bar, self._venue_or_stop().traded):
+                await self._tell_news(events)
+        else:
+            await self._market("venue.traded", bar, None if self._venue is None else self._venue.traded)
+        at_ns = bar.opened_ns + bar.step_ns + late_ns
+        if self._tape.left and self._tape.head.body["tick"] == self.tick and self._tape.head.kind in (SENDING, REFUSED):
             at_ns = int(self._tape.head.body["intent"]["decided_ns"])
         await self._apply(BarClosed(bar, at_ns, targets))
 
@@ -126,7 +148,7 @@ class Engine:
 
     def remark(self, kind: str, body: Body, *, durable: bool = False) -> None:
         """Write a remark for readers; nothing while a journal is played back."""
-        if self._chain is not None and not self._tape:
+        if self._chain is not None and not self._tape.left:
             self._chain.append(kind, {"tick": self.tick, **body}, at=self._now(), durable=durable)
 
     async def _apply(self, event: Event) -> None:
@@ -168,7 +190,7 @@ class Engine:
         return reply
 
     async def _cancel(self, client_id: str) -> None:
-        if self._tape and self._tape.take(CANCEL_TAKEN, self._tagged({"client_id": client_id})):
+        if self._tape.left and self._tape.take(CANCEL_TAKEN, self._tagged({"client_id": client_id})):
             return
         if answer := await self._answer(client_id):
             await self._tell(answer, REPLY)
@@ -209,17 +231,26 @@ class Engine:
 
     async def _market(self, place: str, bar: MarketBar, call: Callable[[MarketBar], Sequence[Fill | Closed]] | None) -> None:
         """Hear what a market event made happen: from the tape while there is one, then from the venue."""
-        if self._tape:
+        if self._tape.left:
             await self._played(MARKET, RECONCILE)
-            if self._tape:
+            if self._tape.left:
                 return
         if call is None:
             return
-        if not self._live:
-            await self._go_live()
+        await self._go_live()
+        await self._tell_news(self._heard(place, bar, call))
+
+    def _heard(
+        self, place: str, bar: MarketBar, call: Callable[[MarketBar], Sequence[Fill | Closed]]
+    ) -> Sequence[Fill | Closed]:
+        if self._faults is no_faults:
+            return call(bar)
         self._faults(f"{place}.before")
         events = call(bar)
         self._faults(f"{place}.after")
+        return events
+
+    async def _tell_news(self, events: Sequence[Fill | Closed]) -> None:
         for event in events:
             if self._is_news(event):
                 await self._tell(event, MARKET)
@@ -231,7 +262,7 @@ class Engine:
 
     async def _go_live(self) -> None:
         """Compare with the venue before anything is asked of it."""
-        if self._live or self._tape:
+        if self._live or self._tape.left:
             return
         self._live = True
         await self._fetch()
@@ -274,7 +305,7 @@ class Engine:
     async def _write(self, kind: str, body: Body, *, durable: bool = False) -> bool:
         """Write a record; return True where it was on the tape already."""
         tagged = self._tagged(body)
-        while self._tape:
+        while self._tape.left:
             if self._tape.take(kind, tagged):
                 return True
             record = self._tape.told_at(self.tick, (RECONCILE,))

@@ -50,7 +50,7 @@ def market_bars(bars: Bars) -> Iterator[MarketBar]:
         part = slice(first, first + _CHUNK)
         columns = (bars.timestamp, bars.open, bars.high, bars.low, bars.close, bars.volume)
         for stamp, *prices in zip(*(column[part].tolist() for column in columns), strict=True):
-            yield MarketBar(symbol, stamp, step, *prices)
+            yield MarketBar._make((symbol, stamp, step, *prices))
 
 
 class Pace:

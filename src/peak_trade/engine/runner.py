@@ -6,7 +6,6 @@ The second ends it at once; then the journal ends in the middle and the same com
 
 import asyncio
 import signal
-from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,25 +46,53 @@ class Course:
     duration_s: float | None = None
 
 
-class Marks:
-    """The equity at the close of bars, thinned as it grows: it never holds more than a fixed number of points."""
+class Mark(NamedTuple):
+    """Equity at the close of a bar."""
 
-    POINTS_MAX = 20_000
+    at_ns: int
+    equity: float
+
+
+class Marks:
+    """The equity at the close of bars: of so many bars in a row the lowest and the highest, and the last one of all.
+
+    It never holds more than a fixed number of marks: when it is full, each two rows become one.
+    """
+
+    ROWS_MAX = 10_000
 
     def __init__(self) -> None:
-        self.stamps, self.equity = array("q"), array("d")
-        self._stride = self._seen = 0
+        self._lows: list[Mark] = []
+        self._highs: list[Mark] = []
+        self._row = 1
+        self._filled = 0
+        self._last: tuple[int, float] | None = None
 
     def add(self, at_ns: int, equity: float) -> None:
         """Take the equity of a bar."""
-        self._seen += 1
-        if self._stride and self._seen % self._stride:
-            return
-        if len(self.stamps) >= self.POINTS_MAX:
-            self.stamps, self.equity = self.stamps[::2], self.equity[::2]
-            self._stride = max(self._stride, 1) * 2
-        self.stamps.append(at_ns)
-        self.equity.append(equity)
+        self._last = (at_ns, equity)
+        if self._filled == self._row or not self._lows:
+            if len(self._lows) == self.ROWS_MAX:
+                self._halve()
+            self._filled = 0
+            self._lows.append(Mark(at_ns, equity))
+            self._highs.append(self._lows[-1])
+        elif equity < self._lows[-1].equity:
+            self._lows[-1] = Mark(at_ns, equity)
+        elif equity > self._highs[-1].equity:
+            self._highs[-1] = Mark(at_ns, equity)
+        self._filled += 1
+
+    def points(self) -> list[Mark]:
+        """Return the marks in the order of time, each once."""
+        last = [Mark(*self._last)] if self._last else []
+        return sorted({*self._lows, *self._highs, *last})
+
+    def _halve(self) -> None:
+        pairs = range(0, self.ROWS_MAX, 2)
+        self._lows = [min(self._lows[place : place + 2], key=lambda mark: mark.equity) for place in pairs]
+        self._highs = [max(self._highs[place : place + 2], key=lambda mark: mark.equity) for place in pairs]
+        self._row *= 2
 
 
 class Heartbeat(NamedTuple):
@@ -163,48 +190,44 @@ class Runner:
         self._stop.set()
 
     async def _trade(self) -> EndedBy:
-        pace = Pace(self._clock, self._outlook.speed)
+        engine, outlook, stop = self.engine, self._outlook, self._stop
+        pace = Pace(self._clock, outlook.speed)
         begun = self._clock.elapsed_s()
-        course = self._outlook.course
-        first = next(iter(self._outlook.series))
+        first = next(iter(outlook.series))
         started = False
-        for number, tick in enumerate(ticks(self._outlook.series), 1):
-            if (
-                not started
-                and tick.bar.symbol == first
-                and tick.number >= self._outlook.traded_from
-                and not self.engine.replaying
-            ):
+        for number, tick in enumerate(ticks(outlook.series), 1):
+            live = not engine.replaying
+            if live and not started and tick.bar.symbol == first and tick.number >= outlook.traded_from:
                 started = True
                 pace.start(tick.at_ns)
-            late_ns = await pace.wait(tick.at_ns, self._stop) if started else 0
-            if number % _TURN == 0 or (pace.timed and started):
+            late_ns = await pace.wait(tick.at_ns, stop) if started and pace.timed else 0
+            if number % _TURN == 0 or (started and pace.timed):
                 await self._look_around(number)
-            if not self.engine.replaying:
-                if self._stop.is_set():
-                    return EndedBy.SIGNAL
-                if course.duration_s is not None and self._clock.elapsed_s() - begun >= course.duration_s:
+                limit = outlook.course.duration_s
+                if live and limit is not None and self._clock.elapsed_s() - begun >= limit:
                     return EndedBy.DURATION
-            await self._tick(tick, late_ns)
-            if tick.complete and tick.bar.symbol == first:
+            if live and stop.is_set():
+                return EndedBy.SIGNAL
+            if not tick.complete:
+                await engine.open_bar(tick.bar)
+                continue
+            await self._complete(tick, late_ns, live=live)
+            if tick.bar.symbol == first:
                 self.completed = tick.number + 1
-                if self.engine.state.settling:
+                if engine.state.settling:
                     return EndedBy.SETTLED
-                steps = self.completed - self._outlook.traded_from
-                if course.steps is not None and steps >= course.steps and not self.engine.replaying:
+                steps = outlook.course.steps
+                if steps is not None and self.completed - outlook.traded_from >= steps and not engine.replaying:
                     return EndedBy.STEPS
         return EndedBy.DATA
 
-    async def _tick(self, tick: Tick, late_ns: int) -> None:
-        if not tick.complete:
-            await self.engine.open_bar(tick.bar)
-            return
+    async def _complete(self, tick: Tick, late_ns: int, *, live: bool) -> None:
         targets = self._outlook.deciders[tick.bar.symbol].targets(tick.number)
         await self.engine.close_bar(tick.bar, targets, late_ns)
-        if self.engine.replaying:
+        if not live:
             await self.engine.catch_up()
         state = self.engine.state
-        self.marks.add(tick.bar.closed_ns, float(state.equity))
+        self.marks.add(tick.at_ns, float(state.equity))
         if state.bars % _MARK_BARS == 0:
             self.engine.remark(MARK, {"bars": state.bars, "equity": str(state.equity), "mode": state.mode.value})
 

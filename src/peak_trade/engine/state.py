@@ -4,7 +4,7 @@ Invariant: a state is a pure function of the plan and the events so far; hence a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ class LegPlan:
         name: what its orders and profits are booked under.
         longs, shorts: which positions may be opened.
         stop_loss, take_profit: fractions of the average entry price; trailing_stop: of the best price. 0 is off.
+        has_exits: whether any of them is on.
     """
 
     name: str
@@ -36,11 +37,10 @@ class LegPlan:
     stop_loss: Decimal = ZERO
     take_profit: Decimal = ZERO
     trailing_stop: Decimal = ZERO
+    has_exits: bool = field(init=False)
 
-    @property
-    def has_exits(self) -> bool:
-        """Whether the engine keeps any exit for it."""
-        return bool(self.stop_loss or self.take_profit or self.trailing_stop)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_exits", bool(self.stop_loss or self.take_profit or self.trailing_stop))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +87,18 @@ class Wanted(NamedTuple):
     reason: Reason
 
 
-class State(NamedTuple):
-    """Everything the engine knows.
+@dataclass(kw_only=True)
+class State:
+    """Everything the engine knows. Whoever holds one may rely on it: `step` changes a draft, never what it was given.
 
     Attributes:
         now_ns: the session's present; bars: bars completed so far.
         day: the UTC day, days since 1970; day_start: equity at its beginning.
-        peak, drawdown: highest equity so far, and the deepest fall from a peak as a negative fraction.
+        peak, drawdown: highest equity so far, and the deepest fall from a peak as a negative fraction; floor: the equity
+            below which the fall from the present peak would be deeper than that.
         prices, priced: last price of each symbol and when it was known.
+        sent_today: orders let through since 00:00 UTC by strategy; recent: those of late.
         orders: those that the venue has or may have, by client id.
-        recent: orders let through of late; sent_today: their number since 00:00 UTC by strategy.
         numbered: orders named so far.
         counts: how often what happened; codes of refusals are under `refused:`, `warned:` and `rejected:`.
         digest: hash over every verdict of the gate so far, in order.
@@ -104,29 +106,37 @@ class State(NamedTuple):
         settling: the session ends, nothing new is ordered.
     """
 
-    mode: Mode
     now_ns: int
     bars: int
     day: int
     day_start: Decimal
     equity: Decimal
     peak: Decimal
+    floor: Decimal
     drawdown: Decimal
     prices: Mapping[str, Decimal]
     priced: Mapping[str, int]
+    sent_today: Mapping[str, int]
+    mode: Mode
     books: Books
     legs: tuple[LegState, ...]
     orders: Mapping[str, Order]
     recent: tuple[Sent, ...]
-    sent_today: Mapping[str, int]
     numbered: int
-    counts: Mapping[str, int]
+    counts: dict[str, int]
     traded: Decimal
     digest: str
     last_fill: str | None
     seen: tuple[str, ...]
     settling: bool
     clock_skew_ms: float
+
+    def draft(self) -> "State":
+        """Return a copy to be changed; but for its counts, what its fields hold is replaced as a whole, never in place."""
+        found = State.__new__(State)
+        found.__dict__.update(self.__dict__)
+        found.counts = dict(self.counts)
+        return found
 
     @classmethod
     def initial(cls, plan: Plan) -> "State":
@@ -140,6 +150,7 @@ class State(NamedTuple):
             day_start=books.cash,
             equity=books.cash,
             peak=books.cash,
+            floor=books.cash,
             drawdown=ZERO,
             prices={},
             priced={},

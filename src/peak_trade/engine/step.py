@@ -6,8 +6,7 @@ that here every order passes the risk gate and lives at a venue, where its fate 
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -62,69 +61,69 @@ Stepped = tuple[State, Effects]
 
 
 def step(plan: Plan, state: State, event: Event) -> Stepped:
-    """Return the state after an event, and what is to be done, in this order.
+    """Return the state after an event, and what is to be done, in this order; the state that came in stays as it was.
 
     Raises:
         InvariantBroken: the event can't be, or the books do not balance.
         StrategyError: a target is no number in [-1, 1].
     """
-    return _HANDLERS[type(event)](plan, state, event)
+    after = state.draft()
+    effects: list[Effect] = []
+    _HANDLERS[type(event)](plan, after, event, effects)
+    return after, tuple(effects)
 
+
+# The functions below change the draft that `step` made, and add to the list of effects.
 
 # ---- bars and decisions ----------------------------------------------------------------------------------------------
 
 
-def _on_bar(plan: Plan, state: State, event: BarClosed) -> Stepped:
+def _on_bar(plan: Plan, state: State, event: BarClosed, effects: list[Effect]) -> None:
     bar = event.bar
-    prices = {**state.prices, bar.symbol: exact(bar.close)}
-    equity = state.books.equity(prices) if state.books.positions else state.books.cash
-    day = (bar.closed_ns - 1) // DAY_NS
-    fresh = day != state.day
-    peak = max(equity, state.peak)
-    state = state._replace(
-        now_ns=event.at_ns,
-        bars=state.bars + 1,
-        day=day,
-        day_start=state.equity if fresh else state.day_start,
-        sent_today={} if fresh else state.sent_today,
-        equity=equity,
-        peak=peak,
-        drawdown=min(state.drawdown, equity / peak - 1) if peak > 0 and equity < peak else state.drawdown,
-        prices=prices,
-        priced={**state.priced, bar.symbol: bar.closed_ns},
-    )
-    effects: list[Effect] = []
+    closed_ns = bar.opened_ns + bar.step_ns
+    day = (closed_ns - 1) // DAY_NS
+    if day != state.day:
+        state.day, state.day_start, state.sent_today = day, state.equity, {}
+    state.now_ns, state.bars = event.at_ns, state.bars + 1
+    state.prices = {**state.prices, bar.symbol: exact(bar.close)}
+    state.priced = {**state.priced, bar.symbol: closed_ns}
+    books = state.books
+    state.equity = equity = books.equity(state.prices) if books.positions else books.cash
+    if equity > state.peak:
+        state.peak, state.floor = equity, equity * (1 + state.drawdown)
+    elif equity < state.floor and state.peak > 0:
+        state.floor, state.drawdown = equity, equity / state.peak - 1
     if equity < state.day_start and state.mode in (Mode.RUNNING, Mode.RESTRICTED):
-        state = _watch_loss(plan.limits, state, effects)
+        _watch_loss(plan.limits, state, effects)
     for number, target in event.targets:
-        leg = plan.legs[number]
-        if target != state.legs[number].target:
-            state = _decide(plan, state, number, target)
+        leg, known = plan.legs[number], state.legs[number]
+        if target != known.target:
+            _decide(plan, state, number, target)
+        elif known.wanted is None and equity > 0 and not leg.has_exits:
+            continue
         if equity <= 0 and state.books.position(leg.name, leg.symbol).quantity:
-            state = _with_leg(state, number, wanted=Wanted(ZERO, Reason.RUIN))
+            _change(state, number, wanted=Wanted(ZERO, Reason.RUIN))
         if state.legs[number].wanted is not None:
-            state = _pursue(plan, state, number, effects)
+            _pursue(plan, state, number, effects)
         if leg.has_exits and state.books.positions:
-            state = _trail(state, number, leg, bar.high, bar.low)
-            state = _protect(plan, state, number, effects)
-    return state, tuple(effects)
+            _trail(state, number, leg, bar.high, bar.low)
+            _protect(plan, state, number, effects)
 
 
-def _watch_loss(limits: Limits, state: State, effects: list[Effect]) -> State:
+def _watch_loss(limits: Limits, state: State, effects: list[Effect]) -> None:
     """Pause for good when the day's loss has reached a limit."""
     for violation in daily_loss(state.equity, state.day_start, limits):
-        state, more = _on_tripped(None, state, Tripped(Mode.PAUSED, violation.code, violation.words))
-        effects += more
-    return state
+        _trip(state, Tripped(Mode.PAUSED, violation.code, violation.words), effects)
 
 
-def _decide(plan: Plan, state: State, number: int, target: float) -> State:
+def _decide(plan: Plan, state: State, number: int, target: float) -> None:
     """Take a new target: size the position that it asks for."""
     leg = plan.legs[number]
     if not -1.0 <= target <= 1.0:
         raise StrategyError(f"expected targets in [-1, 1] from {leg.name}, found {target}; mend the strategy")
     position = sized(leg, exact(target), state.equity, state.prices[leg.symbol], plan.instruments[leg.symbol])
-    return _counted(_with_leg(state, number, target=target, wanted=Wanted(position, Reason.TARGET)), "decisions")
+    _change(state, number, target=target, wanted=Wanted(position, Reason.TARGET))
+    _count(state, "decisions")
 
 
 def sized(leg: LegPlan, target: Decimal, worth: Decimal, close: Decimal, instrument: Instrument) -> Decimal:
@@ -140,35 +139,31 @@ def sized(leg: LegPlan, target: Decimal, worth: Decimal, close: Decimal, instrum
     return quantity if target > 0 else -quantity
 
 
-def _pursue(plan: Plan, state: State, number: int, effects: list[Effect]) -> State:
+def _pursue(plan: Plan, state: State, number: int, effects: list[Effect]) -> None:
     """Order what separates a strategy's position from the wanted one, once no earlier order of its stands in the way."""
     leg, wanted = plan.legs[number], state.legs[number].wanted
     if wanted is None or state.settling:
-        return state
-    before = [order for order in _entries(state, leg) if order.state is not OrderState.UNKNOWN]
-    if before or any(_entries(state, leg)):
-        effects += [Cancel(order.intent.client_id) for order in before]
-        return state
-    state = _with_leg(state, number, wanted=None)
+        return
+    if before := _entries(state, leg):
+        effects += [Cancel(order.intent.client_id) for order in before if order.state is not OrderState.UNKNOWN]
+        return
+    _change(state, number, wanted=None)
     position = state.books.position(leg.name, leg.symbol).quantity
     difference = wanted.position - position
-    if not difference:
-        return state
-    shrinks = position * wanted.position >= 0 and abs(wanted.position) < abs(position)
-    return _order(plan, state, leg, effects, OrderKind.MARKET, difference, wanted.reason, None, reduce_only=shrinks)
+    if difference:
+        shrinks = position * wanted.position >= 0 and abs(wanted.position) < abs(position)
+        _order(plan, state, leg, effects, OrderKind.MARKET, difference, wanted.reason, None, reduce_only=shrinks)
 
 
 # ---- exits -----------------------------------------------------------------------------------------------------------
 
 
-def _trail(state: State, number: int, leg: LegPlan, high: float, low: float) -> State:
+def _trail(state: State, number: int, leg: LegPlan, high: float, low: float) -> None:
     """Move the best price since entry by a bar that is complete."""
     position = state.books.position(leg.name, leg.symbol).quantity
-    if not position or not leg.trailing_stop:
-        return state
-    best = state.legs[number].best
-    reached = max(best, exact(high)) if position > 0 else min(best, exact(low))
-    return state if reached == best else _with_leg(state, number, best=reached)
+    if position and leg.trailing_stop:
+        best = state.legs[number].best
+        _change(state, number, best=max(best, exact(high)) if position > 0 else min(best, exact(low)))
 
 
 def exit_prices(leg: LegPlan, position: Decimal, entry: Decimal, best: Decimal) -> dict[OrderKind, tuple[Decimal, Reason]]:
@@ -186,25 +181,24 @@ def exit_prices(leg: LegPlan, position: Decimal, entry: Decimal, best: Decimal) 
     return found
 
 
-def _protect(plan: Plan, state: State, number: int, effects: list[Effect]) -> State:
+def _protect(plan: Plan, state: State, number: int, effects: list[Effect]) -> None:
     """Make the exits at the venue those that the position asks for: cancel what differs, then send what is missing."""
     leg = plan.legs[number]
-    if state.settling or not leg.has_exits:
-        return state
+    if not leg.has_exits or state.settling:
+        return
     held = state.books.position(leg.name, leg.symbol)
     asked = exit_prices(leg, held.quantity, held.entry, state.legs[number].best) if held.quantity else {}
-    present = [order for order in state.orders.values() if order.intent.leg == leg.name and order.intent.kind in _EXITS]
     covered = set()
-    for order in present:
+    for order in state.orders.values():
         intent = order.intent
-        wanted = asked.get(intent.kind)
+        if intent.leg != leg.name or intent.kind not in _EXITS:
+            continue
         covered.add(intent.kind)
-        if wanted != (intent.price, intent.reason) or intent.quantity - order.filled != -held.quantity:
+        if asked.get(intent.kind) != (intent.price, intent.reason) or intent.quantity - order.filled != -held.quantity:
             effects.append(Cancel(intent.client_id))
     for kind, (price, reason) in asked.items():
         if kind not in covered:
-            state = _order(plan, state, leg, effects, kind, -held.quantity, reason, price, reduce_only=True)
-    return state
+            _order(plan, state, leg, effects, kind, -held.quantity, reason, price, reduce_only=True)
 
 
 # ---- the gate --------------------------------------------------------------------------------------------------------
@@ -221,7 +215,7 @@ def _order(
     price: Decimal | None,
     *,
     reduce_only: bool,
-) -> State:
+) -> None:
     """Name an intent, hear the gate, and ask for the order or write down the refusal."""
     intent = Intent(
         client_id=order_name(plan.origin, state.numbered),
@@ -235,26 +229,44 @@ def _order(
         price=price,
         reduce_only=reduce_only,
     )
-    state = state._replace(numbered=state.numbered + 1)
+    state.numbered += 1
     account = account_of(state, intent)
     verdict = judge(intent, account, plan.limits)
     codes = [item.code for item in (verdict.reasons if isinstance(verdict, Refused) else verdict.warnings)]
-    said = json.dumps([intent.to_json(), isinstance(verdict, Approved), codes], sort_keys=True, separators=(",", ":"))
-    state = state._replace(digest=hashlib.sha256(f"{state.digest}{said}".encode()).hexdigest())
+    state.digest = digest_of(state.digest, intent, codes, approved=isinstance(verdict, Approved))
     if isinstance(verdict, Refused):
         effects.append(Refusal(verdict))
-        return _counted(state, "orders_blocked_risk", *(f"refused:{code}" for code in codes))
+        _count(state, "orders_blocked_risk", *(f"refused:{code}" for code in codes))
+        return
     effects.append(Send(verdict))
     if not reduces(intent, account.positions.get(intent.symbol, ZERO)):
-        state = _remembered(plan.limits, state, intent)
+        _remember(plan.limits, state, intent)
     order = Order(intent, next_state(OrderState.APPROVED, OrderEvent.SEND), ZERO)
-    state = state._replace(orders={**state.orders, intent.client_id: order})
-    return _counted(state, "orders", *(["orders_warned"] if codes else []), *(f"warned:{code}" for code in codes))
+    state.orders = {**state.orders, intent.client_id: order}
+    _count(state, "orders", *(["orders_warned", *(f"warned:{code}" for code in codes)] if codes else []))
 
 
 def order_name(origin: str, number: int) -> str:
     """Return the name of an order: the same session gives the same names, another one others (UUID-shaped, 32 digits)."""
     return hashlib.sha256(f"{origin}/{number}".encode()).hexdigest()[:32]
+
+
+def digest_of(before: str, intent: Intent, codes: list[str], *, approved: bool) -> str:
+    """Return the hash over all verdicts so far and this one."""
+    said = (
+        before,
+        intent.client_id,
+        intent.leg,
+        intent.symbol,
+        intent.kind.value,
+        f"{intent.quantity:f}",
+        "" if intent.price is None else f"{intent.price:f}",
+        intent.reason.value,
+        str(intent.decided_ns),
+        "approved" if approved else "refused",
+        *codes,
+    )
+    return hashlib.sha256("|".join(said).encode()).hexdigest()
 
 
 def account_of(state: State, intent: Intent) -> Account:
@@ -281,128 +293,129 @@ def account_of(state: State, intent: Intent) -> Account:
     )
 
 
-def _remembered(limits: Limits, state: State, intent: Intent) -> State:
+def _remember(limits: Limits, state: State, intent: Intent) -> None:
     """Count an order for the rate, the duplicates and the day."""
     window = int(max(60.0, limits.duplicate_window_s) * 1e9)
-    recent = tuple(sent for sent in state.recent if state.now_ns - sent.at_ns < window)
-    sent = Sent(state.now_ns, intent.leg, intent.symbol, intent.quantity)
-    today = {**state.sent_today, intent.leg: state.sent_today.get(intent.leg, 0) + 1}
-    return state._replace(recent=(*recent, sent), sent_today=today)
+    recent = [sent for sent in state.recent if state.now_ns - sent.at_ns < window]
+    state.recent = (*recent, Sent(state.now_ns, intent.leg, intent.symbol, intent.quantity))
+    state.sent_today = {**state.sent_today, intent.leg: state.sent_today.get(intent.leg, 0) + 1}
 
 
 # ---- what the venue says ---------------------------------------------------------------------------------------------
 
 
-def _on_accepted(_plan: Plan, state: State, event: Accepted) -> Stepped:
+def _on_accepted(_plan: Plan, state: State, event: Accepted, _effects: list[Effect]) -> None:
     order = state.orders.get(event.client_id)
-    if order is None or order.state not in (OrderState.SENDING, OrderState.UNKNOWN):
-        return state, ()  # a cancel that was taken, or an order that filled before its acknowledgement arrived
-    return _moved(state, order, OrderEvent.ACKNOWLEDGE), ()
+    # Else it is a cancel that was taken, or an order that filled before its acknowledgement arrived.
+    if order is not None and order.state in (OrderState.SENDING, OrderState.UNKNOWN):
+        _move(state, order, OrderEvent.ACKNOWLEDGE)
 
 
-def _on_rejected(_plan: Plan, state: State, event: Rejected) -> Stepped:
+def _on_rejected(_plan: Plan, state: State, event: Rejected, effects: list[Effect]) -> None:
     order = state.orders.get(event.client_id)
     if order is None:
         raise InvariantBroken(f"the venue rejected {event.client_id}, which was never sent")
-    state = _counted(_moved(state, order, OrderEvent.REJECT), "orders_rejected", f"rejected:{event.code}")
+    _move(state, order, OrderEvent.REJECT)
+    _count(state, f"rejected:{event.code}")
     if order.intent.kind in _EXITS:
         words = f"the venue rejected the {order.intent.reason.value} of {order.intent.symbol}: {event.words}"
-        return _on_tripped(None, state, Tripped(Mode.RESTRICTED, "exit_rejected", words))
-    return state, ()
+        _trip(state, Tripped(Mode.RESTRICTED, "exit_rejected", words), effects)
 
 
-def _on_unknown(_plan: Plan, state: State, event: Unknown) -> Stepped:
+def _on_unknown(_plan: Plan, state: State, event: Unknown, effects: list[Effect]) -> None:
     order = state.orders.get(event.client_id)
-    if order is None or order.state is not OrderState.SENDING:
-        return state, ()  # its fills came before the news that its answer is lost
-    return _counted(_moved(state, order, OrderEvent.LOSE), "orders_unknown"), (LookUp(event.client_id),)
+    # Else its fills came before the news that its answer is lost.
+    if order is not None and order.state is OrderState.SENDING:
+        _move(state, order, OrderEvent.LOSE)
+        effects.append(LookUp(event.client_id))
 
 
-def _on_adopted(plan: Plan, state: State, event: Adopted) -> Stepped:
-    return _on_accepted(plan, state, Accepted(event.report.client_id))
+def _on_adopted(plan: Plan, state: State, event: Adopted, effects: list[Effect]) -> None:
+    _on_accepted(plan, state, Accepted(event.report.client_id), effects)
 
 
-def _on_missed(plan: Plan, state: State, event: Missed) -> Stepped:
+def _on_missed(plan: Plan, state: State, event: Missed, effects: list[Effect]) -> None:
     """The venue never had the order: ask for it again, unless the market has moved on since."""
     order = state.orders[event.client_id]
     intent = order.intent
-    state = _counted(_moved(state, order, OrderEvent.MISS), "orders_absent")
+    _move(state, order, OrderEvent.MISS)
     sent = Sent(intent.decided_ns, intent.leg, intent.symbol, intent.quantity)
-    state = state._replace(recent=tuple(item for item in state.recent if item != sent))
+    state.recent = tuple(item for item in state.recent if item != sent)
     if intent.decided_ns < state.priced[intent.symbol]:
-        return state, ()
-    effects: list[Effect] = []
+        return
     number = _number_of(plan, intent.leg)
     if intent.kind in _EXITS:
-        return _protect(plan, state, number, effects), tuple(effects)
+        _protect(plan, state, number, effects)
+        return
     position = state.books.position(intent.leg, intent.symbol).quantity
-    state = _with_leg(state, number, wanted=Wanted(position + intent.quantity, intent.reason))
-    return _pursue(plan, state, number, effects), tuple(effects)
+    _change(state, number, wanted=Wanted(position + intent.quantity, intent.reason))
+    _pursue(plan, state, number, effects)
 
 
-def _on_fill(plan: Plan, state: State, event: Fill) -> Stepped:
+def _on_fill(plan: Plan, state: State, event: Fill, effects: list[Effect]) -> None:
     if event.fill_id in state.seen:
-        return state, ()
+        return
     number = _number_of(plan, event.leg)
     before = state.books.position(event.leg, event.symbol).quantity
-    state = state._replace(
-        now_ns=max(state.now_ns, event.at_ns),
-        books=state.books.book(event),
-        traded=state.traded + abs(event.quantity) * event.price,
-        last_fill=event.fill_id,
-        seen=(*state.seen[1 - _SEEN_MAX :], event.fill_id),
-    )
-    after = before + event.quantity
-    if before * after <= 0:
-        state = _with_leg(state, number, best=event.price)
-    if before and before * after <= 0:
-        state = _counted(state, "trades")
-    state = _counted(state, "fills", f"fills:{event.leg}")
+    turned = before * (before + event.quantity) <= 0
+    state.now_ns = max(state.now_ns, event.at_ns)
+    state.books = state.books.book(event)
+    state.traded += abs(event.quantity) * event.price
+    state.last_fill = event.fill_id
+    state.seen = (*state.seen[1 - _SEEN_MAX :], event.fill_id)
+    if turned and plan.legs[number].trailing_stop:
+        _change(state, number, best=event.price)
+    _count(state, "fills", f"fills:{event.leg}", *(["trades"] if turned and before else []))
     order = state.orders.get(event.client_id)
-    effects: list[Effect] = []
     if order is None:
         effects.append(Incident("late_fill", f"{event.symbol} was filled after its order had ended", state.mode))
-        state = _counted(state, "incidents")
+        _count(state, "incidents")
     else:
         what = OrderEvent.FILL_PART if event.remaining else OrderEvent.FILL_ALL
-        state = _moved(state, order._replace(filled=order.filled + event.quantity), what)
-    state = _protect(plan, state, number, effects)
-    return _pursue(plan, state, number, effects), tuple(effects)
+        _move(state, order._replace(filled=order.filled + event.quantity), what)
+    _protect(plan, state, number, effects)
+    _pursue(plan, state, number, effects)
 
 
-def _on_closed(plan: Plan, state: State, event: Closed) -> Stepped:
+def _on_closed(plan: Plan, state: State, event: Closed, effects: list[Effect]) -> None:
     order = state.orders.get(event.client_id)
     if order is None:
-        return state, ()
-    state = _moved(state, order, event.event)
-    state = _counted(state, f"closed:{event.why}", *(["orders_skipped"] if event.why in _SKIPPED and not order.filled else []))
-    effects: list[Effect] = []
+        return
+    _move(state, order, event.event)
+    _count(state, f"closed:{event.why}", *(["orders_skipped"] if event.why in _SKIPPED and not order.filled else []))
     number = _number_of(plan, order.intent.leg)
     if order.intent.kind in _EXITS and event.why == "asked_for":
-        state = _protect(plan, state, number, effects)
-    return _pursue(plan, state, number, effects), tuple(effects)
+        _protect(plan, state, number, effects)
+    _pursue(plan, state, number, effects)
 
 
 #: Why the venue leaves an order unfilled that the kernel would have skipped.
 _SKIPPED = frozenset({"insufficient_funds", "below_minimum"})
 
 
-def _on_cancel_lost(_plan: Plan, state: State, event: CancelLost) -> Stepped:
-    return _counted(state, "incidents"), (Incident("cancel_lost", event.words, state.mode),)
+def _on_cancel_lost(_plan: Plan, state: State, event: CancelLost, effects: list[Effect]) -> None:
+    _count(state, "incidents")
+    effects.append(Incident("cancel_lost", event.words, state.mode))
 
 
 # ---- modes and the end -----------------------------------------------------------------------------------------------
 
 
-def _on_tripped(_plan: Plan | None, state: State, event: Tripped) -> Stepped:
+def _on_tripped(_plan: Plan, state: State, event: Tripped, effects: list[Effect]) -> None:
+    _trip(state, event, effects)
+
+
+def _trip(state: State, event: Tripped, effects: list[Effect]) -> None:
     """Go to a stricter mode; nothing here leads back to a looser one."""
-    mode = max(state.mode, event.mode, key=_SEVERITY.index)
-    return _counted(state._replace(mode=mode), "incidents"), (Incident(event.code, event.words, mode),)
+    state.mode = max(state.mode, event.mode, key=_SEVERITY.index)
+    _count(state, "incidents")
+    effects.append(Incident(event.code, event.words, state.mode))
 
 
-def _on_settle(_plan: Plan, state: State, _event: Settle) -> Stepped:
-    effects = tuple(Cancel(client_id) for client_id, order in state.orders.items() if order.state is not OrderState.UNKNOWN)
-    return state._replace(settling=True, legs=tuple(leg._replace(wanted=None) for leg in state.legs)), effects
+def _on_settle(_plan: Plan, state: State, _event: Settle, effects: list[Effect]) -> None:
+    effects += [Cancel(client_id) for client_id, order in state.orders.items() if order.state is not OrderState.UNKNOWN]
+    state.settling = True
+    state.legs = tuple(leg._replace(wanted=None) for leg in state.legs)
 
 
 # ---- small parts -----------------------------------------------------------------------------------------------------
@@ -420,28 +433,34 @@ def _number_of(plan: Plan, name: str) -> int:
     raise InvariantBroken(f"every order belongs to a strategy of the session, found {name}")
 
 
-def _with_leg(state: State, number: int, **changes: Any) -> State:
+def _change(state: State, number: int, **changes: Any) -> None:
+    """Change a strategy's part of the draft."""
     legs = list(state.legs)
     legs[number] = legs[number]._replace(**changes)
-    return state._replace(legs=tuple(legs))
+    state.legs = tuple(legs)
 
 
-def _moved(state: State, order: Order, event: OrderEvent) -> State:
+def _move(state: State, order: Order, event: OrderEvent) -> None:
     """Move an order along its life; one that has ended is forgotten, its record is in the journal."""
     after = next_state(order.state, event)
     client_id = order.intent.client_id
     if after in WORKING:
-        return state._replace(orders={**state.orders, client_id: order._replace(state=after)})
-    orders = {name: other for name, other in state.orders.items() if name != client_id}
-    return _counted(state._replace(orders=orders), f"orders_{after.value}")
+        state.orders = {**state.orders, client_id: Order(order.intent, after, order.filled)}
+        if after is OrderState.UNKNOWN:
+            _count(state, "orders_unknown")
+        return
+    state.orders = {name: other for name, other in state.orders.items() if name != client_id}
+    _count(state, f"orders_{after.value}")
 
 
-def _counted(state: State, *names: str) -> State:
-    counts: Mapping[str, int] = {**state.counts, **{name: state.counts.get(name, 0) + 1 for name in names}}
-    return state._replace(counts=counts)
+def _count(state: State, *names: str) -> None:
+    """Count in the draft that these happened once more."""
+    counts = state.counts
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
 
 
-_HANDLERS: dict[type, Callable[..., Stepped]] = {
+_HANDLERS: dict[type, Callable[..., None]] = {
     BarClosed: _on_bar,
     Accepted: _on_accepted,
     Rejected: _on_rejected,

@@ -13,41 +13,42 @@ from peak_trade.model.errors import CheckFailed
 
 
 class Tape:
-    """The records of a session, and of those that it goes on with, in order; remarks are left out."""
+    """The records of a session, and of those that it goes on with, in order; remarks are left out.
+
+    Attributes:
+        left: those that were not played yet; to be taken by `take` alone.
+        played: how many were.
+    """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._records = deque(record for record in records if record.kind not in REMARKS)
+        self.left = deque(record for record in records if record.kind not in REMARKS)
         self.played = 0
-
-    def __bool__(self) -> bool:
-        """Tell whether records are left."""
-        return bool(self._records)
 
     @property
     def head(self) -> Record:
         """The next record."""
-        return self._records[0]
+        return self.left[0]
 
     def told_at(self, tick: int, via: tuple[str, ...]) -> Record | None:
         """Return the next record if it came from outside at that tick by one of these ways."""
-        if not self._records:
+        if not self.left:
             return None
-        head = self._records[0]
+        head = self.left[0]
         fits = head.kind in TOLD and head.body["tick"] == tick and head.body["via"] in via
         return head if fits else None
 
     def take(self, kind: str, body: Body) -> bool:
         """Take the next record if it is this one."""
-        head = self._records[0]
+        head = self.left[0]
         if head.kind != kind or head.body != body:
             return False
-        self._records.popleft()
+        self.left.popleft()
         self.played += 1
         return True
 
     def differs(self, kind: str, body: Body) -> CheckFailed:
         """Return the error that says how the engine now differs from its record."""
-        head = self._records[0]
+        head = self.left[0]
         return CheckFailed(
             f"expected the engine to decide as its journal says, found a difference at record {head.seq} of {head.at}: "
             f"journal {head.kind} {_changed(head.body, body)}, now {kind} {_changed(body, head.body)}; "

@@ -94,6 +94,9 @@ class Intent:
 class OrderState(Enum):
     """Where an order is in its life."""
 
+    # Members are single objects; their own hash is computed in Python at each look into `LIFE`.
+    __hash__ = object.__hash__
+
     PLANNED = "planned"
     REFUSED = "refused"
     APPROVED = "approved"
@@ -111,6 +114,8 @@ class OrderState(Enum):
 @unique
 class OrderEvent(Enum):
     """What can happen to an order."""
+
+    __hash__ = object.__hash__
 
     REFUSE = "refuse"
     APPROVE = "approve"

@@ -4,7 +4,7 @@ Invariant: an `Approved` is made here and nowhere else, for one intent; every ch
 Sources of the pre-trade controls: EU RTS 6 (Delegated Regulation 2017/589), article 15, and SEC rule 15c3-5.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, unique
@@ -124,134 +124,144 @@ def reduces(intent: Intent, position: Decimal) -> bool:
 def judge(intent: Intent, account: Account, limits: Limits) -> Approved | Refused:
     """Run every check; an order that only reduces a position passes all but the collar."""
     reducing = reduces(intent, account.positions.get(intent.symbol, Decimal(0)))
-    found = list(_collar(intent, account, limits))
-    if not reducing:
-        for check in (*_CONTROLS, *_LIMITS):
-            found += check(intent, account, limits)
+    checks = (_collar,) if reducing else _CHECKS
+    found = [item for check in checks if (item := check(intent, account, limits)) is not None]
+    if not reducing and account.equity < account.day_start_equity:
+        found += daily_loss(account.equity, account.day_start_equity, limits)
     hard = [item for item in found if limits.block_on_violation or item.code not in SOFT]
     if hard:
         return Refused(intent, tuple(found))
     return Approved(intent, tuple(found), _SEAL)
 
 
-_Check = Callable[[Intent, Account, Limits], Iterator[Violation]]
+_Check = Callable[[Intent, Account, Limits], Violation | None]
 _NS = 1_000_000_000
 
 
-def _collar(intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _collar(intent: Intent, account: Account, limits: Limits) -> Violation | None:
     """Keep the price of an order near the last price; a trigger may lie anywhere, because nothing trades at it yet."""
     if intent.kind in (OrderKind.STOP, OrderKind.TAKE_PROFIT):
-        return
+        return None
     asked = intent.reference if intent.price is None else intent.price
     if account.price <= 0:
-        yield Violation("price_collar", "there is no last price to hold the order's price against")
-        return
+        return Violation("price_collar", "there is no last price to hold the order's price against")
     away = abs(asked - account.price) / account.price * 100
     if away > limits.price_collar_pct:
-        yield Violation(
+        return Violation(
             "price_collar",
             f"price {asked} is {away:.2f} % from the last {account.price}, allowed are {limits.price_collar_pct} %",
         )
+    return None
 
 
-def _mode(intent: Intent, account: Account, _limits: Limits) -> Iterator[Violation]:
+def _mode(intent: Intent, account: Account, _limits: Limits) -> Violation | None:
     if account.mode is not Mode.RUNNING:
-        yield Violation(account.mode.value, f"the session is {account.mode.value}: {intent.symbol} may only be reduced")
+        return Violation(account.mode.value, f"the session is {account.mode.value}: {intent.symbol} may only be reduced")
+    return None
 
 
-def _symbol(intent: Intent, _account: Account, limits: Limits) -> Iterator[Violation]:
+def _symbol(intent: Intent, _account: Account, limits: Limits) -> Violation | None:
     if intent.symbol not in limits.symbols:
-        yield Violation("symbol_not_allowed", f"{intent.symbol} is not among the allowed {', '.join(limits.symbols)}")
+        return Violation("symbol_not_allowed", f"{intent.symbol} is not among the allowed {', '.join(limits.symbols)}")
+    return None
 
 
-def _quantity(intent: Intent, _account: Account, limits: Limits) -> Iterator[Violation]:
+def _quantity(intent: Intent, _account: Account, limits: Limits) -> Violation | None:
     if abs(intent.quantity) > limits.max_order_quantity:
-        yield Violation("max_order_quantity", f"quantity {abs(intent.quantity)} is over {limits.max_order_quantity}")
+        return Violation("max_order_quantity", f"quantity {abs(intent.quantity)} is over {limits.max_order_quantity}")
+    return None
 
 
-def _rate(_intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _rate(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
     count = sum(1 for sent in account.recent if account.now_ns - sent.at_ns < 60 * _NS)
     if count >= limits.max_orders_per_minute:
-        yield Violation("order_rate", f"{count} orders in the last minute, allowed are {limits.max_orders_per_minute}")
+        return Violation("order_rate", f"{count} orders in the last minute, allowed are {limits.max_orders_per_minute}")
+    return None
 
 
-def _duplicate(intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _duplicate(intent: Intent, account: Account, limits: Limits) -> Violation | None:
     window = int(limits.duplicate_window_s * _NS)
     same = (intent.leg, intent.symbol, intent.quantity)
     if any(account.now_ns - sent.at_ns < window and sent[1:] == same for sent in account.recent):
-        yield Violation("duplicate_order", f"the same order was let through less than {limits.duplicate_window_s:g} s ago")
+        return Violation("duplicate_order", f"the same order was let through less than {limits.duplicate_window_s:g} s ago")
+    return None
 
 
-def _repeated(_intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _repeated(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
     if account.sent_today >= limits.max_orders_per_day:
-        yield Violation(
+        return Violation(
             "repeated_execution",
             f"{account.sent_today} orders of this strategy today, allowed are "
             f"{limits.max_orders_per_day} until a person looks at it",
         )
+    return None
 
 
-def _age(_intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _age(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
     age = (account.now_ns - account.priced_ns) / _NS
     if age > limits.max_data_age_s:
-        yield Violation("data_age", f"the last price is {age:.1f} s old, allowed are {limits.max_data_age_s:g} s")
-    elif age < 0:
-        yield Violation("data_age", f"the last price is {-age:.3f} s ahead of the clock")
+        return Violation("data_age", f"the last price is {age:.1f} s old, allowed are {limits.max_data_age_s:g} s")
+    if age < 0:
+        return Violation("data_age", f"the last price is {-age:.3f} s ahead of the clock")
+    return None
 
 
-def _skew(_intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _skew(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
     if abs(account.clock_skew_ms) > limits.max_clock_skew_ms:
-        yield Violation(
+        return Violation(
             "clock_skew",
             f"our clock is {account.clock_skew_ms:+.0f} ms from the venue's, allowed are {limits.max_clock_skew_ms:g} ms",
         )
+    return None
 
 
-def _order_notional(intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _order_notional(intent: Intent, account: Account, limits: Limits) -> Violation | None:
     notional = abs(intent.quantity) * account.price
     if notional > limits.max_order_notional:
-        yield Violation("max_order_notional", f"order of {notional:.2f} is over {limits.max_order_notional}")
+        return Violation("max_order_notional", f"order of {notional:.2f} is over {limits.max_order_notional}")
+    return None
 
 
-def _symbol_exposure(intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _symbol_exposure(intent: Intent, account: Account, limits: Limits) -> Violation | None:
     after = _exposure(intent.symbol, account, intent)
     if after > limits.max_symbol_exposure_notional:
-        yield Violation(
+        return Violation(
             "max_symbol_exposure_notional",
             f"{intent.symbol} would reach {after:.2f}, over {limits.max_symbol_exposure_notional}",
         )
+    return None
 
 
-def _total_exposure(intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _total_exposure(intent: Intent, account: Account, limits: Limits) -> Violation | None:
     symbols = {*account.positions, *account.pending, intent.symbol}
     after = sum((_exposure(symbol, account, intent) for symbol in symbols), Decimal(0))
     if after > limits.max_total_exposure_notional:
-        yield Violation(
+        return Violation(
             "max_total_exposure_notional", f"all positions would reach {after:.2f}, over {limits.max_total_exposure_notional}"
         )
+    return None
 
 
-def _open_positions(intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
+def _open_positions(intent: Intent, account: Account, limits: Limits) -> Violation | None:
     held = {symbol for symbol, amount in account.positions.items() if amount}
     held |= {symbol for symbol, amounts in account.pending.items() if any(amounts)}
     count = len(held | {intent.symbol})
     if count > limits.max_open_positions:
-        yield Violation("max_open_positions", f"{count} positions would be open, allowed are {limits.max_open_positions}")
+        return Violation("max_open_positions", f"{count} positions would be open, allowed are {limits.max_open_positions}")
+    return None
 
 
-def _daily_loss(_intent: Intent, account: Account, limits: Limits) -> Iterator[Violation]:
-    yield from daily_loss(account.equity, account.day_start_equity, limits)
-
-
-def daily_loss(equity: Decimal, day_start: Decimal, limits: Limits) -> Iterator[Violation]:
-    """Yield which daily loss limits are reached: realised and unrealised since 00:00 UTC, at or below minus the limit."""
+def daily_loss(equity: Decimal, day_start: Decimal, limits: Limits) -> list[Violation]:
+    """Return which daily loss limits are reached: realised and unrealised since 00:00 UTC, at or below minus the limit."""
     loss = day_start - equity
+    found = []
     if loss >= limits.max_daily_loss_abs:
-        yield Violation("max_daily_loss_abs", f"the day's loss of {loss:.2f} has reached {limits.max_daily_loss_abs}")
+        words = f"the day's loss of {loss:.2f} has reached {limits.max_daily_loss_abs}"
+        found.append(Violation("max_daily_loss_abs", words))
     if day_start > 0 and loss * 100 >= limits.max_daily_loss_pct * day_start:
-        yield Violation(
-            "max_daily_loss_pct", f"the day's loss of {loss * 100 / day_start:.2f} % has reached {limits.max_daily_loss_pct} %"
-        )
+        words = f"the day's loss of {loss * 100 / day_start:.2f} % has reached {limits.max_daily_loss_pct} %"
+        found.append(Violation("max_daily_loss_pct", words))
+    return found
 
 
 def _exposure(symbol: str, account: Account, intent: Intent) -> Decimal:
@@ -265,7 +275,8 @@ def _exposure(symbol: str, account: Account, intent: Intent) -> Decimal:
 
 
 _CONTROLS: tuple[_Check, ...] = (_mode, _symbol, _quantity, _rate, _duplicate, _repeated, _age, _skew)
-_LIMITS: tuple[_Check, ...] = (_order_notional, _symbol_exposure, _total_exposure, _open_positions, _daily_loss)
+_LIMITS: tuple[_Check, ...] = (_order_notional, _symbol_exposure, _total_exposure, _open_positions)
+_CHECKS: tuple[_Check, ...] = (_collar, *_CONTROLS, *_LIMITS)
 
 #: The limits on size: with `block_on_violation = false` these warn and let pass; daily loss and controls never do.
 SOFT = frozenset(

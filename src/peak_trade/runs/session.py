@@ -33,8 +33,9 @@ from peak_trade.model.errors import NotFound, PeakTradeError
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.report.session_rows import OrderRow, SessionSeries
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session
-from peak_trade.runs.session_record import Story, exact_figures, expectation, metrics_of, plan_facts, story_of
+from peak_trade.runs.session_record import Story, exact_figures, metrics_of, plan_facts, story_of
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
 SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
@@ -302,9 +303,9 @@ class _Sitting:
                 self.status, self.error = RunStatus.FAILED, str(error)
         story = story_of(lineage(self.parts.journal, self.request.account, self.session_id))
         completed = self.runner.completed if self.runner else 0
-        wanted, result = None, None
+        wanted, equity = None, None
         try:
-            wanted, result = expectation(self.plan, engine.state, completed, story.fills)
+            wanted, equity = expectation(self.parts, self.plan, engine.state, completed, story.fills)
         finally:
             self._registered_end(
                 engine, chain, error=self.error or None, status=self.status, incidents=story.incidents, wanted=wanted
@@ -313,7 +314,7 @@ class _Sitting:
             raise refused
         record = session_document(self._told(engine, chain, story), wanted)
         marks = self.runner.marks if self.runner else Marks()
-        return write_session(self.parts, record, series_of(self.plan, marks, story, None if result is None else result.equity))
+        return write_session(self.parts, record, series_of(self.plan, marks, story, equity))
 
     def _registered_end(
         self,
@@ -411,10 +412,11 @@ def session_document(told: Told, wanted: Json | None) -> Json:
 
 def series_of(plan: SessionPlan, marks: Marks, story: Story, equity: Any) -> SessionSeries:
     """Return what a session's charts are drawn from."""
+    points = marks.points()
     return SessionSeries(
         bars={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
-        stamps=np.array(marks.stamps, dtype=np.int64),
-        equity=np.array(marks.equity, dtype=np.float64),
+        stamps=np.array([mark.at_ns for mark in points], dtype=np.int64),
+        equity=np.array([mark.equity for mark in points], dtype=np.float64),
         expected=equity,
         fills=story.fills,
         orders=story.orders,

@@ -70,7 +70,7 @@ def redecide(parts: Parts, session_id: str) -> Redecided:
     difference, found = None, None
     try:
         found = asyncio.run(replay(engine, outlook_of(plan), None if last is None else int(last.body["tick"])))
-        if tape:
+        if tape.left:
             difference = f"the journal goes on at record {tape.head.seq} with {tape.head.kind}, and the engine does not"
     except CheckFailed as error:
         difference = str(error)

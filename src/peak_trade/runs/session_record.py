@@ -12,12 +12,8 @@ from peak_trade.journal.chain import Record
 from peak_trade.model.clock import moment_text
 from peak_trade.model.order import Fill, OrderEvent, OrderState
 from peak_trade.report.session_rows import OrderRow
-from peak_trade.research.backtest import Result
-from peak_trade.research.expectation import actual_events, compare, expected, expected_events
-from peak_trade.research.terms import Terms
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_plan import SessionPlan
-from peak_trade.strategy.sizing import SizedBy, Sizing
 
 _ENDS = {
     OrderEvent.CANCEL.value: OrderState.CANCELLED,
@@ -147,54 +143,6 @@ def _leg_facts(plan: SessionPlan, state: State, name: str, symbol: str, strategy
 
 def _by_code(state: State, prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): count for name, count in state.counts.items() if name.startswith(prefix)}
-
-
-def kernel_terms(plan: SessionPlan) -> Terms:
-    """Return the terms under which the kernel trades what the session traded."""
-    paper = plan.paper
-    return Terms(
-        cash=paper.start_balance,
-        fee_bps=float(paper.fee_rate * 10_000),
-        slippage_bps=float(paper.slippage_bps),
-        sizing=Sizing(SizedBy.FRACTION, paper.position_fraction),
-        side=paper.side,
-        stop_loss=float(paper.stop_loss),
-        take_profit=float(paper.take_profit),
-        trailing_stop=float(paper.trailing_stop),
-    )
-
-
-def expectation(plan: SessionPlan, state: State, completed: int, fills: Iterable[Fill]) -> tuple[Json | None, Result | None]:
-    """Return how the session compares with the kernel over the same bars; None for several strategies or under two bars.
-
-    The kernel trades one strategy with the whole account, so it can't say what several on one account should have done.
-    """
-    if len(plan.legs) != 1 or completed < 2:
-        return None, None
-    symbol = plan.legs[0].symbol
-    bars = plan.datasets[symbol].bars[:completed]
-    result = expected(bars, plan.legs[0].strategy, kernel_terms(plan), plan.traded_from[symbol])
-    last = state.prices[symbol]
-    found = compare(actual_events(bars, tuple(fills)), expected_events(result), last)
-    metrics = result.metrics
-    return {
-        "final_equity": metrics.final_equity,
-        "num_fills": len(result.fills),
-        "fees_paid": float(result.fills.fee.sum()),
-        "total_return": metrics.total_return,
-        "max_drawdown": metrics.max_drawdown,
-        "difference": {
-            "signal": float(found.signal),
-            "timing": float(found.timing),
-            "fill": float(found.fill),
-            "fee": float(found.fee),
-            "total": float(state.equity) - float(result.equity[-1]),
-        },
-        "matched": found.matched,
-        "actual_only": found.actual_only,
-        "expected_only": found.expected_only,
-        "identical": found.identical,
-    }, result
 
 
 def plan_facts(plan: SessionPlan) -> Json:

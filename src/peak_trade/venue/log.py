@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from peak_trade.durable import storing
 from peak_trade.model.errors import StorageError
 from peak_trade.model.points import Faults, no_faults
+
+_to_json = msgspec.json.Encoder().encode
 
 
 class VenueLog(Protocol):
@@ -74,7 +78,7 @@ class FileLog:
             StorageError: the disk refused; the line is not in the file.
         """
         self._faults("venue.log.before")
-        content = json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        content = _to_json(line) + b"\n"
         with storing(self._path):
             try:
                 written = os.write(self._handle, content)

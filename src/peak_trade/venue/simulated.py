@@ -98,7 +98,9 @@ class SimulatedVenue:
             return Rejected(intent.client_id, "unknown_symbol", f"{intent.symbol} is not traded here")
         if not intent.quantity:
             return Rejected(intent.client_id, "invalid", "an order needs a quantity")
-        self._keep({"submitted": intent.to_json(), "active_ns": str(intent.decided_ns + self._market.latency_ns)})
+        order = Resting(intent, intent.quantity, intent.decided_ns + self._market.latency_ns)
+        self._log.append({"submitted": intent.to_json(), "active_ns": str(order.active_ns)})
+        self._working[intent.client_id] = order
         return Accepted(intent.client_id)
 
     async def cancel(self, client_id: str) -> Reply | Closed:
@@ -223,12 +225,14 @@ class SimulatedVenue:
             maker=trade.maker,
             remaining=order.remaining - quantity,
         )
-        self._keep({"fill": fill.to_json()})
+        self._log.append({"fill": fill.to_json()})
+        self._book(fill)
         return fill
 
     def _close(self, client_id: str, event: OrderEvent, why: str, at_ns: int) -> Closed:
         closed = Closed(client_id, event, why, at_ns)
-        self._keep({"closed": {"client_id": client_id, "event": event.value, "why": why, "at_ns": str(at_ns)}})
+        self._log.append({"closed": {"client_id": client_id, "event": event.value, "why": why, "at_ns": str(at_ns)}})
+        self._end(client_id, _ENDS[event])
         return closed
 
     def _elsewhere(self, symbol: str) -> Decimal:
@@ -236,30 +240,29 @@ class SimulatedVenue:
         others = (name for name, quantity in self._positions.items() if quantity and name != symbol)
         return sum((self._positions[name] * exact(self._closes.get(name, 0.0)) for name in others), ZERO)
 
-    def _keep(self, line: dict[str, Any]) -> None:
-        self._log.append(line)
-        self._remember(line)
-
     def _remember(self, line: dict[str, Any]) -> None:
-        """Change the account by a line of the log; the only place that does."""
+        """Change the account by a line of the log."""
         if "submitted" in line:
             intent = Intent.from_json(line["submitted"])
             self._working[intent.client_id] = Resting(intent, intent.quantity, int(line["active_ns"]))
             return
         event = _event(line)
         if isinstance(event, Fill):
-            self._fills += 1
-            self._cash -= money(event.quantity * event.price) + event.fee
-            self._positions[event.symbol] = self._positions.get(event.symbol, ZERO) + event.quantity
-            stamp, taken = self._taken.get(event.symbol, (0, ZERO))
-            self._taken[event.symbol] = (event.bar_ns, abs(event.quantity) + (taken if stamp == event.bar_ns else ZERO))
-            self._filled[event.client_id] = self._filled.get(event.client_id, ZERO) + event.quantity
-            order = self._working[event.client_id]
-            self._working[event.client_id] = order._replace(remaining=event.remaining)
-            if not event.remaining:
-                self._end(event.client_id, OrderState.FILLED)
+            self._book(event)
         elif event is not None:
             self._end(event.client_id, _ENDS[event.event])
+
+    def _book(self, fill: Fill) -> None:
+        """Change the account by a fill."""
+        self._fills += 1
+        self._cash -= money(fill.quantity * fill.price) + fill.fee
+        self._positions[fill.symbol] = self._positions.get(fill.symbol, ZERO) + fill.quantity
+        stamp, taken = self._taken.get(fill.symbol, (0, ZERO))
+        self._taken[fill.symbol] = (fill.bar_ns, abs(fill.quantity) + (taken if stamp == fill.bar_ns else ZERO))
+        self._filled[fill.client_id] = self._filled.get(fill.client_id, ZERO) + fill.quantity
+        self._working[fill.client_id] = self._working[fill.client_id]._replace(remaining=fill.remaining)
+        if not fill.remaining:
+            self._end(fill.client_id, OrderState.FILLED)
 
     def _end(self, client_id: str, state: OrderState) -> None:
         del self._working[client_id]
