@@ -26,7 +26,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## stage 0 on real bars, offline: backtest, sweep, proof, report
+demo: $(READY)  ## stages 0 and 1, offline: backtest, sweep, proof, shadow session, journal, reports
 	@printf '\n== one backtest on twenty years of the S&P 500 ==\n'
 	$(TRADE) backtest --strategy ma_crossover --tag demo
 	@printf '\n== a thousand parameter pairs on the same bars ==\n'
@@ -35,8 +35,17 @@ demo: $(READY)  ## stage 0 on real bars, offline: backtest, sweep, proof, report
 	$(TRADE) experiments --tag demo --limit 4
 	@printf '\n== the backtest once more: is every figure identical? ==\n'
 	$(TRADE) reproduce latest:backtest
-	@printf '\n== the report to open in a browser ==\n'
+	@printf '\n== a shadow session: the same strategy through risk gate, orders, fills, books and journal ==\n'
+	$(BIN)/python scripts/run_execution_session.py --strategy ma_crossover --steps 2000 --speed max --tag demo
+	@printf '\n== decided again from its journal: is every decision identical? ==\n'
+	$(TRADE) session replay latest
+	@printf '\n== is any record of the journal changed or missing? ==\n'
+	$(TRADE) journal verify
+	@printf '\n== all sessions so far ==\n'
+	$(BIN)/python scripts/report_live_sessions.py --status completed --summary-only --stdout
+	@printf '\n== the reports to open in a browser: the backtest, and the session above ==\n'
 	@$(TRADE) report latest:backtest
+	@$(TRADE) report latest:live_session_shadow
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n 2

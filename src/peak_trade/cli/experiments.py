@@ -223,7 +223,7 @@ def reproduce_command(
 
 
 def report_command(
-    run_id: Annotated[str, typer.Argument(help="Id of a backtest or sweep, or a clear part of it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of a backtest, sweep or session, or a clear part of it.")],
     config: options.ConfigFile = None,
 ) -> None:
     """Write the report of a run anew, after checking that it comes out the same."""

@@ -134,6 +134,7 @@ class Runner:
         self.marks = Marks()
         self.completed = 0
         self._stop = asyncio.Event()
+        self._stopped_by = EndedBy.SIGNAL
         self._over = asyncio.Event()
         self._hard = False
         self._seen = (clock.now(), clock.elapsed_s())
@@ -148,6 +149,8 @@ class Runner:
             PeakTradeError: whatever else stopped it; what is in the journal stays.
         """
         handled = self._listen()
+        limit = self._outlook.course.duration_s
+        timer = None if limit is None else asyncio.get_running_loop().call_later(limit, self._expire)
         trading = asyncio.create_task(self._trade())
         beating = asyncio.create_task(self._beat())
         self._trading = trading
@@ -159,6 +162,8 @@ class Runner:
             self._over.set()
             fault = (await asyncio.gather(beating, return_exceptions=True))[0]
         finally:
+            if timer is not None:
+                timer.cancel()
             for number in handled:
                 asyncio.get_running_loop().remove_signal_handler(number)
         if self._hard:
@@ -181,18 +186,23 @@ class Runner:
             handled.append(number)
         return handled
 
+    def _expire(self) -> None:
+        if not self._stop.is_set():
+            self._stopped_by = EndedBy.DURATION
+            self._stop.set()
+
     def _signalled(self) -> None:
-        if self._stop.is_set():
+        if self._stop.is_set() and self._stopped_by is EndedBy.SIGNAL:
             self._hard = True
             self._trading.cancel()
             return
         self._outlook.say("ending: what is in flight is finished, working orders are cancelled; once more stops at once")
+        self._stopped_by = EndedBy.SIGNAL
         self._stop.set()
 
     async def _trade(self) -> EndedBy:
         engine, outlook, stop = self.engine, self._outlook, self._stop
         pace = Pace(self._clock, outlook.speed)
-        begun = self._clock.elapsed_s()
         first = next(iter(outlook.series))
         started = False
         for number, tick in enumerate(ticks(outlook.series), 1):
@@ -203,11 +213,8 @@ class Runner:
             late_ns = await pace.wait(tick.at_ns, stop) if started and pace.timed else 0
             if number % _TURN == 0 or (started and pace.timed):
                 await self._look_around(number)
-                limit = outlook.course.duration_s
-                if live and limit is not None and self._clock.elapsed_s() - begun >= limit:
-                    return EndedBy.DURATION
             if live and stop.is_set():
-                return EndedBy.SIGNAL
+                return self._stopped_by
             if not tick.complete:
                 await engine.open_bar(tick.bar)
                 continue

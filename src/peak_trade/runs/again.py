@@ -6,6 +6,7 @@ from pathlib import Path
 
 from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
 from peak_trade.journal.run import Run, RunStatus, plain_json, sha256_of
+from peak_trade.journal.session import SESSION_TYPES
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest
@@ -14,6 +15,7 @@ from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import finished_backtest, write_tear_sheet
 from peak_trade.runs.record import BACKTEST, SWEEP, recorded_inputs, versions_of
+from peak_trade.runs.session_again import remake_session
 from peak_trade.runs.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.strategy.catalogue import make
 
@@ -51,6 +53,10 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
         CheckFailed: the run never finished, or its kind can't be done again.
     """
     run = parts.registry.get(run_id)
+    if run.run_type in SESSION_TYPES:
+        raise CheckFailed(
+            f"expected a backtest or sweep, found the session {run.run_id}; peak-trade session replay {run.run_id} decides it again"
+        )
     if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP):
         raise CheckFailed(
             f"expected a completed backtest or sweep, found the {run.run_type} {run.run_id} {run.status.value}; "
@@ -121,11 +127,13 @@ def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> li
 
 
 def remake_report(parts: Parts, run_id: str) -> Path:
-    """Do a backtest or sweep again, check that it is the same, and write its folder anew.
+    """Do a backtest, sweep or session again, check that it is the same, and write its folder anew.
 
     Raises:
         CheckFailed: it does not come out the same.
     """
+    if (known := parts.registry.get(run_id)).run_type in SESSION_TYPES:
+        return remake_session(parts, known.run_id)
     again = reproduce(parts, run_id)
     run, dataset = again.run, again.dataset
     if not again.identical:

@@ -193,6 +193,9 @@ class _Sitting:
         lease_s = parts.settings.file.shadow.lease_s
         beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
         timed = request.speed is not None
+        if request.speed is not None:
+            step_s = plan.first.bars.timeframe.seconds / request.speed
+            self.watcher.say(f"session {self.session_id} runs, a bar every {step_s:g} s; Ctrl+C ends it gracefully")
         outlook = Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
             deciders=plan.deciders(timed=timed),

@@ -4,17 +4,20 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from peak_trade.compose import Parts
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.replay import Replayed, replay
 from peak_trade.engine.runner import Course, Outlook
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import ENDED, Record, find_segment, read
+from peak_trade.journal.chain import ENDED, Record, find_segment
 from peak_trade.model.errors import CheckFailed, DataError
 from peak_trade.runs.record import Json
-from peak_trade.runs.session import lineage
+from peak_trade.runs.session import Told, lineage, series_of, session_document, write_session, write_session_sheet
+from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
+from peak_trade.runs.session_record import exact_figures, metrics_of, story_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +55,22 @@ class Redecided:
         }
 
 
-def redecide(parts: Parts, session_id: str) -> Redecided:
-    """Decide a session again from its journal and its bars.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """A journal played through the engine; `found` is None where the engine decided otherwise."""
+
+    path: Path
+    plan: SessionPlan
+    records: list[Record]
+    last: Record | None
+    tape: Tape
+    engine: Engine
+    found: Replayed | None
+    difference: str | None
+
+
+def play(parts: Parts, session_id: str) -> Played:
+    """Play a session's journal through the engine.
 
     Raises:
         NotFound: no such session has a journal.
@@ -65,8 +82,7 @@ def redecide(parts: Parts, session_id: str) -> Redecided:
     last = records[-1] if records[-1].kind == ENDED else None
     plan = recorded_plan(parts, spec_of(records))
     tape = Tape(records)
-    origin = str(next(read(path)).body["origin"])
-    engine = Engine(plan.engine_plan(origin), None, None, tape, parts.clock)
+    engine = Engine(plan.engine_plan(str(records[0].body["origin"])), None, None, tape, parts.clock)
     difference, found = None, None
     try:
         found = asyncio.run(replay(engine, outlook_of(plan), None if last is None else int(last.body["tick"])))
@@ -74,14 +90,50 @@ def redecide(parts: Parts, session_id: str) -> Redecided:
             difference = f"the journal goes on at record {tape.head.seq} with {tape.head.kind}, and the engine does not"
     except CheckFailed as error:
         difference = str(error)
-    return Redecided(
-        session_id=path.stem,
-        records=tape.played,
-        bars=engine.state.bars,
-        then=None if last is None else last.body["decisions_sha256"],
-        now=found.state.digest if isinstance(found, Replayed) else None,
-        difference=difference,
+    return Played(
+        path=path, plan=plan, records=records, last=last, tape=tape, engine=engine, found=found, difference=difference
     )
+
+
+def redecide(parts: Parts, session_id: str) -> Redecided:
+    """Decide a session again from its journal and its bars, and compare every decision.
+
+    Raises:
+        NotFound, DataError, InputError: as `play` does.
+    """
+    played = play(parts, session_id)
+    return Redecided(
+        session_id=played.path.stem,
+        records=played.tape.played,
+        bars=played.engine.state.bars,
+        then=None if played.last is None else played.last.body["decisions_sha256"],
+        now=None if played.found is None else played.found.state.digest,
+        difference=played.difference,
+    )
+
+
+def remake_session(parts: Parts, session_id: str) -> Path:
+    """Write a session's folder anew from its journal; return its page.
+
+    Raises:
+        CheckFailed: it is not decided as its journal says.
+    """
+    session = parts.sessions.get(session_id)
+    played = play(parts, session.session_id)
+    if played.difference is not None or played.found is None:
+        raise CheckFailed(f"expected session {session.session_id} to be decided as before; {played.difference}")
+    state, story = played.found.state, story_of(played.records)
+    wanted, equity = expectation(parts, played.plan, state, played.found.completed, story.fills)
+    told = Told(
+        plan=played.plan,
+        session=session,
+        state_json=exact_figures(played.plan, state, story.incidents),
+        metrics=metrics_of(played.plan, state),
+        records=len(played.records),
+        ended_by=str(played.last.body["ended_by"] or "") if played.last else "",
+    )
+    series = series_of(played.plan, played.found.marks, story, equity)
+    return write_session_sheet(write_session(parts, session_document(told, wanted), series))
 
 
 def spec_of(records: list[Record]) -> Json:
