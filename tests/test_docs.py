@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from tests.paths import ROOT
 
+from peak_trade.engine import records
+from peak_trade.journal.verify import ALTERED, MISSING, NOTES
+from peak_trade.model.order import LIFE
+from peak_trade.risk.gate import CODES
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -80,3 +85,29 @@ def test_the_example_strategy_works(tmp_path):
     )
 
     assert int(ended.stdout or -1) > 0, ended.stderr
+
+
+def test_the_order_diagram_is_the_table():
+    """The diagram in the guide shows exactly the transitions that orders can make."""
+    text = (ROOT / "docs" / "guide" / "risk_limits.md").read_text("utf-8")
+    shown = set(re.findall(r"^ +(\w+) --> (\w+): (\w+)$", text, re.M))
+
+    table = {(state.value, after.value, event.value) for state, row in LIFE.items() for event, after in row.items()}
+    assert shown == table
+
+
+def test_the_gate_table_has_every_code():
+    """The guide explains every code that a refusal can carry, and no other."""
+    text = (ROOT / "docs" / "guide" / "risk_limits.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text.partition("## The life")[0], re.M)
+
+    assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == set(CODES)
+
+
+def test_the_journal_tables_have_every_kind_and_code():
+    """The guide explains every kind of record and every finding."""
+    text = (ROOT / "docs" / "guide" / "journal_and_recovery.md").read_text("utf-8")
+    told = {code for row in re.findall(r"^\| (`.*?) \|", text, re.M) for code in re.findall(r"`(\w+)`", row)}
+    kinds = {value for name, value in vars(records).items() if name.isupper() and isinstance(value, str)}
+
+    assert told == kinds | ALTERED | MISSING | NOTES
