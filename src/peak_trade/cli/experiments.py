@@ -254,9 +254,11 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
     from peak_trade.runs.record import SWEEP
+    from peak_trade.runs.session import close_dead
 
     with closing(options.open_parts(config)) as parts:
         parts.registry.close_dead(SWEEP, parts.clock.now())
+        close_dead(parts)
         if sort_by is not None and sort_by not in schema.runs.columns:
             names = parts.registry.metric_names()
             if sort_by not in names:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from peak_trade.engine.records import (
+    ADOPTED,
     CANCEL_TAKEN,
     CANCELLING,
     RECONCILED,
@@ -195,6 +196,8 @@ class Engine:
         if answer := await self._answer(client_id):
             await self._tell(answer, REPLY)
             return
+        if self._tape.left:
+            raise self._tape.differs(CANCEL_TAKEN, self._tagged({"client_id": client_id}))
         await self._go_live()
         self._faults("venue.cancel.before")
         reply: Reply | Closed = await self._venue_or_stop().cancel(client_id)
@@ -212,6 +215,8 @@ class Engine:
             await self._tell(answer, REPLY)
             await self._played(RECONCILE)
             return
+        if self._tape.left:
+            raise self._tape.differs(ADOPTED, self._tagged({"client_id": client_id}))
         await self._go_live()
         self._faults("venue.look_up.before")
         found = await self._venue_or_stop().look_up([client_id])

@@ -41,6 +41,8 @@ from peak_trade.runs.session_record import Story, exact_figures, metrics_of, pla
 SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
 #: What a session that a second signal ended says of itself.
 INTERRUPTED = "interrupted; the same command goes on with it"
+#: Where bars come at least this far apart, a strategy is asked at every one; where they come faster, in blocks.
+ASKED_EVERY_S = 0.1
 #: A strategy's tier until gates assign one.
 UNGATED = "ungated"
 
@@ -192,13 +194,12 @@ class _Sitting:
         parts, request, plan = self.parts, self.request, self.plan
         lease_s = parts.settings.file.shadow.lease_s
         beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
-        timed = request.speed is not None
-        if request.speed is not None:
-            step_s = plan.first.bars.timeframe.seconds / request.speed
+        step_s = 0.0 if request.speed is None else plan.first.bars.timeframe.seconds / request.speed
+        if step_s:
             self.watcher.say(f"session {self.session_id} runs, a bar every {step_s:g} s; Ctrl+C ends it gracefully")
         outlook = Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
-            deciders=plan.deciders(timed=timed),
+            deciders=plan.deciders(timed=step_s >= ASKED_EVERY_S),
             traded_from=next(iter(plan.traded_from.values())),
             course=request.course,
             speed=request.speed,
