@@ -36,7 +36,7 @@ class Environment(Section):
     """What this checkout is set up for."""
 
     mode: Stage = Field(Stage.RESEARCH, description="research, shadow, testnet, shadow_live or live")
-    name: str = Field("local", description="shown on every run, to tell machines apart")
+    name: str = Field("local", min_length=1, max_length=64, description="shown on every run, to tell machines apart")
 
 
 class Paths(Section):

@@ -84,7 +84,7 @@ def show(
         ("status", run.status.value),
         ("strategy", f"{run.strategy} {short(dict(run.params))}"),
         ("market", f"{run.symbol} {run.timeframe}"),
-        ("period", " to ".join(str(run.spec.get("data", {}).get(name)) for name in ("start", "end"))),
+        ("period", ", ".join(" to ".join(str(part.get(name)) for name in ("start", "end")) for part in _data_of(run))),
         ("terms", short(run.spec.get("terms", {}))),
         *([("grid", short(dict(run.spec["grid"]))), ("ranked by", run.spec["metric"])] if "grid" in run.spec else []),
         ("started", run.started_at),
@@ -267,6 +267,12 @@ def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | No
                     f"there are {', '.join(names) or 'no metrics yet'}"
                 )
         return parts.registry.find(where, limit, sort_by)
+
+
+def _data_of(run: "Run") -> list[dict[str, Any]]:
+    """Return the choices of data of a run: one, or of a session one for each symbol."""
+    data = run.spec.get("data", {})
+    return [item.get("choice", {}) for item in data] if isinstance(data, list) else [data]
 
 
 def _is_metric(name: str | None) -> bool:

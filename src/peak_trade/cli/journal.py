@@ -56,8 +56,8 @@ def verify(
             place = f"record {flaw.seq}" if flaw.seq is not None else "the whole file"
             print(f"{flaw.code}: session {flaw.segment}, {place}: {printable(flaw.words)}")
     if not (intact and complete):
-        what = "changed" if not intact else "cut short"
+        what = " and ".join([*(["changed"] if not intact else []), *(["cut short"] if not complete else [])])
         raise CheckFailed(
-            f"expected journals that are unchanged and complete, found one that was {what} ({len(flaws)} findings above); "
-            "keep the files as they are, and find out who had access to them"
+            f"expected journals that are unchanged and complete, found one that was {what}; keep the files as they are, "
+            "and find out who had access to them"
         )

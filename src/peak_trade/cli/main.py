@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error)
             return 2
         words = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _refuse(f"{words.rstrip('.?')}; {_command_of(given)} --help shows how", 2)
+        return _refuse(f"{words.rstrip('.?')}; {_command_of(error)} --help shows how", 2)
     except RecursionError:
         return _refuse("expected input of ordinary depth, found one nested too deeply; flatten it", 2)
     except MemoryError:
@@ -101,7 +101,6 @@ def _refuse(message: str, code: int) -> int:
     return code
 
 
-def _command_of(given: Sequence[str]) -> str:
-    names = [word for word in given if not word.startswith("-")]
-    depth = 2 if names and names[0] in ("data", "config", "strategies", "experiments", "session", "journal") else 1
-    return " ".join(["peak-trade", *names[:depth]])
+def _command_of(error: Exception) -> str:
+    """Return the command that an option error came from."""
+    return getattr(getattr(error, "ctx", None), "command_path", None) or "peak-trade"

@@ -175,12 +175,28 @@ def check_tags(tags: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags or []))
 
 
-def precise(given: float | None, default: float) -> Decimal:
-    """Return an option or its default as the decimal that was written."""
+def precise(given: float | None, option: str, default: float) -> Decimal:
+    """Return an option or its default as the decimal that was written.
+
+    Raises:
+        InputError: it is no number.
+    """
     value = Decimal(repr(default if given is None else given))
     if not value.is_finite():
-        raise InputError(f"expected a number, found {given}; correct it")
+        raise InputError(f"expected a number as {option}, found {given}; correct it")
     return value
+
+
+def check_name(text: str | None, option: str, default: str) -> str:
+    """Return a name for the record, else the default.
+
+    Raises:
+        InputError: it is empty, longer than 64 characters, or has control characters.
+    """
+    name = default if text is None else text
+    if not name.strip() or len(name) > 64 or not name.isprintable():
+        raise InputError(f"expected a name of 1 to 64 printable characters as {option}, found {name[:80]!r}; correct it")
+    return name
 
 
 def check_notes(text: str) -> str:

@@ -252,6 +252,8 @@ def _known(parts: "Parts", session_id: str) -> str:
     try:
         return parts.sessions.get(session_id).session_id
     except NotFound:
+        if session_id.startswith("latest"):
+            raise
         from peak_trade.journal.chain import find_segment
 
         return find_segment(parts.journal, session_id).stem

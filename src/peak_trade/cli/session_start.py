@@ -29,6 +29,10 @@ def _mode(text: str | None) -> str | None:
     stage = names.get(text.strip().lower().replace("-", "_"))
     if stage is None:
         raise InputError(f"expected a mode such as shadow, found {text!r}; there are {', '.join(names)}")
+    if stage is Stage.RESEARCH:
+        raise InputError(
+            "expected a stage with sessions, found research; that is peak-trade backtest, or start with --mode shadow"
+        )
     if stage is not Stage.SHADOW:
         raise not_allowed(stage)
     return str(stage.value)
@@ -104,10 +108,10 @@ def start(
             strategies=_strategies(strategy or [], param or []),
             data=_choices(parts, given, symbol or []),
             paper=_paper(parts, given, warmup=warmup, fraction=fraction, balance=balance, fee_rate=fee_rate),
-            account=account or (f"{paper.account}-recorded" if recorded else paper.account),
+            account=(f"{paper.account}-recorded" if recorded else paper.account) if account is None else account,
             course=Course(steps=steps, duration_s=None if duration is None else duration * 60),
             speed=_speed(speed, None if recorded else 1.0),
-            env_name=env_name or parts.settings.file.environment.name,
+            env_name=options.check_name(env_name, "--env-name", parts.settings.file.environment.name),
             tags=options.check_tags(tag),
             notes=options.check_notes(notes),
             cli_args=(Path(sys.argv[0]).name, *sys.argv[1:]),
@@ -135,6 +139,8 @@ def _strategies(names: list[str], params: list[str]) -> tuple[tuple[str, Mapping
     """Return each strategy with its parameters; with several, a parameter names the strategy it belongs to."""
     if not names:
         raise InputError("expected --strategy NAME, found none; --list-strategies shows them")
+    if len(set(names)) < len(names):
+        raise InputError(f"expected each strategy once, found {', '.join(names)}; remove one")
     given = options.parse_params(params)
     if len(names) == 1:
         return ((names[0], given),)
@@ -177,16 +183,16 @@ def _paper(
         raise InputError(f"expected long, short or both as --side, found {side!r}; choose one")
     return Paper(
         start_balance=options.money(balance, "--start-balance", paper.start_balance),
-        fee_rate=options.precise(fee_rate, paper.fee_rate),
-        maker_fee_rate=options.precise(None, paper.maker_fee_rate),
-        slippage_bps=options.precise(given.slippage_bps, paper.slippage_bps),
-        position_fraction=options.precise(fraction, shadow.position_fraction),
+        fee_rate=options.precise(fee_rate, "--fee-rate", paper.fee_rate),
+        maker_fee_rate=options.precise(None, "the configuration", paper.maker_fee_rate),
+        slippage_bps=options.precise(given.slippage_bps, "--slippage-bps", paper.slippage_bps),
+        position_fraction=options.precise(fraction, "--position-fraction", shadow.position_fraction),
         side=Side(side),
         latency_ms=paper.latency_ms,
-        volume_share=options.precise(None, paper.volume_share),
-        stop_loss=options.precise(given.stop_loss, file.risk.stop_loss),
-        take_profit=options.precise(given.take_profit, file.risk.take_profit),
-        trailing_stop=options.precise(given.trailing_stop, file.risk.trailing_stop),
+        volume_share=options.precise(None, "the configuration", paper.volume_share),
+        stop_loss=options.precise(given.stop_loss, "--stop-loss", file.risk.stop_loss),
+        take_profit=options.precise(given.take_profit, "--take-profit", file.risk.take_profit),
+        trailing_stop=options.precise(given.trailing_stop, "--trailing-stop", file.risk.trailing_stop),
         warmup_candles=shadow.warmup_candles if warmup is None else warmup,
     )
 

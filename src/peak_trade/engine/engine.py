@@ -12,9 +12,8 @@ from peak_trade.engine.records import (
     ADOPTED,
     CANCEL_TAKEN,
     CANCELLING,
+    LATE,
     RECONCILED,
-    REFUSED,
-    SENDING,
     Body,
     Told,
     event_record,
@@ -31,6 +30,7 @@ from peak_trade.engine.state import (
     Effect,
     Event,
     Incident,
+    Late,
     LookUp,
     Missed,
     Plan,
@@ -60,6 +60,8 @@ class OffTheTape(CheckFailed):
         )
 
 
+#: A bar that is worked through so long after it was due is noted, because the age of its price counts.
+LATE_NS = 1_000_000_000
 #: How news came: from a market event, as an answer, from reconciling, or from a person or a trigger.
 MARKET, REPLY, RECONCILE, ORDER = "market", "reply", "reconcile", "order"
 
@@ -121,17 +123,20 @@ class Engine:
         await self._market("venue.opened", bar, None if self._venue is None else self._venue.opened)
 
     async def close_bar(self, bar: MarketBar, targets: tuple[tuple[int, float], ...], late_ns: int = 0) -> None:
-        """Tell that a bar is complete, and what its strategies want; `late_ns` after it was due."""
+        """Tell that a bar is complete, and what its strategies want; it was due `late_ns` ago."""
         self.tick += 1
         if self._live and not self._tape.left:
             if events := self._heard("venue.traded", bar, self._venue_or_stop().traded):
                 await self._tell_news(events)
         else:
             await self._market("venue.traded", bar, None if self._venue is None else self._venue.traded)
-        at_ns = bar.opened_ns + bar.step_ns + late_ns
-        if self._tape.left and self._tape.head.body["tick"] == self.tick and self._tape.head.kind in (SENDING, REFUSED):
-            at_ns = int(self._tape.head.body["intent"]["decided_ns"])
-        await self._apply(BarClosed(bar, at_ns, targets))
+        if self._tape.left:
+            record = self._tape.told_at(self.tick, (ORDER,))
+            if record is not None and record.kind == LATE:
+                await self._tell(read_event(record.kind, record.body), ORDER)
+        elif late_ns >= LATE_NS:
+            await self._tell(Late(late_ns), ORDER)
+        await self._apply(BarClosed(bar, bar.opened_ns + bar.step_ns, targets))
 
     async def trip(self, mode: Mode, code: str, words: str) -> None:
         """Demand a stricter mode."""
@@ -168,7 +173,7 @@ class Engine:
             case Send(approved):
                 recorded = await self._write(*sending_record(effect), durable=True)
                 await self._tell(await self._submitted(approved, recorded=recorded), REPLY)
-            case Cancel(client_id):
+            case Cancel(client_id) if client_id in self.state.orders:
                 await self._write(CANCELLING, {"client_id": client_id}, durable=True)
                 await self._cancel(client_id)
             case LookUp(client_id):

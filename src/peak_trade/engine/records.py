@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from peak_trade.engine.state import Adopted, CancelLost, Incident, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, Missed, Refusal, Send, Settle, Tripped
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode
@@ -15,15 +15,16 @@ from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
 
 Body = dict[str, Any]
 #: Everything that can be told to the engine besides bars, which are in the dataset that a session names by its hash.
-Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle
+Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle | Late
 
 OPENED, REJECTED, UNKNOWN, FILLED, CLOSED = "opened", "rejected", "unknown", "filled", "closed"
 ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING = "adopted", "absent", "cancel_lost", "tripped", "settling"
+LATE = "late"
 SENDING, REFUSED, CANCELLING, CANCEL_TAKEN, INCIDENT = "sending", "refused", "cancelling", "cancel_taken", "incident"
 BEGUN, RECONCILED, MARK, ENDED = "begun", "reconciled", "mark", "ended"
 
 #: Kinds that tell what came from outside.
-TOLD = frozenset({OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING})
+TOLD = frozenset({OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING, LATE})
 #: Kinds that neither came from outside nor follow from what did: remarks for readers.
 REMARKS = frozenset({BEGUN, RECONCILED, MARK, ENDED})
 
@@ -52,6 +53,8 @@ def event_record(event: Told) -> tuple[str, Body]:
             return TRIPPED, {"mode": mode.value, "code": code, "words": words}
         case Settle():
             return SETTLING, {}
+        case Late(late_ns):
+            return LATE, {"late_ns": str(late_ns)}
 
 
 def read_event(kind: str, body: Mapping[str, Any]) -> Told:
@@ -78,6 +81,8 @@ def read_event(kind: str, body: Mapping[str, Any]) -> Told:
             return Tripped(Mode(body["mode"]), body["code"], body["words"])
         case "settling":
             return Settle()
+        case "late":
+            return Late(int(body["late_ns"]))
     raise InvariantBroken(f"a record from outside is of a known kind, found {kind!r}")
 
 

@@ -104,6 +104,7 @@ class State:
         digest: hash over every verdict of the gate so far, in order.
         last_fill: the venue's name of the last fill booked; seen: those of the latest ones, so that none is booked twice.
         settling: the session ends, nothing new is ordered.
+        late_ns: how long after it was due the bar at hand is worked through.
     """
 
     now_ns: int
@@ -129,6 +130,7 @@ class State:
     last_fill: str | None
     seen: tuple[str, ...]
     settling: bool
+    late_ns: int
     clock_skew_ms: float
 
     def draft(self) -> "State":
@@ -166,6 +168,7 @@ class State:
             last_fill=None,
             seen=(),
             settling=False,
+            late_ns=0,
             clock_skew_ms=0.0,
         )
 
@@ -212,7 +215,13 @@ class Settle(NamedTuple):
     """The session ends: cancel what works."""
 
 
-Event = BarClosed | Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle
+class Late(NamedTuple):
+    """The next bar is worked through so long after it was due."""
+
+    late_ns: int
+
+
+Event = BarClosed | Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle | Late
 
 
 # ---- effects ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from peak_trade.engine.state import (
     Effects,
     Event,
     Incident,
+    Late,
     LegPlan,
     LookUp,
     Missed,
@@ -108,6 +109,11 @@ def _on_bar(plan: Plan, state: State, event: BarClosed, effects: list[Effect]) -
         if leg.has_exits and state.books.positions:
             _trail(state, number, leg, bar.high, bar.low)
             _protect(plan, state, number, effects)
+    state.late_ns = 0
+
+
+def _on_late(_plan: Plan, state: State, event: Late, _effects: list[Effect]) -> None:
+    state.late_ns = event.late_ns
 
 
 def _watch_loss(limits: Limits, state: State, effects: list[Effect]) -> None:
@@ -252,10 +258,9 @@ def order_name(origin: str, number: int) -> str:
 
 
 def digest_of(before: str, intent: Intent, codes: list[str], *, approved: bool) -> str:
-    """Return the hash over all verdicts so far and this one."""
+    """Return the hash over all verdicts so far and this one; without names of orders, which no two sessions share."""
     said = (
         before,
-        intent.client_id,
         intent.leg,
         intent.symbol,
         intent.kind.value,
@@ -281,6 +286,7 @@ def account_of(state: State, intent: Intent) -> Account:
         mode=state.mode,
         now_ns=state.now_ns,
         priced_ns=state.priced[intent.symbol],
+        late_ns=state.late_ns,
         price=state.prices[intent.symbol],
         prices=state.prices,
         positions=state.books.held(),
@@ -472,4 +478,5 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     CancelLost: _on_cancel_lost,
     Tripped: _on_tripped,
     Settle: _on_settle,
+    Late: _on_late,
 }

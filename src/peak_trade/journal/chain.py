@@ -501,7 +501,7 @@ def read(path: Path) -> Iterator[Record]:
             raise DataError(
                 "journal",
                 f"expected record {seq + 1} of the journal in line {seq + 2} of {path}, found {found}; "
-                "verify the journal and go on under another account",
+                "peak-trade journal verify tells more, --account NAME goes on under another account",
             )
         seq, prev = record.seq, record.sha256
         yield record

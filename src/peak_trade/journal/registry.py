@@ -130,6 +130,7 @@ class Registry:
                 lambda where, limit: self._rows(connection, where, limit),
                 noun="run",
                 lister="peak-trade experiments",
+                maker="peak-trade backtest --strategy ma_crossover",
             )
 
     def find(self, where: RunFilter, limit: int, sort_by: str | None = None) -> list[Run]:
@@ -221,7 +222,7 @@ def insert_metrics(connection: sa.Connection, run_id: str, figures: Mapping[str,
 
 
 def one_of(
-    wanted: str, table: sa.Table, rows: Callable[[sa.ColumnElement[bool], int], list[T]], *, noun: str, lister: str
+    wanted: str, table: sa.Table, rows: Callable[[sa.ColumnElement[bool], int], list[T]], *, noun: str, lister: str, maker: str
 ) -> T:
     """Return the one that an id, an unmistakable beginning or end of it, `latest`, or `latest:TYPE` names.
 
@@ -246,6 +247,10 @@ def one_of(
     if len(found) > 1:
         raise NotFound(f"expected the id of one {noun}, found several that match {wanted!r}; give more of it")
     if not found:
+        if wanted == LATEST or wanted.startswith(f"{LATEST}:"):
+            kind = wanted.removeprefix(LATEST).removeprefix(":")
+            asked = f"the newest {noun} of type {kind}" if kind else f"the newest {noun}"
+            raise NotFound(f"expected {asked}, found none; {maker} makes one")
         raise NotFound(f"expected the id of a {noun}, found none like {wanted!r}; {lister} lists them")
     return found[0]
 
@@ -268,10 +273,16 @@ def details(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, di
 def run_condition(where: RunFilter, table: sa.Table) -> sa.ColumnElement[bool]:
     """Return the filter as a condition on a table of runs."""
     conditions: list[sa.ColumnElement[bool]] = [sa.true()]
-    for name in ("run_type", "status", "strategy", "symbol"):
+    for name in ("run_type", "status"):
         value = getattr(where, name)
         if value is not None:
             conditions.append(table.c[name] == value)
+    for name in ("strategy", "symbol"):
+        value = getattr(where, name)
+        if value is not None:
+            # A session of several has their names with a plus between.
+            among = (sa.literal("+") + table.c[name] + sa.literal("+")).contains(f"+{value}+", autoescape=True)
+            conditions.append(sa.or_(table.c[name] == value, among))
     if where.tag is not None:
         tagged = sa.select(schema.tags.c.run_id).where(schema.tags.c.tag == where.tag)
         conditions.append(table.primary_key.columns[0].in_(tagged))

@@ -205,6 +205,7 @@ class Sessions:
                 lambda where, limit: list(_read(connection, where, limit)),
                 noun="session",
                 lister="peak-trade session list",
+                maker="peak-trade session run --strategy ma_crossover --steps 100 --speed max",
             )
 
     def find(self, where: SessionFilter, limit: int, before: str | None = None) -> list[Session]:
@@ -318,7 +319,7 @@ def _list_row(session: Session) -> dict[str, Any]:
         "account": session.account,
         "env_name": run.env_name,
         "started_at": run.started_at,
-        "currency": run.symbol.rpartition("/")[2],
+        "currency": session.feed.get("quote") or run.symbol.rpartition("/")[2],
         "searched": "\n".join((run.run_id, run.strategy, run.symbol, session.account, session.notes)).lower(),
     } | _sums(run.metrics)
 

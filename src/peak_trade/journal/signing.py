@@ -88,7 +88,9 @@ class Verifier:
             with path.open("rb") as file:
                 key = load_pem_public_key(file.read(_PEM_BYTES_MAX))
         except FileNotFoundError as error:
-            raise NotFound(f"expected the public key {path}, found no such file; the first signed session writes it") from error
+            raise NotFound(
+                f"expected the public key {path}, found no such file; the first session writes it, later it has to be restored"
+            ) from error
         except OSError as error:
             raise StorageError(f"{path} can't be read: {error.strerror or error}") from error
         except (ValueError, UnsupportedAlgorithm):

@@ -50,7 +50,7 @@ def summary_markdown(summary: JsonObject, *, summary_only: bool) -> str:
     asked = _asked(summary)
     head = ("# Sessions", plain(asked) if asked else "", plain(verdict(summary)))
     if not summary["sessions"]:
-        return document(*head, "Make the first one:", code(facts.FIRST_SESSION))
+        return document(*head, "Make one:" if asked else "Make the first one:", code(facts.FIRST_SESSION))
     blocks = [block for group in summary["groups"] for block in _group_blocks(summary, group, summary_only=summary_only)]
     return document(*head, warned(warnings(summary)), *blocks)
 

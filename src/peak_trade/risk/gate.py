@@ -83,7 +83,8 @@ class Account(NamedTuple):
     """What the gate looks at besides the intent.
 
     Attributes:
-        now_ns: the session's present; priced_ns: when the last price of the intent's symbol was known.
+        now_ns: the session's present; priced_ns: when the last price of the intent's symbol was known; late_ns: how far the
+            session lags behind its clock.
         price: that price; prices: the last price of every symbol.
         positions: signed quantity by symbol, over all strategies.
         pending: by symbol, what working orders may still buy (zero or more) and sell (zero or less), reduce-only ones aside.
@@ -105,6 +106,7 @@ class Account(NamedTuple):
     recent: "tuple[Sent, ...]"
     sent_today: int
     clock_skew_ms: float
+    late_ns: int = 0
 
 
 class Sent(NamedTuple):
@@ -198,7 +200,7 @@ def _repeated(_intent: Intent, account: Account, limits: Limits) -> Violation | 
 
 
 def _age(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
-    age = (account.now_ns - account.priced_ns) / _NS
+    age = (account.now_ns + account.late_ns - account.priced_ns) / _NS
     if age > limits.max_data_age_s:
         return Violation("data_age", f"the last price is {age:.1f} s old, allowed are {limits.max_data_age_s:g} s")
     if age < 0:

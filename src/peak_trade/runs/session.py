@@ -196,7 +196,11 @@ class _Sitting:
         beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
         step_s = 0.0 if request.speed is None else plan.first.bars.timeframe.seconds / request.speed
         if step_s:
-            self.watcher.say(f"session {self.session_id} runs, a bar every {step_s:g} s; Ctrl+C ends it gracefully")
+            pace = f"a bar every {step_s:g} s" if step_s >= 0.001 else "as fast as it can"
+            self.watcher.say(
+                f"session {self.session_id} runs, {pace}; Ctrl+C ends it gracefully, "
+                "peak-trade session tail --follow in another terminal shows what it does"
+            )
         outlook = Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
             deciders=plan.deciders(timed=step_s >= ASKED_EVERY_S),
@@ -230,8 +234,8 @@ class _Sitting:
             run_id=self.session_id,
             run_type=request.run_type,
             status=RunStatus.STARTED,
-            strategy=facts["strategy"][:64],
-            symbol=facts["symbol"][:32],
+            strategy=_joined([leg["strategy"] for leg in facts["legs"]], 255),
+            symbol=_joined(list(facts["datasets"]), 255),
             timeframe=facts["timeframe"],
             params=facts["params"],
             spec=plan.spec,
@@ -247,7 +251,12 @@ class _Sitting:
             account=request.account,
             host=socket.gethostname(),
             journal=str(self._journal_path()),
-            feed={"kind": "recorded", "speed": request.speed, "datasets": facts["datasets"]},
+            feed={
+                "kind": "recorded",
+                "speed": request.speed,
+                "quote": facts["quote"],
+                "datasets": facts["datasets"],
+            },
             cli_args=request.cli_args,
             notes=request.notes,
             continues=self.dead.session_id if self.dead else None,
@@ -412,6 +421,13 @@ def session_document(told: Told, wanted: Json | None) -> Json:
             },
         }
     )
+
+
+def _joined(names: Sequence[str], most: int) -> str:
+    """Return names with a plus between, each once; the first and how many more where that is too long."""
+    different = list(dict.fromkeys(names))
+    text = "+".join(different)
+    return text if len(text) <= most else f"{different[0]}+{len(different) - 1} more"
 
 
 def series_of(plan: SessionPlan, marks: Marks, story: Story, equity: Any) -> SessionSeries:

@@ -31,7 +31,7 @@ NEVER = Decimal("Infinity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Due:
     """What should have happened: fills by strategy and symbol, fees, and equity at the closes of the first symbol's bars."""
 
     events: dict[tuple[str, str], list[Event]]
@@ -65,7 +65,7 @@ def expectation(
     }, wanted.equity
 
 
-def _compared(plan: SessionPlan, state: State, place: tuple[str, str], wanted: Wanted, fills: Sequence[Fill]) -> Difference:
+def _compared(plan: SessionPlan, state: State, place: tuple[str, str], wanted: Due, fills: Sequence[Fill]) -> Difference:
     leg, symbol = place
     bars = plan.datasets[symbol].bars
     mine = [fill for fill in fills if fill.leg == leg and fill.symbol == symbol]
@@ -73,11 +73,11 @@ def _compared(plan: SessionPlan, state: State, place: tuple[str, str], wanted: W
     return compare(actual_events(bars, mine), wanted.events.get(place, []), last)
 
 
-def _by_kernel(plan: SessionPlan, completed: int) -> Wanted:
+def _by_kernel(plan: SessionPlan, completed: int) -> Due:
     leg = plan.legs[0]
     bars = plan.datasets[leg.symbol].bars[:completed]
     result = expected(bars, leg.strategy, kernel_terms(plan), plan.traded_from[leg.symbol])
-    return Wanted(
+    return Due(
         events={(leg.name, leg.symbol): expected_events(result)},
         equity=result.equity,
         fees=float(result.fills.fee.sum()),
@@ -120,7 +120,7 @@ def without_limits(limits: Limits) -> Limits:
     )
 
 
-def _by_ideal(parts: Parts, plan: SessionPlan, completed: int) -> Wanted:
+def _by_ideal(parts: Parts, plan: SessionPlan, completed: int) -> Due:
     ideal = replace(plan, paper=replace(plan.paper, latency_ms=0, volume_share=Decimal(0)), limits=without_limits(plan.limits))
     fills: list[Fill] = []
 
@@ -137,7 +137,7 @@ def _by_ideal(parts: Parts, plan: SessionPlan, completed: int) -> Wanted:
         )
         for leg in ideal.legs
     }
-    return Wanted(events=by_leg, equity=equity, fees=float(engine.state.books.fees()), drawdown=float(engine.state.drawdown))
+    return Due(events=by_leg, equity=equity, fees=float(engine.state.books.fees()), drawdown=float(engine.state.drawdown))
 
 
 async def _played(plan: SessionPlan, engine: Engine, completed: int) -> F64:

@@ -17,7 +17,7 @@ from peak_trade.journal.run import sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
 from peak_trade.model.errors import InputError, SafetyRefused
-from peak_trade.model.instrument import Instrument
+from peak_trade.model.instrument import Instrument, parse_symbol
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Limits
@@ -229,6 +229,8 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
     if not parts.settings.file.shadow.enabled:
         raise SafetyRefused("expected shadow.enabled = true, found false; switch it on in the configuration")
     strategies = [make(name, configured_params(parts, name, given)) for name, given in request.strategies]
+    limits = limits_of(parts.settings.file.live_risk)
+    _check_allowed([parse_symbol(choice.symbol) for choice in request.data if choice.symbol is not None], limits)
     datasets, traded_from = {}, {}
     for choice in request.data:
         dataset, first = _with_warmup(parts, choice, request.paper.warmup_candles)
@@ -236,12 +238,7 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
         if symbol in datasets:
             raise InputError(f"expected each symbol once, found {symbol} twice; remove one")
         datasets[symbol], traded_from[symbol] = dataset, first
-    limits = limits_of(parts.settings.file.live_risk)
-    if wrong := [symbol for symbol in datasets if symbol not in limits.symbols]:
-        raise SafetyRefused(
-            f"expected a symbol that [live_risk] allows ({', '.join(limits.symbols)}), found {', '.join(wrong)}; "
-            "every order of it would be refused: add it to live_risk.symbols, or choose another"
-        )
+    _check_allowed(list(datasets), limits)
     quotes = {dataset.bars.instrument.quote for dataset in datasets.values()}
     if len(quotes) > 1:
         raise InputError(f"expected symbols of one quote currency, found {', '.join(sorted(quotes))}; run a session for each")
@@ -267,6 +264,14 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
         "limits": _limits_json(limits),
     }
     return _plan(spec, strategies, datasets, traded_from, limits)
+
+
+def _check_allowed(symbols: list[str], limits: Limits) -> None:
+    if wrong := [symbol for symbol in symbols if symbol not in limits.symbols]:
+        raise SafetyRefused(
+            f"expected a symbol that [live_risk] allows ({', '.join(limits.symbols)}), found {', '.join(wrong)}; "
+            "every order of it would be refused: add it to live_risk.symbols, or choose another"
+        )
 
 
 def recorded_plan(parts: Parts, spec: Json) -> SessionPlan:
@@ -319,21 +324,19 @@ def _plan(
 def _with_warmup(parts: Parts, choice: DataChoice, warmup: int) -> tuple[Dataset, int]:
     """Return the bars of a choice with the warm-up before its start, and the number of the first bar to be decided on.
 
-    Where nothing comes before the start, the warm-up is taken from the first bars.
+    Where less than that comes before the start, the rest of the warm-up is taken from the first bars.
     """
     whole = parts.dataset(replace(choice, start=None))
     stamps = whole.bars.timestamp
     begin = 0 if choice.start is None else len(whole.bars.between(None, choice.start))
     first = max(0, begin - warmup)
-    traded_from = warmup if choice.start is None else begin - first
-    left = len(stamps) - first - traded_from
-    if left < 1:
+    if len(stamps) - first - warmup < 1:
         raise InputError(
-            f"expected bars to trade after {traded_from:,} of warm-up, found {len(stamps) - first:,} in all "
+            f"expected bars to trade after {warmup:,} of warm-up, found {len(stamps) - first:,} in all "
             f"(the data covers {whole.period()}); choose an earlier start or fewer --warmup-candles"
         )
     start: datetime | None = moment(int(stamps[first])) if first else None
-    return whole.between(start, None), traded_from
+    return whole.between(start, None), warmup
 
 
 def _limits_json(limits: Limits) -> Json:
