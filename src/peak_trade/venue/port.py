@@ -69,7 +69,7 @@ class Venue(Protocol):
         ...
 
     async def fills_after(self, fill_id: str | None) -> Sequence[Fill | Closed]:
-        """Return every fill and every end of an order after that fill, in the order in which they happened; None: all."""
+        """Return every fill and end of an order after that fill, in their order; all where it is None or not known there."""
         ...
 
     async def snapshot(self) -> Snapshot:

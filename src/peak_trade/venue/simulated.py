@@ -125,14 +125,14 @@ class SimulatedVenue:
         return found
 
     async def fills_after(self, fill_id: str | None) -> Sequence[Fill | Closed]:
-        """Return fills and ends after a fill, oldest first."""
+        """Return fills and ends after a fill, oldest first; all of them after one that it does not know."""
         found: list[Fill | Closed] = []
-        begun = fill_id is None
         for line in self._log.lines():
             event = _event(line)
-            if event is not None and begun:
+            if isinstance(event, Fill) and event.fill_id == fill_id:
+                found.clear()
+            elif event is not None:
                 found.append(event)
-            begun = begun or (isinstance(event, Fill) and event.fill_id == fill_id)
         return found
 
     async def snapshot(self) -> Snapshot:
