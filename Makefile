@@ -1,6 +1,6 @@
 # The front desk: `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock
+.PHONY: help setup demo test soak check bench lock
 
 # Byte code makes every later start 3 to 6 times faster; some machines switch it off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,6 +49,9 @@ demo: $(READY)  ## stages 0 and 1, offline: backtest, sweep, proof, shadow sessi
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n 2
+
+soak: $(READY)  ## the long simulations: sessions killed at every single place, flat memory
+	$(BIN)/python -m pytest -q -n 2 tests/simulation/soak.py
 
 check: $(READY)  ## lint, types, import contracts, lock freshness
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ Invariant: a record is written before what it describes is done or believed; wha
 Invariant: an order is sent once; what is not known of it is asked, never sent again.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -44,7 +45,7 @@ from peak_trade.engine.step import step
 from peak_trade.engine.tape import Tape
 from peak_trade.model.clock import Clock
 from peak_trade.model.errors import CheckFailed, SafetyRefused
-from peak_trade.model.order import Closed, Fill, MarketBar
+from peak_trade.model.order import Closed, Fill, MarketBar, OrderState
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.risk.gate import Approved, Mode
 from peak_trade.venue.port import Accepted, Reply, Unknown, Venue
@@ -104,7 +105,10 @@ class Engine:
     ) -> None:
         self._observe = observe
         self.plan, self.state = plan, State.initial(plan)
-        self.tick = 0
+        self.tick = self._time_ns = 0
+        self._sent: set[str] = set()
+        self._found: deque[Fill | Closed] = deque()
+        self._compared = False
         self._venue, self._chain, self._tape, self._clock, self._faults = venue, chain, tape, clock, faults
         self._live = False
 
@@ -116,7 +120,8 @@ class Engine:
     async def open_bar(self, bar: MarketBar) -> None:
         """Tell that a bar has opened."""
         self.tick += 1
-        if self._live and not self._tape.left:
+        self._time_ns = bar.opened_ns
+        if self._compared and not self._tape.left:
             if events := self._heard("venue.opened", bar, self._venue_or_stop().opened):
                 await self._tell_news(events)
             return
@@ -125,7 +130,8 @@ class Engine:
     async def close_bar(self, bar: MarketBar, targets: tuple[tuple[int, float], ...], late_ns: int = 0) -> None:
         """Tell that a bar is complete, and what its strategies want; it was due `late_ns` ago."""
         self.tick += 1
-        if self._live and not self._tape.left:
+        self._time_ns = bar.opened_ns + bar.step_ns
+        if self._compared and not self._tape.left:
             if events := self._heard("venue.traded", bar, self._venue_or_stop().traded):
                 await self._tell_news(events)
         else:
@@ -136,7 +142,7 @@ class Engine:
                 await self._tell(read_event(record.kind, record.body), ORDER)
         elif late_ns >= LATE_NS:
             await self._tell(Late(late_ns), ORDER)
-        await self._apply(BarClosed(bar, bar.opened_ns + bar.step_ns, targets))
+        await self._apply(BarClosed(bar, self._time_ns, targets))
 
     async def trip(self, mode: Mode, code: str, words: str) -> None:
         """Demand a stricter mode."""
@@ -172,6 +178,7 @@ class Engine:
         match effect:
             case Send(approved):
                 recorded = await self._write(*sending_record(effect), durable=True)
+                self._sent.add(approved.intent.client_id)
                 await self._tell(await self._submitted(approved, recorded=recorded), REPLY)
             case Cancel(client_id) if client_id in self.state.orders:
                 await self._write(CANCELLING, {"client_id": client_id}, durable=True)
@@ -196,6 +203,7 @@ class Engine:
         return reply
 
     async def _cancel(self, client_id: str) -> None:
+        await self._played(RECONCILE)
         if self._tape.left and self._tape.take(CANCEL_TAKEN, self._tagged({"client_id": client_id})):
             return
         if answer := await self._answer(client_id):
@@ -227,9 +235,16 @@ class Engine:
         found = await self._venue_or_stop().look_up([client_id])
         self._faults("venue.look_up.after")
         report = found.get(client_id)
+        order = self.state.orders.get(client_id)
+        if report is None and order is not None and order.state is not OrderState.UNKNOWN:
+            raise SafetyRefused(
+                f"expected the venue to know the order {client_id}, which it had accepted, found that it does not; "
+                "nothing more was sent: look at the account"
+            )
         await self._tell(Missed(client_id) if report is None else Adopted(report), REPLY)
         if report is not None:
             await self._fetch()
+            await self._tell_due()
 
     async def _answer(self, client_id: str) -> Told | None:
         """Return the answer about an order that comes next on the tape, after what reconciling told before it."""
@@ -248,6 +263,7 @@ class Engine:
         if call is None:
             return
         await self._go_live()
+        await self._tell_due()
         await self._tell_news(self._heard(place, bar, call))
 
     def _heard(
@@ -265,6 +281,16 @@ class Engine:
             if self._is_news(event):
                 await self._tell(event, MARKET)
 
+    async def _tell_due(self) -> None:
+        """Tell what reconciling found, each when the session's time has come to it; then hold the books against the venue."""
+        while self._found and self._found[0].at_ns <= self._time_ns:
+            event = self._found.popleft()
+            if self._is_news(event):
+                await self._tell(event, RECONCILE)
+        if not self._found and not self._compared:
+            self._compared = True
+            await self._compare()
+
     async def _played(self, *via: str) -> None:
         """Tell what the tape says came at this tick by one of these ways."""
         while record := self._tape.told_at(self.tick, via):
@@ -276,16 +302,18 @@ class Engine:
             return
         self._live = True
         await self._fetch()
-        await self._compare()
+        await self._tell_due()
 
     async def _fetch(self) -> None:
-        """Hear of every fill and end that the venue knows and we do not."""
-        for event in await self._venue_or_stop().fills_after(self.state.last_fill):
-            if self._is_news(event):
-                await self._tell(event, RECONCILE)
+        """Hear of every fill and end that the venue knows and we do not.
+
+        A process may have died many bars after its last record; what the venue did since then is believed at its own time.
+        """
+        found = await self._venue_or_stop().fills_after(self.state.last_fill)
+        self._found = deque(event for event in found if self._is_news(event))
 
     async def _compare(self) -> None:
-        """Stop unless venue and books agree on cash and positions, and the venue has no order that we do not know.
+        """Stop unless venue and books agree on cash, positions and working orders.
 
         Raises:
             SafetyRefused: they differ, and nothing explains it.
@@ -293,11 +321,13 @@ class Engine:
         venue = await self._venue_or_stop().snapshot()
         books = self.state.books
         held = {symbol: quantity for symbol, quantity in books.held().items() if quantity}
-        strange = [client_id for client_id in venue.working if client_id not in self.state.orders]
+        accepted = (OrderState.OPEN, OrderState.PARTLY_FILLED)
+        open_orders = [client_id for client_id, order in self.state.orders.items() if order.state in accepted]
         found = {
             "cash": (books.cash, venue.cash),
             "positions": (held, dict(venue.positions)),
-            "working orders that are not ours": ([], strange),
+            "working orders that are not ours": ([], [name for name in venue.working if name not in self.state.orders]),
+            "working orders that the venue lost": ([], [name for name in open_orders if name not in venue.working]),
         }
         wrong = [f"{name}: books {ours}, venue {theirs}" for name, (ours, theirs) in found.items() if ours != theirs]
         if wrong:
@@ -308,9 +338,19 @@ class Engine:
         self.remark(RECONCILED, {"cash": str(books.cash), "positions": {name: str(value) for name, value in held.items()}})
 
     def _is_news(self, event: Fill | Closed) -> bool:
-        if isinstance(event, Fill):
-            return event.fill_id not in self.state.seen
-        return event.client_id in self.state.orders
+        """Tell whether an event is new to us.
+
+        Raises:
+            SafetyRefused: it is a fill of an order that was never sent from here.
+        """
+        if isinstance(event, Closed):
+            return event.client_id in self.state.orders
+        if event.client_id not in self._sent:
+            raise SafetyRefused(
+                f"expected fills of orders that this session sent, found one of {event.quantity} {event.symbol} for "
+                f"{event.client_id}; somebody else trades on this account: nothing more was sent"
+            )
+        return event.fill_id not in self.state.seen
 
     async def _write(self, kind: str, body: Body, *, durable: bool = False) -> bool:
         """Write a record; return True where it was on the tape already."""

@@ -33,11 +33,11 @@ async def replay(engine: Engine, outlook: Outlook, last_tick: int | None) -> Rep
             if tick.complete:
                 targets = outlook.deciders[tick.bar.symbol].targets(tick.number)
                 await engine.close_bar(tick.bar, targets)
-                await engine.catch_up()
                 marks.add(tick.bar.closed_ns, float(engine.state.equity))
                 completed = tick.number + 1 if tick.bar.symbol == first else completed
             else:
                 await engine.open_bar(tick.bar)
+            await engine.catch_up()
     except OffTheTape:
         if last_tick is not None:
             raise

@@ -138,7 +138,7 @@ class Runner:
         self._over = asyncio.Event()
         self._hard = False
         self._seen = (clock.now(), clock.elapsed_s())
-        self._signed = clock.elapsed_s()
+        self._signed = self._kept = clock.elapsed_s()
 
     async def run(self) -> EndedBy:
         """Run to the end and settle.
@@ -151,7 +151,7 @@ class Runner:
         handled = self._listen()
         limit = self._outlook.course.duration_s
         timer = None if limit is None else asyncio.get_running_loop().call_later(limit, self._expire)
-        trading = asyncio.create_task(self._trade())
+        trading = asyncio.create_task(self._trade_and_settle())
         beating = asyncio.create_task(self._beat())
         self._trading = trading
         try:
@@ -173,8 +173,12 @@ class Runner:
                 await self._stop_safely(error)
             if isinstance(error, BaseException):
                 raise error
-        await self.engine.settle()
         return ended if isinstance(ended, EndedBy) else EndedBy.DATA
+
+    async def _trade_and_settle(self) -> EndedBy:
+        ended = await self._trade()
+        await self.engine.settle()
+        return ended
 
     def _listen(self) -> list[signal.Signals]:
         loop, handled = asyncio.get_running_loop(), []
@@ -215,8 +219,14 @@ class Runner:
                 await self._look_around(number)
             if live and stop.is_set():
                 return self._stopped_by
+            if outlook.heartbeat is not None and self._clock.elapsed_s() - self._kept > outlook.heartbeat.lease_s:
+                await self._beat_once(outlook.heartbeat)
             if not tick.complete:
                 await engine.open_bar(tick.bar)
+                if not live:
+                    await engine.catch_up()
+                    if engine.state.settling:
+                        return EndedBy.SETTLED
                 continue
             await self._complete(tick, late_ns, live=live)
             if tick.bar.symbol == first:
@@ -264,7 +274,6 @@ class Runner:
         if heartbeat is None:
             await self._over.wait()
             return
-        kept = self._clock.elapsed_s()
         while not self._over.is_set():
             try:
                 await asyncio.wait_for(self._over.wait(), heartbeat.lease_s / 3)
@@ -273,20 +282,31 @@ class Runner:
             else:
                 return
             try:
-                ours = await asyncio.to_thread(heartbeat.beat)
+                await self._beat_once(heartbeat)
             except StorageError:
-                if self._clock.elapsed_s() - kept >= heartbeat.lease_s:
+                if self._clock.elapsed_s() - self._kept >= heartbeat.lease_s:
                     raise
-                continue
-            if not ours:
-                raise SafetyRefused(
-                    "expected this session to be running, found it closed as aborted while this process stood still; "
-                    "nothing more was sent: start again"
-                )
-            kept = self._clock.elapsed_s()
+
+    async def _beat_once(self, heartbeat: Heartbeat) -> None:
+        """Prolong the lease.
+
+        Raises:
+            SafetyRefused: it was no longer ours.
+        """
+        if not await asyncio.to_thread(heartbeat.beat):
+            raise SafetyRefused(
+                "expected this session to be running, found it closed as aborted while this process stood still; "
+                "nothing more was sent: start again"
+            )
+        self._kept = self._clock.elapsed_s()
 
     async def _stop_safely(self, error: Exception) -> None:
-        """Cancel what works, as far as that is still possible; what nobody foresaw pauses first."""
+        """Cancel what works, as far as that is still possible; what nobody foresaw pauses first.
+
+        After a refused write the state is ahead of the journal: nothing more is done, so that the same command goes on.
+        """
+        if isinstance(error, StorageError):
+            return
         try:
             if not isinstance(error, PeakTradeError):
                 await self.engine.trip(Mode.PAUSED, "core_exception", f"{type(error).__name__}: {error}")

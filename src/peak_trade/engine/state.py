@@ -59,11 +59,12 @@ class Plan:
 
 
 class Order(NamedTuple):
-    """An order that the venue has, or may have."""
+    """An order that the venue has, or may have; `counted` among the orders of the minute and the day."""
 
     intent: Intent
     state: OrderState
     filled: Decimal
+    counted: bool
 
 
 class LegState(NamedTuple):

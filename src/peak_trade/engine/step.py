@@ -245,9 +245,10 @@ def _order(
         _count(state, "orders_blocked_risk", *(f"refused:{code}" for code in codes))
         return
     effects.append(Send(verdict))
-    if not reduces(intent, account.positions.get(intent.symbol, ZERO)):
+    counted = not reduces(intent, account.positions.get(intent.symbol, ZERO))
+    if counted:
         _remember(plan.limits, state, intent)
-    order = Order(intent, next_state(OrderState.APPROVED, OrderEvent.SEND), ZERO)
+    order = Order(intent, next_state(OrderState.APPROVED, OrderEvent.SEND), ZERO, counted)
     state.orders = {**state.orders, intent.client_id: order}
     _count(state, "orders", *(["orders_warned", *(f"warned:{code}" for code in codes)] if codes else []))
 
@@ -307,6 +308,13 @@ def _remember(limits: Limits, state: State, intent: Intent) -> None:
     state.sent_today = {**state.sent_today, intent.leg: state.sent_today.get(intent.leg, 0) + 1}
 
 
+def _forget(state: State, intent: Intent) -> None:
+    """Take back what `_remember` counted."""
+    sent = Sent(intent.decided_ns, intent.leg, intent.symbol, intent.quantity)
+    state.recent = tuple(item for item in state.recent if item != sent)
+    state.sent_today = {**state.sent_today, intent.leg: max(0, state.sent_today.get(intent.leg, 0) - 1)}
+
+
 # ---- what the venue says ---------------------------------------------------------------------------------------------
 
 
@@ -345,8 +353,8 @@ def _on_missed(plan: Plan, state: State, event: Missed, effects: list[Effect]) -
     order = state.orders[event.client_id]
     intent = order.intent
     _move(state, order, OrderEvent.MISS)
-    sent = Sent(intent.decided_ns, intent.leg, intent.symbol, intent.quantity)
-    state.recent = tuple(item for item in state.recent if item != sent)
+    if order.counted:
+        _forget(state, intent)
     if intent.decided_ns < state.priced[intent.symbol]:
         return
     number = _number_of(plan, intent.leg)
@@ -400,8 +408,11 @@ _SKIPPED = frozenset({"insufficient_funds", "below_minimum"})
 
 
 def _on_cancel_lost(_plan: Plan, state: State, event: CancelLost, effects: list[Effect]) -> None:
+    """Whether the order still works is not known: ask."""
     _count(state, "incidents")
     effects.append(Incident("cancel_lost", event.words, state.mode))
+    if event.client_id in state.orders:
+        effects.append(LookUp(event.client_id))
 
 
 # ---- modes and the end -----------------------------------------------------------------------------------------------
@@ -451,7 +462,7 @@ def _move(state: State, order: Order, event: OrderEvent) -> None:
     after = next_state(order.state, event)
     client_id = order.intent.client_id
     if after in WORKING:
-        state.orders = {**state.orders, client_id: Order(order.intent, after, order.filled)}
+        state.orders = {**state.orders, client_id: Order(order.intent, after, order.filled, order.counted)}
         if after is OrderState.UNKNOWN:
             _count(state, "orders_unknown")
         return

@@ -8,8 +8,9 @@ Invariant: verifying only reads, needs memory for one record at a time, and may 
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -51,8 +52,9 @@ ALTERED = frozenset(
 )
 #: Something was there that is not there now, or there is no proof that it is all there.
 MISSING = frozenset({"removed", "cut", "missing_segment", "broken_link", "no_head"})
-#: A crash's normal mark, wrong in itself to neither verdict.
-NOTES = frozenset({"torn"})
+#: A crash's normal marks, wrong in themselves to neither verdict: a torn last line, and an end that its process died before
+#: it could sign, but that the account's next session, which is signed, was written after.
+NOTES = frozenset({"torn", "unsigned_end"})
 #: Findings kept for a segment; a file that is damaged all over needs no more to be told so.
 FLAWS_MAX = 1_000
 
@@ -150,7 +152,18 @@ def verify_account(
         links.require(name, "the registry remembers it")
     for path in sorted(folder.glob("*.heads.jsonl")):
         links.require(path.name.removesuffix(".heads.jsonl"), "its signed heads are there")
-    return AccountReport(account=account, segments=tuple(reports), findings=tuple(links.missing.values()))
+    return AccountReport(account=account, segments=tuple(_linked(reports)), findings=tuple(links.missing.values()))
+
+
+def _linked(reports: Sequence[SegmentReport]) -> Iterator[SegmentReport]:
+    """Yield the reports; an end without a head is only noted where the next segment, which is signed, links to it."""
+    for report, after in zip_longest(reports, reports[1:]):
+        proven = after is not None and after.signed_to is not None and not any(f.code == "broken_link" for f in after.findings)
+        if not proven:
+            yield report
+            continue
+        found = tuple(replace(flaw, code="unsigned_end") if flaw.code == "no_head" else flaw for flaw in report.findings)
+        yield replace(report, findings=found, complete=not any(flaw.code in MISSING for flaw in found))
 
 
 class _Proof(NamedTuple):

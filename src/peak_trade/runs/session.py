@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,13 +30,14 @@ from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import NotFound, PeakTradeError
+from peak_trade.model.errors import NotFound, PeakTradeError, StorageError
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.report.session_rows import OrderRow, SessionSeries
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session
 from peak_trade.runs.session_record import Story, exact_figures, metrics_of, plan_facts, story_of
+from peak_trade.venue.port import Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
 SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
@@ -159,7 +161,18 @@ class _Sitting:
 
     def _trade(self, chain: Chain) -> EndedSession:
         parts, plan = self.parts, self.plan
-        venue = parts.venue(plan.mode, plan.account(self.request.account, self.origin), self.watcher.faults)
+        try:
+            venue = parts.venue(plan.mode, plan.account(self.request.account, self.origin), self.watcher.faults)
+        except PeakTradeError as error:
+            self._registered_end(None, chain, error=str(error))
+            raise
+        try:
+            return self._traded(chain, venue)
+        finally:
+            venue.close()
+
+    def _traded(self, chain: Chain, venue: Venue) -> EndedSession:
+        parts, plan = self.parts, self.plan
         tape = Tape(self.dead.records if self.dead else ())
         engine = Engine(
             plan.engine_plan(self.origin),
@@ -176,8 +189,14 @@ class _Sitting:
             self.status, self.ended_by = RunStatus.COMPLETED, ended_by.value
         except KeyboardInterrupt:
             # Left as it is, so that the same command goes on from here.
-            chain.flush()
+            with suppress(StorageError):
+                chain.flush()
             self._registered_end(engine, chain, error=INTERRUPTED, status=RunStatus.ABORTED)
+            raise
+        except StorageError as error:
+            # The journal ends where the disk refused, and the same command goes on from there.
+            with suppress(StorageError):
+                self._registered_end(engine, chain, error=str(error))
             raise
         except PeakTradeError as error:
             fault, self.status, self.error = error, RunStatus.FAILED, str(error)
@@ -542,7 +561,6 @@ def _end_as_journalled(parts: Parts, session: Session) -> None:
         summary={"decisions_sha256": body["decisions_sha256"]},
         result_sha256=body["decisions_sha256"],
         error=body["error"],
-        head=(last.seq, last.sha256),
     )
 
 

@@ -65,7 +65,10 @@ class Venue(Protocol):
         ...
 
     async def look_up(self, client_ids: Sequence[str]) -> dict[str, OrderReport]:
-        """Return what the venue knows of these orders, open or ended; one it never had is left out."""
+        """Return what the venue knows of these orders, open or ended; one it never had is left out.
+
+        A venue that shows orders late is asked again until its lag is over: to leave one out says that it never had it.
+        """
         ...
 
     async def fills_after(self, fill_id: str | None) -> Sequence[Fill | Closed]:
@@ -74,6 +77,10 @@ class Venue(Protocol):
 
     async def snapshot(self) -> Snapshot:
         """Return balances, positions and working orders."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; orders stay as they are."""
         ...
 
     def opened(self, bar: MarketBar) -> Sequence[Fill | Closed]:

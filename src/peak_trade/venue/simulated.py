@@ -140,10 +140,14 @@ class SimulatedVenue:
         held = {symbol: quantity for symbol, quantity in self._positions.items() if quantity}
         return Snapshot(self._cash, held, tuple(self._working))
 
+    def close(self) -> None:
+        """Let go of the log."""
+        self._log.close()
+
     def opened(self, bar: MarketBar) -> Sequence[Fill | Closed]:
         """Fill what trades at the opening of a bar."""
         self._now_ns = bar.opened_ns
-        if not self._working:
+        if not self._working or bar.opened_ns < self._newest(bar.symbol):
             return ()
         events: list[Fill | Closed] = []
         price = exact(bar.open)
@@ -159,7 +163,7 @@ class SimulatedVenue:
         """Fill what trades after the opening: triggers first, stop before take-profit unless the bar opens beyond it."""
         self._now_ns = bar.closed_ns
         self._closes[bar.symbol] = bar.close
-        if not self._working:
+        if not self._working or bar.opened_ns < self._newest(bar.symbol):
             return ()
         events: list[Fill | Closed] = []
         mine = (order for order in self._working.values() if order.intent.symbol == bar.symbol)
@@ -234,6 +238,10 @@ class SimulatedVenue:
         self._log.append({"closed": {"client_id": client_id, "event": event.value, "why": why, "at_ns": str(at_ns)}})
         self._end(client_id, _ENDS[event])
         return closed
+
+    def _newest(self, symbol: str) -> int:
+        """Return the bar of the last fill; what comes before it was told already, by a process that died."""
+        return self._taken.get(symbol, (0, ZERO))[0]
 
     def _elsewhere(self, symbol: str) -> Decimal:
         """Return the worth of all positions in other symbols at their last prices."""

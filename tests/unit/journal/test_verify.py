@@ -570,8 +570,8 @@ def test_any_changed_byte_is_found(root, verifier, data):
     path = data.draw(st.sampled_from(files(root)))
     content = bytearray((root / path).read_bytes())
     whole = content.rfind(b"\n") + 1
-    # The very last newline of a dead session's heads is what a crash may leave out.
-    place = data.draw(st.integers(0, whole - 1 - (path.name == "s2.heads.jsonl")))
+    # The very last newline of heads is what a crash may leave out, but for the account's last session.
+    place = data.draw(st.integers(0, whole - 1 - (path.name in ("s1.heads.jsonl", "s2.heads.jsonl"))))
     content[place] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[place]))
 
     report = spoiled(root, {path: bytes(content)}, verifier)
@@ -596,11 +596,11 @@ def test_any_inserted_or_missing_byte_is_found(root, verifier, data):
 
 
 def test_any_removed_line_is_found(root, verifier):
-    """Whichever line of whichever file is taken out, it is found; only a dead session's last head may be."""
+    """Whichever line of whichever file is taken out, it is found; only a last head that the next session stands for may be."""
     for path in files(root):
         content = (root / path).read_bytes().splitlines(keepends=True)
         for place in range(len(content)):
-            if path.name == "s2.heads.jsonl" and place == len(content) - 1:
+            if path.name in ("s1.heads.jsonl", "s2.heads.jsonl") and place == len(content) - 1:
                 continue
             damaged = b"".join(content[:place] + content[place + 1 :])
 
@@ -813,3 +813,14 @@ def test_two_makers_end_with_one_key(tmp_path):
 
     assert len(made) == 1
     assert made == {f"{Signer.load_or_make(tmp_path / 'keys' / 'journal.pem').key_id}\n"}
+
+
+def test_an_unsigned_end_is_proven_by_the_next_session(check, root):
+    """A session that died between its end and its signature is complete once the next, signed one was written after it."""
+    edit(heads_path(segment(root, "s1")), lambda content: content.pop())
+
+    report = check()
+
+    assert [(flaw.code, flaw.segment) for flaw in report.flaws] == [("unsigned_end", "s1")]
+    assert report.intact
+    assert report.complete
