@@ -172,23 +172,6 @@ def test_cancels_whose_answer_was_lost_are_found_out(forge):
     trial.check_books(ended)
 
 
-def test_orders_shown_late_are_not_doubled(forge):
-    """An order that the venue shows only at the second look is adopted; the position is never ordered twice."""
-    seen: set[str] = set()
-
-    def late(found: dict[str, Any]) -> dict[str, Any]:
-        shown = {name: report for name, report in found.items() if name in seen}
-        seen.update(found)
-        return shown
-
-    trial = Trial(forge, EXITS, setting(submit=lost_answer(share=0.2, applied=True), look_up=late))
-
-    trial.run()
-
-    found, wanted = outcome_of(trial.world), undisturbed(forge, EXITS)
-    assert [row[1:] for row in found.at_venue] == [row[1:] for row in wanted.at_venue]
-
-
 # ---- what nothing explains -------------------------------------------------------------------------------------------
 
 

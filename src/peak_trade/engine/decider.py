@@ -59,6 +59,14 @@ class Decider:
             yield seat.number, target if index >= seat.first else 0.0
 
     def _ask(self, count: int) -> None:
+        """Ask for all bars up to *count*; within a long block also for its first half, so that a look ahead shows there too."""
+        middle = (self._known + count) // 2
+        if count - self._known > 1 and middle > 0:
+            self._compare(middle)
+        self._compare(count)
+        self._known = count
+
+    def _compare(self, count: int) -> None:
         bars = self._bars[:count]
         for place, seat in enumerate(self._seats):
             before, now = self._targets[place], checked_targets(bars, seat.strategy)
@@ -71,4 +79,3 @@ class Decider:
                     f"its target of {then} from {before[first]} to {now[first]}; it uses later bars than it may, mend it"
                 )
             self._targets[place] = now
-        self._known = count

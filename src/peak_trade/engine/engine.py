@@ -108,6 +108,8 @@ class Engine:
         self.tick = self._time_ns = 0
         self._sent: set[str] = set()
         self._found: deque[Fill | Closed] = deque()
+        self._todo: deque[Effect] = deque()
+        self._bars: dict[str, MarketBar] = {}
         self._compared = False
         self._venue, self._chain, self._tape, self._clock, self._faults = venue, chain, tape, clock, faults
         self._live = False
@@ -142,37 +144,47 @@ class Engine:
                 await self._tell(read_event(record.kind, record.body), ORDER)
         elif late_ns >= LATE_NS:
             await self._tell(Late(late_ns), ORDER)
-        await self._apply(BarClosed(bar, self._time_ns, targets))
+        self._apply(BarClosed(bar, self._time_ns, targets))
+        self._bars[bar.symbol] = bar
+        if self._todo:
+            await self._work_off()
 
     async def trip(self, mode: Mode, code: str, words: str) -> None:
         """Demand a stricter mode."""
         await self._tell(Tripped(mode, code, words), ORDER)
+        await self._work_off()
 
     async def settle(self) -> None:
         """End the session: cancel what works."""
         await self._go_live()
         await self._tell(Settle(), ORDER)
+        await self._work_off()
 
     async def catch_up(self) -> None:
         """Take from the tape what came from a person or a trigger at this tick."""
         while record := self._tape.told_at(self.tick, (ORDER,)):
             await self._tell(read_event(record.kind, record.body), ORDER)
+            await self._work_off()
 
     def remark(self, kind: str, body: Body, *, durable: bool = False) -> None:
         """Write a remark for readers; nothing while a journal is played back."""
         if self._chain is not None and not self._tape.left:
             self._chain.append(kind, {"tick": self.tick, **body}, at=self._now(), durable=durable)
 
-    async def _apply(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
+        """Believe an event; what is to be done about it comes after everything that was to be done before."""
         self.state, effects = step(self.plan, self.state, event)
-        for effect in effects:
-            await self._perform(effect)
+        self._todo.extend(effects)
+
+    async def _work_off(self) -> None:
+        while self._todo:
+            await self._perform(self._todo.popleft())
 
     async def _tell(self, event: Told, via: str) -> None:
         """Write down what came from outside, then believe it."""
         kind, body = event_record(event)
         await self._write(kind, {"via": via, **body})
-        await self._apply(event)
+        self._apply(event)
 
     async def _perform(self, effect: Effect) -> None:
         match effect:
@@ -256,14 +268,16 @@ class Engine:
 
     async def _market(self, place: str, bar: MarketBar, call: Callable[[MarketBar], Sequence[Fill | Closed]] | None) -> None:
         """Hear what a market event made happen: from the tape while there is one, then from the venue."""
+        while record := self._tape.told_at(self.tick, (MARKET, RECONCILE)):
+            await self._tell(read_event(record.kind, record.body), record.body["via"])
+            await self._work_off()
         if self._tape.left:
-            await self._played(MARKET, RECONCILE)
-            if self._tape.left:
-                return
+            return
         if call is None:
             return
         await self._go_live()
         await self._tell_due()
+        await self._work_off()
         await self._tell_news(self._heard(place, bar, call))
 
     def _heard(
@@ -280,6 +294,7 @@ class Engine:
         for event in events:
             if self._is_news(event):
                 await self._tell(event, MARKET)
+                await self._work_off()
 
     async def _tell_due(self) -> None:
         """Tell what reconciling found, each when the session's time has come to it; then hold the books against the venue."""
@@ -301,6 +316,9 @@ class Engine:
         if self._live or self._tape.left:
             return
         self._live = True
+        # A venue that began anew knows no prices; what it did in these bars it has in its memory.
+        for bar in self._bars.values():
+            self._venue_or_stop().traded(bar)
         await self._fetch()
         await self._tell_due()
 

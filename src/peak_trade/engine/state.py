@@ -74,11 +74,13 @@ class LegState(NamedTuple):
         target: the last target that was decided on.
         wanted: the position that a decision still waits to order, and why; None where nothing waits.
         best: the best price since entry, for the trailing stop.
+        asked_again: the number of bars at which an order of it was lost and asked for again; -1 for never.
     """
 
     target: float = 0.0
     wanted: "Wanted | None" = None
     best: Decimal = ZERO
+    asked_again: int = -1
 
 
 class Wanted(NamedTuple):

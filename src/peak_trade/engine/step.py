@@ -47,7 +47,7 @@ from peak_trade.model.order import (
     exact,
     next_state,
 )
-from peak_trade.risk.gate import Account, Approved, Limits, Mode, Refused, Sent, daily_loss, judge, reduces
+from peak_trade.risk.gate import Account, Approved, Limits, Mode, Refused, Sent, daily_loss, judge
 from peak_trade.strategy.sizing import SizedBy
 from peak_trade.venue.matching import whole_lots
 from peak_trade.venue.port import Accepted, Rejected, Unknown
@@ -200,7 +200,8 @@ def _protect(plan: Plan, state: State, number: int, effects: list[Effect]) -> No
         if intent.leg != leg.name or intent.kind not in _EXITS:
             continue
         covered.add(intent.kind)
-        if asked.get(intent.kind) != (intent.price, intent.reason) or intent.quantity - order.filled != -held.quantity:
+        fits = asked.get(intent.kind) == (intent.price, intent.reason) and intent.quantity - order.filled == -held.quantity
+        if not fits and order.state is not OrderState.UNKNOWN:
             effects.append(Cancel(intent.client_id))
     for kind, (price, reason) in asked.items():
         if kind not in covered:
@@ -245,7 +246,7 @@ def _order(
         _count(state, "orders_blocked_risk", *(f"refused:{code}" for code in codes))
         return
     effects.append(Send(verdict))
-    counted = not reduces(intent, account.positions.get(intent.symbol, ZERO))
+    counted = not account.reduced_by(intent)
     if counted:
         _remember(plan.limits, state, intent)
     order = Order(intent, next_state(OrderState.APPROVED, OrderEvent.SEND), ZERO, counted)
@@ -325,12 +326,13 @@ def _on_accepted(_plan: Plan, state: State, event: Accepted, _effects: list[Effe
         _move(state, order, OrderEvent.ACKNOWLEDGE)
 
 
-def _on_rejected(_plan: Plan, state: State, event: Rejected, effects: list[Effect]) -> None:
+def _on_rejected(plan: Plan, state: State, event: Rejected, effects: list[Effect]) -> None:
     order = state.orders.get(event.client_id)
     if order is None:
         raise InvariantBroken(f"the venue rejected {event.client_id}, which was never sent")
     _move(state, order, OrderEvent.REJECT)
     _count(state, f"rejected:{event.code}")
+    _pursue(plan, state, _number_of(plan, order.intent.leg), effects)
     if order.intent.kind in _EXITS:
         words = f"the venue rejected the {order.intent.reason.value} of {order.intent.symbol}: {event.words}"
         _trip(state, Tripped(Mode.RESTRICTED, "exit_rejected", words), effects)
@@ -349,20 +351,23 @@ def _on_adopted(plan: Plan, state: State, event: Adopted, effects: list[Effect])
 
 
 def _on_missed(plan: Plan, state: State, event: Missed, effects: list[Effect]) -> None:
-    """The venue never had the order: ask for it again, unless the market has moved on since."""
+    """The venue never had the order: ask for it again, once a bar, and for an entry only if the market has not moved on."""
     order = state.orders[event.client_id]
     intent = order.intent
     _move(state, order, OrderEvent.MISS)
     if order.counted:
         _forget(state, intent)
-    if intent.decided_ns < state.priced[intent.symbol]:
-        return
     number = _number_of(plan, intent.leg)
+    if state.legs[number].asked_again == state.bars:
+        _count(state, "incidents")
+        effects.append(Incident("order_lost", f"an order of {intent.symbol} was lost twice; it is given up", state.mode))
+        return
+    _change(state, number, asked_again=state.bars)
     if intent.kind in _EXITS:
         _protect(plan, state, number, effects)
-        return
-    position = state.books.position(intent.leg, intent.symbol).quantity
-    _change(state, number, wanted=Wanted(position + intent.quantity, intent.reason))
+    elif state.legs[number].wanted is None and intent.decided_ns >= state.priced[intent.symbol]:
+        position = state.books.position(intent.leg, intent.symbol).quantity
+        _change(state, number, wanted=Wanted(position + intent.quantity, intent.reason))
     _pursue(plan, state, number, effects)
 
 

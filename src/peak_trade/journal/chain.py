@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
-from peak_trade.durable import storing, write_text
+from peak_trade.durable import storing, write_bytes, write_text
 from peak_trade.journal.signing import Signer
 from peak_trade.model.errors import (
     DataError,
@@ -243,6 +243,31 @@ class Chain:
             self._segment.close()
             if self._heads:
                 self._heads.close()
+
+
+def sign_end(path: Path, signer: Signer, *, at: datetime) -> Head | None:
+    """Sign the end of a session whose process died before it could; None where it has no end. The caller holds the account.
+
+    Raises:
+        DataError: the segment is damaged.
+        StorageError: the disk refused.
+    """
+    last = None
+    for last in read(path):  # noqa: B007 - the last one is what counts
+        pass
+    if last is None or last.kind != ENDED:
+        return None
+    heads_at = heads_path(path)
+    content = heads_at.read_bytes() if heads_at.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    known = [head for line in whole.splitlines(keepends=True) if (head := parse_head(line)) is not None]
+    if known and known[-1].seq == last.seq:
+        return known[-1]
+    moment, number = _stamp(at), known[-1].number + 1 if known else 0
+    message = head_message(path.parent.name, path.stem, last.seq, last.sha256, moment, number)
+    head = Head(last.seq, last.sha256, moment, signer.key_id, signer.sign(message), number)
+    write_bytes(heads_at, whole + head_line(head))
+    return head
 
 
 class _Appender(Generic[_Last]):

@@ -30,6 +30,9 @@ class Approved:
         object.__setattr__(self, "intent", intent)
         object.__setattr__(self, "warnings", warnings)
 
+    def __init_subclass__(cls) -> None:
+        raise InvariantBroken(f"an approval has no other kinds, {cls.__name__} was to become one")
+
     def __setattr__(self, name: str, value: object) -> None:
         raise InvariantBroken(f"an approval can't be changed; {name} was to become {value!r}")
 
@@ -108,6 +111,11 @@ class Account(NamedTuple):
     clock_skew_ms: float
     late_ns: int = 0
 
+    def reduced_by(self, intent: Intent) -> bool:
+        """Tell whether an order can only make this account's position smaller."""
+        zero = Decimal(0)
+        return reduces(intent, self.positions.get(intent.symbol, zero), self.pending.get(intent.symbol, (zero, zero)))
+
 
 class Sent(NamedTuple):
     """An order that was let through."""
@@ -118,14 +126,21 @@ class Sent(NamedTuple):
     quantity: Decimal
 
 
-def reduces(intent: Intent, position: Decimal) -> bool:
-    """Tell whether an order can only make the position smaller, never open, enlarge or turn it."""
-    return intent.quantity * position < 0 and abs(intent.quantity) <= abs(position)
+def reduces(intent: Intent, position: Decimal, pending: tuple[Decimal, Decimal] = (Decimal(0), Decimal(0))) -> bool:
+    """Tell whether an order can only make the position smaller, never open, enlarge or turn it.
+
+    One that the venue may only reduce with is held against the position alone; another also against what working orders may
+    still buy or sell, because they could be filled first.
+    """
+    if not intent.quantity * position < 0:
+        return False
+    before = Decimal(0) if intent.reduce_only else abs(pending[0] if intent.quantity > 0 else pending[1])
+    return abs(intent.quantity) + before <= abs(position)
 
 
 def judge(intent: Intent, account: Account, limits: Limits) -> Approved | Refused:
     """Run every check; an order that only reduces a position passes all but the collar."""
-    reducing = reduces(intent, account.positions.get(intent.symbol, Decimal(0)))
+    reducing = account.reduced_by(intent)
     checks = (_collar,) if reducing else _CHECKS
     found = [item for check in checks if (item := check(intent, account, limits)) is not None]
     if not reducing and account.equity < account.day_start_equity:
@@ -169,6 +184,8 @@ def _symbol(intent: Intent, _account: Account, limits: Limits) -> Violation | No
 
 
 def _quantity(intent: Intent, _account: Account, limits: Limits) -> Violation | None:
+    if not intent.quantity:
+        return Violation("max_order_quantity", "an order of nothing is none")
     if abs(intent.quantity) > limits.max_order_quantity:
         return Violation("max_order_quantity", f"quantity {abs(intent.quantity)} is over {limits.max_order_quantity}")
     return None
@@ -201,7 +218,7 @@ def _repeated(_intent: Intent, account: Account, limits: Limits) -> Violation | 
 
 def _age(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
     age = (account.now_ns + account.late_ns - account.priced_ns) / _NS
-    if age > limits.max_data_age_s:
+    if not age <= limits.max_data_age_s:
         return Violation("data_age", f"the last price is {age:.1f} s old, allowed are {limits.max_data_age_s:g} s")
     if age < 0:
         return Violation("data_age", f"the last price is {-age:.3f} s ahead of the clock")
@@ -209,7 +226,7 @@ def _age(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
 
 
 def _skew(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
-    if abs(account.clock_skew_ms) > limits.max_clock_skew_ms:
+    if not abs(account.clock_skew_ms) <= limits.max_clock_skew_ms:
         return Violation(
             "clock_skew",
             f"our clock is {account.clock_skew_ms:+.0f} ms from the venue's, allowed are {limits.max_clock_skew_ms:g} ms",
@@ -218,7 +235,7 @@ def _skew(_intent: Intent, account: Account, limits: Limits) -> Violation | None
 
 
 def _order_notional(intent: Intent, account: Account, limits: Limits) -> Violation | None:
-    notional = abs(intent.quantity) * account.price
+    notional = abs(intent.quantity) * _dearest(intent, account)
     if notional > limits.max_order_notional:
         return Violation("max_order_notional", f"order of {notional:.2f} is over {limits.max_order_notional}")
     return None
@@ -273,7 +290,17 @@ def _exposure(symbol: str, account: Account, intent: Intent) -> Decimal:
     buys, sells = account.pending.get(symbol, (zero, zero))
     if symbol == intent.symbol:
         buys, sells = buys + max(intent.quantity, zero), sells + min(intent.quantity, zero)
-    return max(abs(position + buys), abs(position + sells)) * account.prices.get(symbol, zero)
+    reached = max(abs(position + buys), abs(position + sells))
+    if not reached:
+        return zero
+    # What can't be priced can't be said to be within a limit.
+    price = _dearest(intent, account) if symbol == intent.symbol else account.prices.get(symbol, Decimal("Infinity"))
+    return reached * price
+
+
+def _dearest(intent: Intent, account: Account) -> Decimal:
+    """Return the highest price that an order may trade at, as far as it is known."""
+    return account.price if intent.price is None else max(account.price, intent.price)
 
 
 _CONTROLS: tuple[_Check, ...] = (_mode, _symbol, _quantity, _rate, _duplicate, _repeated, _age, _skew)

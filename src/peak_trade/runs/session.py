@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from peak_trade.durable import write_bytes, write_text
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.runner import EndedBy, Heartbeat, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import ENDED, Chain, Record, find_segment, holding, read, segments
+from peak_trade.journal.chain import ENDED, Chain, Record, find_segment, holding, read, segments, sign_end
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
@@ -537,30 +537,33 @@ def close_dead(parts: Parts, held: str | None = None) -> list[str]:
     started = SessionFilter(status=RunStatus.STARTED.value)
     for session in parts.sessions.find(started, 1_000):
         if alive(session) is False:
-            _end_as_journalled(parts, session)
+            _end_as_journalled(parts, session, held=session.account == held)
     return parts.sessions.close_dead(now, alive)
 
 
-def _end_as_journalled(parts: Parts, session: Session) -> None:
+def _end_as_journalled(parts: Parts, session: Session, *, held: bool) -> None:
+    """Give a dead session the end that its journal has, signing it where its process died before it could."""
+    now = parts.clock.now()
     try:
-        last = None
-        for last in read(find_segment(parts.journal, session.session_id)):  # noqa: B007 - the last one is what counts
-            pass
+        path = find_segment(parts.journal, session.session_id)
+        with nullcontext() if held else holding(parts.journal, session.account, at=now):
+            head = sign_end(path, parts.signer, at=now)
+        body = {} if head is None else next(record.body for record in read(path) if record.seq == head.seq)
     except PeakTradeError:
         return  # no journal, or one that can't be read: it is closed as aborted, and `journal verify` tells the rest
-    if last is None or last.kind != ENDED:
+    if head is None:
         return
-    body = last.body
     metrics = {name: float(value) for name, value in body["metrics"].items() if value is not None}
     parts.sessions.finish(
         session.session_id,
         RunStatus(body["status"]),
-        at=parts.clock.now(),
+        at=now,
         elapsed_s=None,
         metrics=metrics,
         summary={"decisions_sha256": body["decisions_sha256"]},
         result_sha256=body["decisions_sha256"],
         error=body["error"],
+        head=(head.seq, head.sha256),
     )
 
 

@@ -58,9 +58,11 @@ def at_open(intent: Intent, opened: Decimal, costs: Costs, *, arriving: bool) ->
     if intent.kind is OrderKind.MARKET:
         return Execution(costs.slipped(opened, intent.quantity), maker=False)
     if intent.kind is OrderKind.LIMIT and intent.price is not None:
-        buying = intent.quantity > 0
-        if (opened <= intent.price) if buying else (opened >= intent.price):
-            return Execution(opened, maker=False) if arriving else Execution(intent.price, maker=True)
+        beyond = intent.price - opened if intent.quantity > 0 else opened - intent.price
+        if arriving and beyond >= 0:
+            return Execution(opened, maker=False)
+        if not arriving and beyond > 0:
+            return Execution(intent.price, maker=True)
     return None
 
 

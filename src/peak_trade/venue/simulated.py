@@ -5,7 +5,7 @@ Invariant: an order, a fill and an end are in its log before anybody hears of th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -51,11 +51,19 @@ class Market:
 
 
 class Resting(NamedTuple):
-    """A working order: what is left of it, and when it arrives."""
+    """A working order.
+
+    Attributes:
+        remaining: what is left of it.
+        active_ns: when it arrives; met_ns: the opening it came too late for.
+        triggered: whether a stop or take-profit has become a market order.
+    """
 
     intent: Intent
     remaining: Decimal
     active_ns: int
+    met_ns: int
+    triggered: bool = False
 
 
 class SimulatedVenue:
@@ -84,22 +92,26 @@ class SimulatedVenue:
         self._ended: dict[str, OrderState] = {}
         self._filled: dict[str, Decimal] = {}
         self._taken: dict[str, tuple[int, Decimal]] = {}
+        self._opened_ns: dict[str, int] = {}
+        self._closed_ns: dict[str, int] = {}
         self._fills = self._now_ns = 0
         for line in log.lines():
             self._remember(line)
 
     async def submit(self, approved: Approved) -> Reply:
         """Take an order; a name that was used before is rejected."""
-        require(isinstance(approved, Approved), "a venue takes nothing but what the gate approved")
+        require(type(approved) is Approved, "a venue takes nothing but what the gate approved")
         intent = approved.intent
         if intent.client_id in self._working or intent.client_id in self._ended:
             return Rejected(intent.client_id, "duplicate", "this name was used before")
         if intent.symbol not in self._instruments:
             return Rejected(intent.client_id, "unknown_symbol", f"{intent.symbol} is not traded here")
-        if not intent.quantity:
-            return Rejected(intent.client_id, "invalid", "an order needs a quantity")
-        order = Resting(intent, intent.quantity, intent.decided_ns + self._market.latency_ns)
-        self._log.append({"submitted": intent.to_json(), "active_ns": str(order.active_ns)})
+        priced = intent.kind is OrderKind.MARKET or (intent.price is not None and intent.price > 0)
+        if not intent.quantity or not priced:
+            return Rejected(intent.client_id, "invalid", "an order needs a quantity, and a price unless it is a market order")
+        met_ns = self._opened_ns.get(intent.symbol, -1)
+        order = Resting(intent, intent.quantity, intent.decided_ns + self._market.latency_ns, met_ns)
+        self._log.append({"submitted": intent.to_json(), "active_ns": str(order.active_ns), "met_ns": str(met_ns)})
         self._working[intent.client_id] = order
         return Accepted(intent.client_id)
 
@@ -146,15 +158,15 @@ class SimulatedVenue:
 
     def opened(self, bar: MarketBar) -> Sequence[Fill | Closed]:
         """Fill what trades at the opening of a bar."""
-        self._now_ns = bar.opened_ns
+        self._now_ns = self._opened_ns[bar.symbol] = bar.opened_ns
         if not self._working or bar.opened_ns < self._newest(bar.symbol):
             return ()
         events: list[Fill | Closed] = []
         price = exact(bar.open)
         for client_id, order in list(self._working.items()):
-            if order.intent.symbol == bar.symbol and order.active_ns <= bar.opened_ns:
-                arriving = order.active_ns > bar.opened_ns - bar.step_ns
-                trade = at_open(order.intent, price, self._market.costs, arriving=arriving)
+            if order.intent.symbol == bar.symbol and order.active_ns <= bar.opened_ns and order.met_ns < bar.opened_ns:
+                arriving = order.active_ns >= self._closed_ns.get(bar.symbol, 0)
+                trade = at_open(_as_market(order), price, self._market.costs, arriving=arriving)
                 if trade is not None:
                     events += self._trade(client_id, trade, bar, bar.opened_ns)
         return events
@@ -163,6 +175,7 @@ class SimulatedVenue:
         """Fill what trades after the opening: triggers first, stop before take-profit unless the bar opens beyond it."""
         self._now_ns = bar.closed_ns
         self._closes[bar.symbol] = bar.close
+        self._closed_ns[bar.symbol] = bar.closed_ns
         if not self._working or bar.opened_ns < self._newest(bar.symbol):
             return ()
         events: list[Fill | Closed] = []
@@ -171,10 +184,13 @@ class SimulatedVenue:
         for order in sorted(arrived, key=lambda order: _precedence(order.intent, bar)):
             client_id = order.intent.client_id
             late = order.active_ns > bar.opened_ns
-            if order.intent.kind is OrderKind.MARKET and not late:
+            if order.triggered or (order.intent.kind is OrderKind.MARKET and not late):
                 continue  # it had its turn at the opening; what the volume did not cover waits for the next one
             trade = within(order.intent, bar, self._market.costs, order.active_ns)
             if trade is not None and client_id in self._working:
+                if order.intent.kind in (OrderKind.STOP, OrderKind.TAKE_PROFIT):
+                    self._log.append({"triggered": client_id})
+                    self._trigger(client_id)
                 events += self._trade(client_id, trade, bar, bar.closed_ns)
         return events
 
@@ -252,7 +268,10 @@ class SimulatedVenue:
         """Change the account by a line of the log."""
         if "submitted" in line:
             intent = Intent.from_json(line["submitted"])
-            self._working[intent.client_id] = Resting(intent, intent.quantity, int(line["active_ns"]))
+            self._working[intent.client_id] = Resting(intent, intent.quantity, int(line["active_ns"]), int(line["met_ns"]))
+            return
+        if "triggered" in line:
+            self._trigger(line["triggered"])
             return
         event = _event(line)
         if isinstance(event, Fill):
@@ -272,6 +291,9 @@ class SimulatedVenue:
         if not fill.remaining:
             self._end(fill.client_id, OrderState.FILLED)
 
+    def _trigger(self, client_id: str) -> None:
+        self._working[client_id] = self._working[client_id]._replace(triggered=True)
+
     def _end(self, client_id: str, state: OrderState) -> None:
         del self._working[client_id]
         self._ended[client_id] = state
@@ -284,6 +306,11 @@ def _event(line: dict[str, Any]) -> Fill | Closed | None:
         body = line["closed"]
         return Closed(body["client_id"], OrderEvent(body["event"]), body["why"], int(body["at_ns"]))
     return None
+
+
+def _as_market(order: Resting) -> Intent:
+    """Return an order as it trades now: one that was triggered is a market order."""
+    return replace(order.intent, kind=OrderKind.MARKET, price=None) if order.triggered else order.intent
 
 
 def _precedence(intent: Intent, bar: MarketBar) -> int:
