@@ -223,9 +223,8 @@ def test_a_journal_that_says_live_is_not_decided_again(folder, capsys):
     record = json.loads(capsys.readouterr().out)
     with closing(Parts(load_config())) as parts:
         spec = dict(parts.sessions.get(record["session_id"]).run.spec) | {"mode": "live"}
-        plan = recorded_plan(parts, spec)
         with pytest.raises(SafetyRefused):
-            parts.venue(plan.mode, plan.account("paper", "origin"))
+            recorded_plan(parts, spec)
 
 
 @pytest.mark.parametrize(

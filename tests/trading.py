@@ -109,6 +109,8 @@ def an_account(**changes: Any) -> Account:
         "recent": (),
         "sent_today": 0,
         "clock_skew_ms": 0.0,
+        "late_ns": 0,
+        "exiting": frozenset(),
         "prices": {SYMBOL: price},
         **changes,
     }

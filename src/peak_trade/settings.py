@@ -26,6 +26,10 @@ PATH_VARIABLE = "PEAK_TRADE_CONFIG_PATH"
 Scalar = str | int | float | bool | list[Any]
 
 
+#: Larger amounts are mistakes, and would lose digits.
+MONEY_MAX = Decimal("1e15")
+
+
 class Section(BaseModel):
     """A part of the file: typed, frozen, and closed to unknown keys."""
 
@@ -92,7 +96,9 @@ class ShadowPaper(Section):
     """The account of a shadow session, and the market it trades in."""
 
     account: str = Field("paper", description="name of the account; one session at a time runs on it")
-    start_balance: Decimal = Field(Decimal(10_000), gt=0, le=Decimal("1e12"), description="starting cash, quote currency")
+    start_balance: Decimal = Field(
+        Decimal(10_000), ge=Decimal("0.01"), le=Decimal("1e12"), description="starting cash, quote currency"
+    )
     fee_rate: float = Field(0.0040, ge=0, lt=1, description="fee of a taker, fraction of the filled notional")
     maker_fee_rate: float = Field(0.0025, ge=0, lt=1, description="fee of a resting order, the same")
     slippage_bps: float = Field(5.0, ge=0, lt=10_000, description="slippage against you, basis points")
@@ -103,20 +109,22 @@ class ShadowPaper(Section):
 class LiveRisk(Section):
     """Pre-trade limits; money in quote currency."""
 
-    max_order_notional: Decimal = Field(Decimal(1_000), gt=0, description="largest single order")
-    max_symbol_exposure_notional: Decimal = Field(Decimal(2_000), gt=0, description="largest position in one pair")
-    max_total_exposure_notional: Decimal = Field(Decimal(5_000), gt=0, description="largest sum of all positions")
+    max_order_notional: Decimal = Field(Decimal(1_000), gt=0, le=MONEY_MAX, description="largest single order")
+    max_symbol_exposure_notional: Decimal = Field(
+        Decimal(2_000), gt=0, le=MONEY_MAX, description="largest position in one pair"
+    )
+    max_total_exposure_notional: Decimal = Field(Decimal(5_000), gt=0, le=MONEY_MAX, description="largest sum of all positions")
     max_open_positions: int = Field(5, ge=1, description="most positions at once")
-    max_daily_loss_abs: Decimal = Field(Decimal(500), gt=0, description="loss since 00:00 UTC that pauses")
+    max_daily_loss_abs: Decimal = Field(Decimal(500), gt=0, le=MONEY_MAX, description="loss since 00:00 UTC that pauses")
     max_daily_loss_pct: float = Field(5.0, gt=0, le=100, description="the same, per cent of the day's starting equity")
     block_on_violation: bool = Field(True, description="a violated limit blocks the order")
     price_collar_pct: float = Field(2.0, gt=0, le=100, description="furthest from the last trade, per cent")
-    max_order_quantity: Decimal = Field(Decimal(100), gt=0, description="largest single order, base units")
+    max_order_quantity: Decimal = Field(Decimal(100), gt=0, le=MONEY_MAX, description="largest single order, base units")
     max_orders_per_minute: int = Field(30, ge=1, description="order rate")
     max_orders_per_day: int = Field(500, ge=1, description="orders of one strategy in a UTC day, then a person must look")
-    duplicate_window_s: float = Field(10, ge=0, description="the same order again within this time is refused")
-    max_data_age_s: float = Field(120, gt=0, description="oldest price an order may be decided on")
-    max_clock_skew_ms: float = Field(1_000, gt=0, description="largest difference to the venue's clock")
+    duplicate_window_s: float = Field(10, ge=0, le=86_400, description="the same order again within this time is refused")
+    max_data_age_s: float = Field(120, gt=0, le=604_800, description="oldest price an order may be decided on")
+    max_clock_skew_ms: float = Field(1_000, gt=0, le=3_600_000, description="largest difference to the venue's clock")
     symbols: tuple[str, ...] = Field(
         ("BTC/EUR", "ETH/EUR", "BTC/USD", "SPX/USD", "SYN/USD"), description="pairs that may be traded"
     )

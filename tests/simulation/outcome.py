@@ -40,7 +40,8 @@ FIGURES = (
     "orders_skipped",
 )
 _FILL = ("client_id", "leg", "symbol", "reason", "quantity", "price", "fee", "bar_ns", "at_ns", "maker", "remaining")
-_ORDER = ("client_id", "leg", "symbol", "kind", "quantity", "reason", "reference", "decided_ns", "price", "reduce_only")
+#: The reference price is left out: where an answer was lost, the same order may be asked for a phase of the bar earlier.
+_ORDER = ("client_id", "leg", "symbol", "kind", "quantity", "reason", "decided_ns", "price", "reduce_only")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """`peak-trade journal`: prove that nothing in the journals was changed, and that nothing is missing."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,9 @@ def _group() -> None:
 @app.command()
 def verify(
     account: Annotated[str | None, typer.Option("--account", help="Only this account; default all.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option("--public-key", help="Key to check signatures with, such as a copy kept elsewhere.")
+    ] = None,
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
 ) -> None:
@@ -27,7 +31,7 @@ def verify(
     from peak_trade.runs.journal_check import verify_journals
 
     with closing(options.open_parts(config)) as parts:
-        found = verify_journals(parts, account)
+        found = verify_journals(parts, account, public_key)
         where = parts.journal
     flaws = [flaw for report in found for flaw in report.flaws]
     intact, complete = all(report.intact for report in found), all(report.complete for report in found)

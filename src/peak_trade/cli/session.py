@@ -63,11 +63,25 @@ def list_sessions(
             f"{session.run.symbol} {session.run.timeframe}",
             session.account,
             *(figure(name, session.run.metrics.get(name)) for name in names),
+            str(session.summary.get("mode_at_end", "-")),
             printable(session.run.error or "")[:60],
         )
         for session in found
     ]
-    header = ["session", "type", "status", "strategy", "market", "account", "return", "drawdown", "fills", "blocked", "error"]
+    header = [
+        "session",
+        "type",
+        "status",
+        "strategy",
+        "market",
+        "account",
+        "return",
+        "drawdown",
+        "fills",
+        "blocked",
+        "mode",
+        "error",
+    ]
     print(table(header, rows, right=range(6, 10)))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peak_trade.cli import options
-from peak_trade.model.errors import InputError
+from peak_trade.model.errors import CheckFailed, InputError
 from peak_trade.model.stage import Stage, not_allowed
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def start(
     start_time: options.StartTime = None,
     end: options.EndTime = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="End after so many bars.")] = None,
-    duration: Annotated[float | None, typer.Option("--duration", min=0.001, help="End after so many minutes.")] = None,
+    duration: Annotated[
+        float | None, typer.Option("--duration", min=0.001, max=10_000_000, help="End after so many minutes.")
+    ] = None,
     speed: Annotated[str | None, typer.Option("--speed", help="Times real time, or max.")] = None,
     warmup: Annotated[int | None, typer.Option("--warmup-candles", help="Bars before the first decision.")] = None,
     fraction: Annotated[float | None, typer.Option("--position-fraction", help="Of equity, for each strategy.")] = None,
@@ -127,6 +129,11 @@ def start(
             path = sessions.write_session_sheet(ended)
             if not as_json:
                 print(f"page: {path}")
+        if ended.record["mode_at_end"] != "running":
+            raise CheckFailed(
+                f"expected the session to stay running, found it {ended.record['mode_at_end']} at its end; "
+                f"{ended.record['incidents'][0]['words']}"
+            )
 
 
 def _stage(parts: "Parts", given: str | None) -> Stage:
@@ -273,13 +280,17 @@ def _print_ended(ended: "EndedSession", as_json: bool) -> None:
     print(table(["", "session", "backtest"], rows, right=(1, 2)))
     if wanted:
         parts = ", ".join(f"{name} {value:+.2f}" for name, value in wanted["difference"].items())
-        same = "every fill is the backtest's" if wanted["identical"] else f"difference in {quote}: {parts}"
-        print(f"compared with a backtest of the same bars: {same}")
+        by = "a backtest of the same bars" if wanted["by"] == "kernel" else "an ideal session over the same bars"
+        print(f"compared with {by}: {'every fill is the same' if wanted['identical'] else f'difference in {quote}: {parts}'}")
     for title, key in (("blocked by the risk gate", "blocked_by_code"), ("rejected by the venue", "rejected_by_code")):
         if record[key]:
             print(f"{title}: " + ", ".join(f"{code} {count}" for code, count in record[key].items()))
     for incident in record["incidents"]:
         print(f"incident: {incident['code']}: {incident['words']}")
+    for leg in record["by_leg"]:
+        if float(leg["position"]):
+            held = f"{leg['position']} {leg['symbol']} of {leg['leg']}"
+            print(f"still open: {held}, valued at the last close; its exits were cancelled")
     print()
     print(f"journal: {record['journal']['path']}")
     print(f"report: {ended.folder / 'report.md'}", flush=True)

@@ -18,6 +18,8 @@ from peak_trade.strategy.base import Strategy, checked_targets
 
 #: Bars in a block where bars come faster than time; in real time every bar is a block of its own.
 BLOCK = 4_096
+#: A first block of so many bars is asked for in parts too.
+_PARTED = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +61,10 @@ class Decider:
             yield seat.number, target if index >= seat.first else 0.0
 
     def _ask(self, count: int) -> None:
-        """Ask for all bars up to *count*; within a long block also for its first half, so that a look ahead shows there too."""
-        middle = (self._known + count) // 2
-        if count - self._known > 1 and middle > 0:
-            self._compare(middle)
-        self._compare(count)
+        """Ask for all bars up to *count*; within the first block also for parts of it, so that a look ahead shows there too."""
+        parts = (1, 4, 8, 12) if self._known == 0 and count >= _PARTED else ()
+        for cut in (*(count * part // 16 for part in parts), count):
+            self._compare(cut)
         self._known = count
 
     def _compare(self, count: int) -> None:

@@ -45,7 +45,7 @@ from peak_trade.engine.step import step
 from peak_trade.engine.tape import Tape
 from peak_trade.model.clock import Clock
 from peak_trade.model.errors import CheckFailed, SafetyRefused
-from peak_trade.model.order import Closed, Fill, MarketBar, OrderState
+from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.risk.gate import Approved, Mode
 from peak_trade.venue.port import Accepted, Reply, Unknown, Venue
@@ -63,6 +63,8 @@ class OffTheTape(CheckFailed):
 
 #: A bar that is worked through so long after it was due is noted, because the age of its price counts.
 LATE_NS = 1_000_000_000
+#: Ends that a venue may report of an order, and the events that lead there.
+_ENDED = {OrderState.CANCELLED: OrderEvent.CANCEL, OrderState.EXPIRED: OrderEvent.EXPIRE}
 #: How news came: from a market event, as an answer, from reconciling, or from a person or a trigger.
 MARKET, REPLY, RECONCILE, ORDER = "market", "reply", "reconcile", "order"
 
@@ -107,6 +109,7 @@ class Engine:
         self.plan, self.state = plan, State.initial(plan)
         self.tick = self._time_ns = 0
         self._sent: set[str] = set()
+        self._booked: set[str] = set()
         self._found: deque[Fill | Closed] = deque()
         self._todo: deque[Effect] = deque()
         self._bars: dict[str, MarketBar] = {}
@@ -121,7 +124,7 @@ class Engine:
 
     async def open_bar(self, bar: MarketBar) -> None:
         """Tell that a bar has opened."""
-        self.tick += 1
+        self._begin_tick()
         self._time_ns = bar.opened_ns
         if self._compared and not self._tape.left:
             if events := self._heard("venue.opened", bar, self._venue_or_stop().opened):
@@ -131,7 +134,7 @@ class Engine:
 
     async def close_bar(self, bar: MarketBar, targets: tuple[tuple[int, float], ...], late_ns: int = 0) -> None:
         """Tell that a bar is complete, and what its strategies want; it was due `late_ns` ago."""
-        self.tick += 1
+        self._begin_tick()
         self._time_ns = bar.opened_ns + bar.step_ns
         if self._compared and not self._tape.left:
             if events := self._heard("venue.traded", bar, self._venue_or_stop().traded):
@@ -154,27 +157,47 @@ class Engine:
         await self._tell(Tripped(mode, code, words), ORDER)
         await self._work_off()
 
-    async def settle(self) -> None:
-        """End the session: cancel what works."""
+    @property
+    def compared(self) -> bool:
+        """Whether books and venue were found to agree since this process began."""
+        return self._compared
+
+    async def settle(self, fault: str = "") -> None:
+        """End the session: cancel what works; *fault* says what went wrong, empty where nothing did."""
         await self._go_live()
-        await self._tell(Settle(), ORDER)
+        await self._tell_due(everything=True)
+        await self._work_off()
+        await self._tell(Settle(fault), ORDER)
         await self._work_off()
 
-    async def catch_up(self) -> None:
-        """Take from the tape what came from a person or a trigger at this tick."""
-        while record := self._tape.told_at(self.tick, (ORDER,)):
-            await self._tell(read_event(record.kind, record.body), ORDER)
+    async def catch_up(self) -> bool:
+        """Take from the tape what came from a person or a trigger at this tick; return whether the session is ending."""
+        while record := self._tape.told_at(self.tick, (ORDER, RECONCILE)):
+            await self._tell(read_event(record.kind, record.body), record.body["via"])
             await self._work_off()
+        return self.state.settling
 
     def remark(self, kind: str, body: Body, *, durable: bool = False) -> None:
         """Write a remark for readers; nothing while a journal is played back."""
         if self._chain is not None and not self._tape.left:
             self._chain.append(kind, {"tick": self.tick, **body}, at=self._now(), durable=durable)
 
+    def _begin_tick(self) -> None:
+        """Go on by a tick.
+
+        Raises:
+            CheckFailed: the journal has something of the last one that did not come out again.
+        """
+        if self._tape.left and self._tape.head.body["tick"] <= self.tick:
+            raise self._tape.differs("nothing", self._tagged({}))
+        self.tick += 1
+
     def _apply(self, event: Event) -> None:
         """Believe an event; what is to be done about it comes after everything that was to be done before."""
         self.state, effects = step(self.plan, self.state, event)
         self._todo.extend(effects)
+        if isinstance(event, Fill):
+            self._booked.add(event.fill_id)
 
     async def _work_off(self) -> None:
         while self._todo:
@@ -183,7 +206,8 @@ class Engine:
     async def _tell(self, event: Told, via: str) -> None:
         """Write down what came from outside, then believe it."""
         kind, body = event_record(event)
-        await self._write(kind, {"via": via, **body})
+        # A mode that was latched, or an end that was begun, must not be forgotten by a machine that loses its power.
+        await self._write(kind, {"via": via, **body}, durable=isinstance(event, Tripped | Settle))
         self._apply(event)
 
     async def _perform(self, effect: Effect) -> None:
@@ -257,6 +281,8 @@ class Engine:
         if report is not None:
             await self._fetch()
             await self._tell_due()
+            if report.state in _ENDED and client_id in self.state.orders and not self._found:
+                await self._tell(Closed(client_id, _ENDED[report.state], report.why or "asked_for", self._time_ns), RECONCILE)
 
     async def _answer(self, client_id: str) -> Told | None:
         """Return the answer about an order that comes next on the tape, after what reconciling told before it."""
@@ -296,9 +322,12 @@ class Engine:
                 await self._tell(event, MARKET)
                 await self._work_off()
 
-    async def _tell_due(self) -> None:
-        """Tell what reconciling found, each when the session's time has come to it; then hold the books against the venue."""
-        while self._found and self._found[0].at_ns <= self._time_ns:
+    async def _tell_due(self, *, everything: bool = False) -> None:
+        """Tell what reconciling found, each when the session's time has come to it; then hold the books against the venue.
+
+        A session that ends before that time hears *everything* there and then.
+        """
+        while self._found and (everything or self._found[0].at_ns <= self._time_ns):
             event = self._found.popleft()
             if self._is_news(event):
                 await self._tell(event, RECONCILE)
@@ -328,6 +357,12 @@ class Engine:
         A process may have died many bars after its last record; what the venue did since then is believed at its own time.
         """
         found = await self._venue_or_stop().fills_after(self.state.last_fill)
+        known = [event.fill_id for event in found if isinstance(event, Fill) and event.fill_id in self._booked]
+        if known:
+            raise SafetyRefused(
+                f"expected the venue to know the fill {self.state.last_fill}, found that it tells {len(known)} older ones as "
+                "new; its memory was changed: nothing was sent"
+            )
         self._found = deque(event for event in found if self._is_news(event))
 
     async def _compare(self) -> None:
@@ -368,7 +403,7 @@ class Engine:
                 f"expected fills of orders that this session sent, found one of {event.quantity} {event.symbol} for "
                 f"{event.client_id}; somebody else trades on this account: nothing more was sent"
             )
-        return event.fill_id not in self.state.seen
+        return event.fill_id not in self._booked
 
     async def _write(self, kind: str, body: Body, *, durable: bool = False) -> bool:
         """Write a record; return True where it was on the tape already."""

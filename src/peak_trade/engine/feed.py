@@ -6,6 +6,7 @@ Invariant: what happened at one moment is told in this order: bars that complete
 import asyncio
 import heapq
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from peak_trade.model.bar import Bars
@@ -77,8 +78,8 @@ class Pace:
         due = begun + (at_ns - first) / 1e9 / self._speed
         rest = due - self._clock.elapsed_s()
         if rest > 0:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), rest)
-            except TimeoutError:
                 return 0
-        return max(0, int((self._clock.elapsed_s() - due) * 1e9)) if rest < 0 else 0
+            # It is due, or long past: a process that stood still wakes up late.
+        return max(0, int((self._clock.elapsed_s() - due) * 1e9))

@@ -51,8 +51,8 @@ def event_record(event: Told) -> tuple[str, Body]:
             return CANCEL_LOST, {"client_id": client_id, "words": words}
         case Tripped(mode, code, words):
             return TRIPPED, {"mode": mode.value, "code": code, "words": words}
-        case Settle():
-            return SETTLING, {}
+        case Settle(fault):
+            return SETTLING, {"fault": fault}
         case Late(late_ns):
             return LATE, {"late_ns": str(late_ns)}
 
@@ -80,7 +80,7 @@ def read_event(kind: str, body: Mapping[str, Any]) -> Told:
         case "tripped":
             return Tripped(Mode(body["mode"]), body["code"], body["words"])
         case "settling":
-            return Settle()
+            return Settle(body["fault"])
         case "late":
             return Late(int(body["late_ns"]))
     raise InvariantBroken(f"a record from outside is of a known kind, found {kind!r}")

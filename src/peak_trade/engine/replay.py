@@ -27,6 +27,7 @@ async def replay(engine: Engine, outlook: Outlook, last_tick: int | None) -> Rep
     first = next(iter(outlook.series))
     whole = last_tick is not None
     try:
+        await engine.catch_up()
         for number, tick in enumerate(ticks(outlook.series), 1):
             if engine.state.settling or (number > last_tick if last_tick is not None else not engine.replaying):
                 break

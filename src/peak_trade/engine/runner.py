@@ -7,6 +7,7 @@ The second ends it at once; then the journal ends in the middle and the same com
 import asyncio
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, unique
@@ -95,6 +96,10 @@ class Marks:
         self._row *= 2
 
 
+class LeaseLost(SafetyRefused):
+    """Another process may act for this account by now: nothing more is sent or written."""
+
+
 class Heartbeat(NamedTuple):
     """Keeps the session's lease: *beat* prolongs it and tells whether it was still ours."""
 
@@ -138,7 +143,7 @@ class Runner:
         self._over = asyncio.Event()
         self._hard = False
         self._seen = (clock.now(), clock.elapsed_s())
-        self._signed = self._kept = clock.elapsed_s()
+        self._kept = clock.elapsed_s()
 
     async def run(self) -> EndedBy:
         """Run to the end and settle.
@@ -152,15 +157,15 @@ class Runner:
         limit = self._outlook.course.duration_s
         timer = None if limit is None else asyncio.get_running_loop().call_later(limit, self._expire)
         trading = asyncio.create_task(self._trade_and_settle())
-        beating = asyncio.create_task(self._beat())
+        watching = [asyncio.create_task(self._beat()), asyncio.create_task(self._tend())]
         self._trading = trading
         try:
-            await asyncio.wait({trading, beating}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({trading, *watching}, return_when=asyncio.FIRST_COMPLETED)
             if not trading.done():
                 trading.cancel()
             ended = (await asyncio.gather(trading, return_exceptions=True))[0]
             self._over.set()
-            fault = (await asyncio.gather(beating, return_exceptions=True))[0]
+            faults = await asyncio.gather(*watching, return_exceptions=True)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -168,7 +173,7 @@ class Runner:
                 asyncio.get_running_loop().remove_signal_handler(number)
         if self._hard:
             raise KeyboardInterrupt
-        for error in (fault, ended):
+        for error in (*faults, ended):
             if isinstance(error, Exception):
                 await self._stop_safely(error)
             if isinstance(error, BaseException):
@@ -209,6 +214,8 @@ class Runner:
         pace = Pace(self._clock, outlook.speed)
         first = next(iter(outlook.series))
         started = False
+        if await engine.catch_up():
+            return EndedBy.SETTLED
         for number, tick in enumerate(ticks(outlook.series), 1):
             live = not engine.replaying
             if live and not started and tick.bar.symbol == first and tick.number >= outlook.traded_from:
@@ -223,39 +230,43 @@ class Runner:
                 await self._beat_once(outlook.heartbeat)
             if not tick.complete:
                 await engine.open_bar(tick.bar)
-                if not live:
-                    await engine.catch_up()
-                    if engine.state.settling:
-                        return EndedBy.SETTLED
+                if not live and await engine.catch_up():
+                    return EndedBy.SETTLED
                 continue
-            await self._complete(tick, late_ns, live=live)
+            await self._complete(tick, late_ns)
             if tick.bar.symbol == first:
                 self.completed = tick.number + 1
-                if engine.state.settling:
-                    return EndedBy.SETTLED
+            if not live and await engine.catch_up():
+                return EndedBy.SETTLED
+            if tick.bar.symbol == first:
                 steps = outlook.course.steps
                 if steps is not None and self.completed - outlook.traded_from >= steps and not engine.replaying:
                     return EndedBy.STEPS
         return EndedBy.DATA
 
-    async def _complete(self, tick: Tick, late_ns: int, *, live: bool) -> None:
+    async def _complete(self, tick: Tick, late_ns: int) -> None:
         targets = self._outlook.deciders[tick.bar.symbol].targets(tick.number)
         await self.engine.close_bar(tick.bar, targets, late_ns)
-        if not live:
-            await self.engine.catch_up()
         state = self.engine.state
         self.marks.add(tick.at_ns, float(state.equity))
         if state.bars % _MARK_BARS == 0:
             self.engine.remark(MARK, {"bars": state.bars, "equity": str(state.equity), "mode": state.mode.value})
 
     async def _look_around(self, number: int) -> None:
-        """Let signals and the heartbeat have their turn, look at the clock, and sign the journal's head now and then."""
+        """Let signals and the heartbeat have their turn, and look at the clock."""
         await asyncio.sleep(0)
         self._outlook.progress(number)
         self._watch_clock()
-        if self._clock.elapsed_s() - self._signed >= _SIGN_S and not self.engine.replaying:
-            self._signed = self._clock.elapsed_s()
-            self._outlook.sign()
+
+    async def _tend(self) -> None:
+        """Sign the journal's head and look at the clock now and then, also while no bar comes."""
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _SIGN_S)
+                return
+            self._watch_clock()
+            if not self.engine.replaying:
+                self._outlook.sign()
 
     def _watch_clock(self) -> None:
         """Stop where the machine's clock went back: ages and days would no longer mean anything."""
@@ -275,11 +286,8 @@ class Runner:
             await self._over.wait()
             return
         while not self._over.is_set():
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), heartbeat.lease_s / 3)
-            except TimeoutError:
-                pass
-            else:
                 return
             try:
                 await self._beat_once(heartbeat)
@@ -291,10 +299,10 @@ class Runner:
         """Prolong the lease.
 
         Raises:
-            SafetyRefused: it was no longer ours.
+            LeaseLost: it was no longer ours.
         """
         if not await asyncio.to_thread(heartbeat.beat):
-            raise SafetyRefused(
+            raise LeaseLost(
                 "expected this session to be running, found it closed as aborted while this process stood still; "
                 "nothing more was sent: start again"
             )
@@ -303,13 +311,14 @@ class Runner:
     async def _stop_safely(self, error: Exception) -> None:
         """Cancel what works, as far as that is still possible; what nobody foresaw pauses first.
 
-        After a refused write the state is ahead of the journal: nothing more is done, so that the same command goes on.
+        After a refused write the state is ahead of the journal, and before books and venue were compared nothing may be
+        sent: then nothing more is done, so that the same command goes on.
         """
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError | LeaseLost) or not self.engine.compared:
             return
         try:
             if not isinstance(error, PeakTradeError):
                 await self.engine.trip(Mode.PAUSED, "core_exception", f"{type(error).__name__}: {error}")
-            await self.engine.settle()
+            await self.engine.settle(fault=str(error))
         except Exception as second:  # noqa: BLE001 - the first error is the one to tell
             error.add_note(f"it could not be settled either: {second}")

@@ -74,13 +74,13 @@ class LegState(NamedTuple):
         target: the last target that was decided on.
         wanted: the position that a decision still waits to order, and why; None where nothing waits.
         best: the best price since entry, for the trailing stop.
-        asked_again: the number of bars at which an order of it was lost and asked for again; -1 for never.
+        lost: its orders that the venue never had, since the last bar.
     """
 
     target: float = 0.0
     wanted: "Wanted | None" = None
     best: Decimal = ZERO
-    asked_again: int = -1
+    lost: int = 0
 
 
 class Wanted(NamedTuple):
@@ -106,7 +106,7 @@ class State:
         counts: how often what happened; codes of refusals are under `refused:`, `warned:` and `rejected:`.
         digest: hash over every verdict of the gate so far, in order.
         last_fill: the venue's name of the last fill booked; seen: those of the latest ones, so that none is booked twice.
-        settling: the session ends, nothing new is ordered.
+        settling: the session ends, nothing new is ordered; fault: because of what, empty where nothing went wrong.
         late_ns: how long after it was due the bar at hand is worked through.
     """
 
@@ -133,6 +133,7 @@ class State:
     last_fill: str | None
     seen: tuple[str, ...]
     settling: bool
+    fault: str
     late_ns: int
     clock_skew_ms: float
 
@@ -171,6 +172,7 @@ class State:
             last_fill=None,
             seen=(),
             settling=False,
+            fault="",
             late_ns=0,
             clock_skew_ms=0.0,
         )
@@ -215,7 +217,9 @@ class Tripped(NamedTuple):
 
 
 class Settle(NamedTuple):
-    """The session ends: cancel what works."""
+    """The session ends: cancel what works. `fault` says what went wrong, empty where nothing did."""
+
+    fault: str = ""
 
 
 class Late(NamedTuple):

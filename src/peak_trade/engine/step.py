@@ -55,6 +55,8 @@ from peak_trade.venue.port import Accepted, Rejected, Unknown
 DAY_NS = 86_400_000_000_000
 _SEVERITY = (Mode.RUNNING, Mode.RESTRICTED, Mode.PAUSED, Mode.KILLED)
 _EXITS = (OrderKind.STOP, OrderKind.TAKE_PROFIT)
+#: Orders of a strategy that may be lost within a bar before it is given up.
+_LOST_MAX = 10
 #: How many fills are remembered by name.
 _SEEN_MAX = 64
 
@@ -97,6 +99,8 @@ def _on_bar(plan: Plan, state: State, event: BarClosed, effects: list[Effect]) -
     if equity < state.day_start and state.mode in (Mode.RUNNING, Mode.RESTRICTED):
         _watch_loss(plan.limits, state, effects)
     for number, target in event.targets:
+        if state.legs[number].lost:
+            _change(state, number, lost=0)
         leg, known = plan.legs[number], state.legs[number]
         if target != known.target:
             _decide(plan, state, number, target)
@@ -156,9 +160,13 @@ def _pursue(plan: Plan, state: State, number: int, effects: list[Effect]) -> Non
     _change(state, number, wanted=None)
     position = state.books.position(leg.name, leg.symbol).quantity
     difference = wanted.position - position
-    if difference:
-        shrinks = position * wanted.position >= 0 and abs(wanted.position) < abs(position)
-        _order(plan, state, leg, effects, OrderKind.MARKET, difference, wanted.reason, None, reduce_only=shrinks)
+    if not difference:
+        return
+    shrinks = position * wanted.position >= 0 and abs(wanted.position) < abs(position)
+    sent = _order(plan, state, leg, effects, OrderKind.MARKET, difference, wanted.reason, None, reduce_only=shrinks)
+    if not sent and position * wanted.position < 0:
+        # Turning was refused as a whole; leaving what is held always has to be possible.
+        _order(plan, state, leg, effects, OrderKind.MARKET, -position, wanted.reason, None, reduce_only=True)
 
 
 # ---- exits -----------------------------------------------------------------------------------------------------------
@@ -222,8 +230,8 @@ def _order(
     price: Decimal | None,
     *,
     reduce_only: bool,
-) -> None:
-    """Name an intent, hear the gate, and ask for the order or write down the refusal."""
+) -> bool:
+    """Name an intent, hear the gate, and ask for the order or write down the refusal; return whether it was let through."""
     intent = Intent(
         client_id=order_name(plan.origin, state.numbered),
         leg=leg.name,
@@ -244,7 +252,7 @@ def _order(
     if isinstance(verdict, Refused):
         effects.append(Refusal(verdict))
         _count(state, "orders_blocked_risk", *(f"refused:{code}" for code in codes))
-        return
+        return False
     effects.append(Send(verdict))
     counted = not account.reduced_by(intent)
     if counted:
@@ -252,6 +260,7 @@ def _order(
     order = Order(intent, next_state(OrderState.APPROVED, OrderEvent.SEND), ZERO, counted)
     state.orders = {**state.orders, intent.client_id: order}
     _count(state, "orders", *(["orders_warned", *(f"warned:{code}" for code in codes)] if codes else []))
+    return True
 
 
 def order_name(origin: str, number: int) -> str:
@@ -279,8 +288,11 @@ def digest_of(before: str, intent: Intent, codes: list[str], *, approved: bool) 
 def account_of(state: State, intent: Intent) -> Account:
     """Return what the gate looks at for an intent."""
     pending: dict[str, tuple[Decimal, Decimal]] = {}
+    exiting = set()
     for order in state.orders.values():
-        if not order.intent.reduce_only:
+        if order.intent.reduce_only:
+            exiting.add(order.intent.symbol)
+        else:
             left = order.intent.quantity - order.filled
             buys, sells = pending.get(order.intent.symbol, (ZERO, ZERO))
             pending[order.intent.symbol] = (buys + max(left, ZERO), sells + min(left, ZERO))
@@ -298,6 +310,7 @@ def account_of(state: State, intent: Intent) -> Account:
         recent=state.recent,
         sent_today=state.sent_today.get(intent.leg, 0),
         clock_skew_ms=state.clock_skew_ms,
+        exiting=frozenset(exiting),
     )
 
 
@@ -319,11 +332,13 @@ def _forget(state: State, intent: Intent) -> None:
 # ---- what the venue says ---------------------------------------------------------------------------------------------
 
 
-def _on_accepted(_plan: Plan, state: State, event: Accepted, _effects: list[Effect]) -> None:
+def _on_accepted(_plan: Plan, state: State, event: Accepted, effects: list[Effect]) -> None:
     order = state.orders.get(event.client_id)
     # Else it is a cancel that was taken, or an order that filled before its acknowledgement arrived.
     if order is not None and order.state in (OrderState.SENDING, OrderState.UNKNOWN):
         _move(state, order, OrderEvent.ACKNOWLEDGE)
+        if state.settling:
+            effects.append(Cancel(event.client_id))
 
 
 def _on_rejected(plan: Plan, state: State, event: Rejected, effects: list[Effect]) -> None:
@@ -351,18 +366,19 @@ def _on_adopted(plan: Plan, state: State, event: Adopted, effects: list[Effect])
 
 
 def _on_missed(plan: Plan, state: State, event: Missed, effects: list[Effect]) -> None:
-    """The venue never had the order: ask for it again, once a bar, and for an entry only if the market has not moved on."""
+    """The venue never had the order: ask for it again, though not without end, and for an entry only before the next bar."""
     order = state.orders[event.client_id]
     intent = order.intent
     _move(state, order, OrderEvent.MISS)
     if order.counted:
         _forget(state, intent)
     number = _number_of(plan, intent.leg)
-    if state.legs[number].asked_again == state.bars:
+    lost = state.legs[number].lost + 1
+    _change(state, number, lost=lost)
+    if lost > _LOST_MAX:
         _count(state, "incidents")
-        effects.append(Incident("order_lost", f"an order of {intent.symbol} was lost twice; it is given up", state.mode))
+        effects.append(Incident("order_lost", f"an order of {intent.symbol} was lost {lost} times; it is given up", state.mode))
         return
-    _change(state, number, asked_again=state.bars)
     if intent.kind in _EXITS:
         _protect(plan, state, number, effects)
     elif state.legs[number].wanted is None and intent.decided_ns >= state.priced[intent.symbol]:
@@ -416,7 +432,8 @@ def _on_cancel_lost(_plan: Plan, state: State, event: CancelLost, effects: list[
     """Whether the order still works is not known: ask."""
     _count(state, "incidents")
     effects.append(Incident("cancel_lost", event.words, state.mode))
-    if event.client_id in state.orders:
+    order = state.orders.get(event.client_id)
+    if order is not None and order.state in (OrderState.OPEN, OrderState.PARTLY_FILLED):
         effects.append(LookUp(event.client_id))
 
 
@@ -428,15 +445,19 @@ def _on_tripped(_plan: Plan, state: State, event: Tripped, effects: list[Effect]
 
 
 def _trip(state: State, event: Tripped, effects: list[Effect]) -> None:
-    """Go to a stricter mode; nothing here leads back to a looser one."""
+    """Go to a stricter mode and call back what could still enlarge a position; nothing here leads back to a looser mode."""
+    before = state.mode
     state.mode = max(state.mode, event.mode, key=_SEVERITY.index)
     _count(state, "incidents")
     effects.append(Incident(event.code, event.words, state.mode))
+    if state.mode is not before:
+        working = [order for order in state.orders.values() if not order.intent.reduce_only]
+        effects += [Cancel(order.intent.client_id) for order in working if order.state is not OrderState.UNKNOWN]
 
 
-def _on_settle(_plan: Plan, state: State, _event: Settle, effects: list[Effect]) -> None:
+def _on_settle(_plan: Plan, state: State, event: Settle, effects: list[Effect]) -> None:
     effects += [Cancel(client_id) for client_id, order in state.orders.items() if order.state is not OrderState.UNKNOWN]
-    state.settling = True
+    state.settling, state.fault = True, event.fault
     state.legs = tuple(leg._replace(wanted=None) for leg in state.legs)
 
 

@@ -573,7 +573,9 @@ def segment_files(root: Path, account: str) -> list[Path]:
     """Return an account's segment files by name, also those that never began."""
     folder = folder_of(root, account)
     with _reading(folder):
-        return sorted(path for path in folder.glob("*.jsonl") if _SESSION.fullmatch(path.stem)) if folder.is_dir() else []
+        found = folder.glob("*.jsonl") if folder.is_dir() else ()
+        # A pipe by that name would keep whoever opens it waiting for ever.
+        return sorted(path for path in found if _SESSION.fullmatch(path.stem) and path.is_file())
 
 
 def find_segment(root: Path, session_id: str) -> Path:

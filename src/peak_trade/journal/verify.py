@@ -137,6 +137,8 @@ def verify_account(
     folder = folder_of(root, account)
     if not folder.is_dir() and not expected:
         raise NotFound(f"expected the journal of account {account!r} under {root}, found none; check the account's name")
+    # Heads before segments: a session that begins meanwhile has its segment first.
+    headed = [path.name.removesuffix(".heads.jsonl") for path in sorted(folder.glob("*.heads.jsonl"))]
     in_order = [path.stem for path in segments(root, account)]
     present = [path.stem for path in segment_files(root, account)]
     # Those that never began belong to no order; they come last.
@@ -150,8 +152,8 @@ def verify_account(
         reports.append(walk.report())
     for name in expected:
         links.require(name, "the registry remembers it")
-    for path in sorted(folder.glob("*.heads.jsonl")):
-        links.require(path.name.removesuffix(".heads.jsonl"), "its signed heads are there")
+    for name in headed:
+        links.require(name, "its signed heads are there")
     return AccountReport(account=account, segments=tuple(_linked(reports)), findings=tuple(links.missing.values()))
 
 

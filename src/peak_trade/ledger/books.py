@@ -118,13 +118,13 @@ class Books:
         positions = {place: held for place, held in self.positions.items() if place != key}
         if after.quantity:
             positions[key] = after
+        for what, amounts in (("posting", entries), ("book", accounts)):
+            if total := sum(amounts.values(), ZERO):
+                raise InvariantBroken(f"every {what} sums to zero, found {total} after a fill of {key[1]}")
         if after.cost != accounts[("inventory", *key)]:
             raise InvariantBroken(
                 f"the cost of {key[1]} is its inventory, found {after.cost} and {accounts[('inventory', *key)]}"
             )
-        for what, amounts in (("posting", entries), ("book", accounts)):
-            if total := sum(amounts.values(), ZERO):
-                raise InvariantBroken(f"every {what} sums to zero, found {total} after a fill of {key[1]}")
         return Books(accounts, positions)
 
     def _sum(self, kind: str, leg: str | None) -> Decimal:

@@ -88,6 +88,7 @@ class Account(NamedTuple):
     Attributes:
         now_ns: the session's present; priced_ns: when the last price of the intent's symbol was known; late_ns: how far the
             session lags behind its clock.
+        exiting: symbols in which exits are working that may close what is held.
         price: that price; prices: the last price of every symbol.
         positions: signed quantity by symbol, over all strategies.
         pending: by symbol, what working orders may still buy (zero or more) and sell (zero or less), reduce-only ones aside.
@@ -109,7 +110,8 @@ class Account(NamedTuple):
     recent: "tuple[Sent, ...]"
     sent_today: int
     clock_skew_ms: float
-    late_ns: int = 0
+    late_ns: int
+    exiting: frozenset[str]
 
     def reduced_by(self, intent: Intent) -> bool:
         """Tell whether an order can only make this account's position smaller."""
@@ -129,12 +131,12 @@ class Sent(NamedTuple):
 def reduces(intent: Intent, position: Decimal, pending: tuple[Decimal, Decimal] = (Decimal(0), Decimal(0))) -> bool:
     """Tell whether an order can only make the position smaller, never open, enlarge or turn it.
 
-    One that the venue may only reduce with is held against the position alone; another also against what working orders may
-    still buy or sell, because they could be filled first.
+    It is held against the position less what working orders may still buy or sell on its side, because they could be
+    filled first; those that may only reduce are not among them.
     """
     if not intent.quantity * position < 0:
         return False
-    before = Decimal(0) if intent.reduce_only else abs(pending[0] if intent.quantity > 0 else pending[1])
+    before = abs(pending[0] if intent.quantity > 0 else pending[1])
     return abs(intent.quantity) + before <= abs(position)
 
 
@@ -160,6 +162,8 @@ def _collar(intent: Intent, account: Account, limits: Limits) -> Violation | Non
     if intent.kind in (OrderKind.STOP, OrderKind.TAKE_PROFIT):
         return None
     asked = intent.reference if intent.price is None else intent.price
+    if asked == account.price > 0:
+        return None
     if account.price <= 0:
         return Violation("price_collar", "there is no last price to hold the order's price against")
     away = abs(asked - account.price) / account.price * 100
@@ -192,6 +196,8 @@ def _quantity(intent: Intent, _account: Account, limits: Limits) -> Violation | 
 
 
 def _rate(_intent: Intent, account: Account, limits: Limits) -> Violation | None:
+    if len(account.recent) < limits.max_orders_per_minute:
+        return None
     count = sum(1 for sent in account.recent if account.now_ns - sent.at_ns < 60 * _NS)
     if count >= limits.max_orders_per_minute:
         return Violation("order_rate", f"{count} orders in the last minute, allowed are {limits.max_orders_per_minute}")
@@ -284,13 +290,18 @@ def daily_loss(equity: Decimal, day_start: Decimal, limits: Limits) -> list[Viol
 
 
 def _exposure(symbol: str, account: Account, intent: Intent) -> Decimal:
-    """Return the largest notional a symbol could reach if this order and any of the working ones were filled."""
+    """Return the largest notional a symbol could reach if this order and any of the working ones were filled.
+
+    Exits may close what is held before the others are filled, so that these could also begin from nothing.
+    """
     zero = Decimal(0)
     position = account.positions.get(symbol, zero)
     buys, sells = account.pending.get(symbol, (zero, zero))
     if symbol == intent.symbol:
         buys, sells = buys + max(intent.quantity, zero), sells + min(intent.quantity, zero)
     reached = max(abs(position + buys), abs(position + sells))
+    if symbol in account.exiting:
+        reached = max(reached, buys, -sells)
     if not reached:
         return zero
     # What can't be priced can't be said to be within a limit.

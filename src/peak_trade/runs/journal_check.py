@@ -1,15 +1,19 @@
 """The journals of all accounts against their keys, and against what the registry remembers of them."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from peak_trade.compose import Parts
 from peak_trade.journal.chain import accounts
+from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.signing import Verifier, public_path
-from peak_trade.journal.verify import AccountReport, verify_account
+from peak_trade.journal.verify import AccountReport, Flaw, verify_account
 from peak_trade.model.errors import NotFound
 
 
-def verify_journals(parts: Parts, account: str | None) -> list[AccountReport]:
-    """Verify one account's journal, or all.
+def verify_journals(parts: Parts, account: str | None, key: Path | None = None) -> list[AccountReport]:
+    """Verify one account's journal, or all, with a public key kept elsewhere or with the one beside the private key.
 
     Raises:
         NotFound: the account has no journal.
@@ -21,8 +25,28 @@ def verify_journals(parts: Parts, account: str | None) -> list[AccountReport]:
     names = found if account is None else [account]
     remembered = _heads(parts)
     names += [name for name in remembered if account in (None, name) and name not in names]
-    verifier = Verifier.load(public_path(parts.key)) if names else None
-    return [verify_account(parts.journal, name, verifier, expected=remembered.get(name, {})) for name in names if verifier]
+    verifier = Verifier.load(public_path(parts.key) if key is None else key) if names else None
+    completed = {
+        str(session.session_id) for session in parts.sessions.find(SessionFilter(status=RunStatus.COMPLETED.value), 1_000_000)
+    }
+    return [
+        _with_cuts(verify_account(parts.journal, name, verifier, expected=remembered.get(name, {})), completed)
+        for name in names
+        if verifier
+    ]
+
+
+def _with_cuts(report: AccountReport, completed: set[str]) -> AccountReport:
+    """Add what a session of ours can't be: completed without its end, or without any signature, which it begins with."""
+    found = []
+    for part in report.segments:
+        if part.session_id in completed and not part.ended:
+            words = "its end is gone: the registry has this session as completed"
+            found.append(Flaw(part.session_id, None, "cut", words))
+        if part.records > 1 and part.signed_to is None and not any(flaw.code == "no_head" for flaw in part.findings):
+            words = f"none of its {part.records} records is signed, but a session signs its first one at once"
+            found.append(Flaw(part.session_id, None, "no_head", words))
+    return replace(report, findings=(*report.findings, *found))
 
 
 def _heads(parts: Parts) -> dict[str, dict[str, tuple[int, str]]]:

@@ -22,15 +22,17 @@ import polars as pl
 from peak_trade.compose import Parts
 from peak_trade.durable import write_bytes, write_text
 from peak_trade.engine.engine import Engine
-from peak_trade.engine.runner import EndedBy, Heartbeat, Marks, Outlook, Runner
+from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import ENDED, Chain, Record, find_segment, holding, read, segments, sign_end
+from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, find_segment, holding, read, segments, sign_end
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
 from peak_trade.journal.sessions import SessionFilter
+from peak_trade.journal.signing import Verifier, public_path
+from peak_trade.journal.verify import NOTES, verify_account
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import NotFound, PeakTradeError, StorageError
+from peak_trade.model.errors import NotFound, PeakTradeError, SafetyRefused, StorageError
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.report.session_rows import OrderRow, SessionSeries
 from peak_trade.runs.record import Json, provenance
@@ -105,11 +107,28 @@ def unfinished(parts: Parts, account: str, plan: SessionPlan, say: Callable[[str
         return None
     begun = records[0].body
     session_id = found[-1].stem
+    wrong = flaws_of(parts, account, session_id)
+    if wrong:
+        raise SafetyRefused(
+            f"expected the journal of the session {session_id}, which died, to be as it was written, found {wrong}; nothing "
+            "was begun: peak-trade journal verify tells more, --fresh begins anew"
+        )
     if begun["spec_sha256"] != plan.spec_sha256:
         say(f"the session {session_id} before this one died and was something else; this one begins anew")
         return None
     say(f"going on with the session {session_id}, whose process died")
     return Dead(session_id=session_id, origin=begun["origin"], records=tuple(lineage(parts.journal, account, session_id)))
+
+
+def flaws_of(parts: Parts, account: str, session_id: str) -> str:
+    """Return what was changed in a session's journal or in one that it goes on with, in words; empty where nothing was."""
+    public = public_path(parts.key)
+    if not public.exists():
+        return f"no public key at {public}"
+    report = verify_account(parts.journal, account, Verifier.load(public))
+    mine = {record.body["continues"] for record in lineage(parts.journal, account, session_id) if record.kind == BEGUN}
+    flaws = [flaw for flaw in report.flaws if flaw.segment in {session_id, *mine} and flaw.code not in NOTES]
+    return "; ".join(f"{flaw.code}: {flaw.words}" for flaw in flaws[:3])
 
 
 def lineage(root: Path, account: str, session_id: str) -> Iterator[Record]:
@@ -185,8 +204,8 @@ class _Sitting:
         )
         fault: PeakTradeError | None = None
         try:
-            ended_by = asyncio.run(self._run(engine, chain))
-            self.status, self.ended_by = RunStatus.COMPLETED, ended_by.value
+            self.ended_by = asyncio.run(self._run(engine, chain)).value
+            self.status, self.error = (RunStatus.FAILED if engine.state.fault else RunStatus.COMPLETED), engine.state.fault
         except KeyboardInterrupt:
             # Left as it is, so that the same command goes on from here.
             with suppress(StorageError):
@@ -199,6 +218,10 @@ class _Sitting:
                 self._registered_end(engine, chain, error=str(error))
             raise
         except PeakTradeError as error:
+            if not engine.compared or isinstance(error, LeaseLost):
+                # It was not taken up, or is no longer ours: the journal stays as it is, to be gone on with.
+                self._registered_end(engine, chain, error=str(error))
+                raise
             fault, self.status, self.error = error, RunStatus.FAILED, str(error)
         except Exception as error:
             self.status, self.error = RunStatus.FAILED, f"internal fault ({type(error).__name__}: {error})"
@@ -338,10 +361,13 @@ class _Sitting:
         wanted, equity = None, None
         try:
             wanted, equity = expectation(self.parts, self.plan, engine.state, completed, story.fills)
-        finally:
-            self._registered_end(
-                engine, chain, error=self.error or None, status=self.status, incidents=story.incidents, wanted=wanted
-            )
+        except PeakTradeError as error:
+            self.watcher.say(f"what it should have done could not be computed: {error}")
+        kept = self._registered_end(
+            engine, chain, error=self.error or None, status=self.status, incidents=story.incidents, wanted=wanted
+        )
+        if not kept:
+            self.status, self.error = RunStatus.ABORTED, "closed as aborted by another process while this one still ran"
         if refused is not None:
             raise refused
         record = session_document(self._told(engine, chain, story), wanted)
@@ -357,9 +383,10 @@ class _Sitting:
         status: RunStatus = RunStatus.FAILED,
         incidents: Sequence[Json] = (),
         wanted: Json | None = None,
-    ) -> None:
+    ) -> bool:
+        """Tell the registry; return whether it took it: not where somebody closed the session meanwhile."""
         if not self.request.register:
-            return
+            return True
         metrics: dict[str, float] = {}
         summary: Json = {}
         if engine is not None:
@@ -367,7 +394,7 @@ class _Sitting:
             metrics = {name: value for name, value in found.items() if value is not None}
             summary = exact_figures(self.plan, engine.state, incidents) | {"expected": wanted, "ended_by": self.ended_by}
         self.watcher.faults("registry.finish.before")
-        self.parts.sessions.finish(
+        kept = self.parts.sessions.finish(
             self.session_id,
             status,
             at=self.parts.clock.now(),
@@ -379,6 +406,7 @@ class _Sitting:
             head=chain.head if chain else None,
         )
         self.watcher.faults("registry.finish.after")
+        return kept
 
     def _told(self, engine: Engine, chain: Chain, story: Story) -> "Told":
         seq, sha256 = chain.head
@@ -530,7 +558,8 @@ def close_dead(parts: Parts, held: str | None = None) -> list[str]:
     host = socket.gethostname()
 
     def alive(session: Session) -> bool | None:
-        if session.host == host and (session.account == held or not _runs(session.run.process)):
+        ours = session.account == held and Path(session.journal).parent == parts.journal / session.account
+        if session.host == host and (ours or not _runs(session.run.process)):
             return False
         return None
 

@@ -12,9 +12,10 @@ from peak_trade.engine.replay import Replayed, replay
 from peak_trade.engine.runner import Course, Outlook
 from peak_trade.engine.tape import Tape
 from peak_trade.journal.chain import ENDED, Record, find_segment
+from peak_trade.journal.run import RunStatus, sha256_of
 from peak_trade.model.errors import CheckFailed, DataError
 from peak_trade.runs.record import Json
-from peak_trade.runs.session import Told, lineage, series_of, session_document, write_session, write_session_sheet
+from peak_trade.runs.session import Told, flaws_of, lineage, series_of, session_document, write_session, write_session_sheet
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
 from peak_trade.runs.session_record import exact_figures, metrics_of, story_of
@@ -78,6 +79,11 @@ def play(parts: Parts, session_id: str) -> Played:
         InputError: the bars are gone or others.
     """
     path = find_segment(parts.journal, session_id)
+    if wrong := flaws_of(parts, path.parent.name, path.stem):
+        raise CheckFailed(
+            f"expected the journal of session {path.stem} as it was written, found {wrong}; "
+            "peak-trade journal verify tells more"
+        )
     records = list(lineage(parts.journal, path.parent.name, path.stem))
     last = records[-1] if records[-1].kind == ENDED else None
     plan = recorded_plan(parts, spec_of(records))
@@ -116,10 +122,15 @@ def remake_session(parts: Parts, session_id: str) -> Path:
     """Write a session's folder anew from its journal; return its page.
 
     Raises:
-        CheckFailed: it is not decided as its journal says.
+        CheckFailed: it is not decided as its journal says, or the journal does not have the end that the registry has.
     """
     session = parts.sessions.get(session_id)
     played = play(parts, session.session_id)
+    if session.run.status is RunStatus.COMPLETED and played.last is None:
+        raise CheckFailed(
+            f"expected the end of session {session.session_id} in its journal, because the registry has it as completed, found "
+            "none; the journal was cut: peak-trade journal verify"
+        )
     if played.difference is not None or played.found is None:
         raise CheckFailed(f"expected session {session.session_id} to be decided as before; {played.difference}")
     state, story = played.found.state, story_of(played.records)
@@ -142,6 +153,10 @@ def spec_of(records: list[Record]) -> Json:
         spec: Json = json.loads(records[0].body["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError("journal", f"expected a specification in the journal's first record, found none: {error}") from error
+    if sha256_of(spec) != records[0].body["spec_sha256"]:
+        raise DataError(
+            "journal", "expected the specification that the journal's first record names by its hash, found another"
+        )
     return spec
 
 

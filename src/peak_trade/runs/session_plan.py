@@ -33,7 +33,7 @@ from peak_trade.venue.simulated import Market
 #: Stages in which a session may run today.
 RUNNABLE = frozenset({Stage.SHADOW})
 #: Larger balances would lose digits in the books.
-BALANCE_MAX = Decimal("1e12")
+BALANCE_MIN, BALANCE_MAX = Decimal("0.01"), Decimal("1e12")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,9 @@ class Paper:
                 raise InputError(f"expected {name} of zero or more and below {limit:f}, found {value}; correct it")
         if not (self.position_fraction.is_finite() and 0 < self.position_fraction <= 1):
             raise InputError(f"expected a position fraction above 0 and up to 1, found {self.position_fraction}; correct it")
-        if not (self.start_balance.is_finite() and 0 < self.start_balance <= BALANCE_MAX):
+        if not (self.start_balance.is_finite() and BALANCE_MIN <= self.start_balance <= BALANCE_MAX):
             raise InputError(
-                f"expected a start balance above 0 and up to {BALANCE_MAX:f}, found {self.start_balance}; correct it"
+                f"expected a start balance of {BALANCE_MIN} to {BALANCE_MAX:f}, found {self.start_balance}; correct it"
             )
         if not 0 <= self.warmup_candles <= 1_000_000:
             raise InputError(f"expected 0 to 1000000 warm-up candles, found {self.warmup_candles}; correct it")
@@ -280,6 +280,8 @@ def recorded_plan(parts: Parts, spec: Json) -> SessionPlan:
     Raises:
         InputError: the data is gone.
     """
+    if Stage(spec["mode"]) not in RUNNABLE:
+        raise not_allowed(Stage(spec["mode"]))
     strategies = [make(key, params) for key, params in spec["strategies"]]
     datasets, traded_from = {}, {}
     for item in spec["data"]:

@@ -56,14 +56,17 @@ class Resting(NamedTuple):
     Attributes:
         remaining: what is left of it.
         active_ns: when it arrives; met_ns: the opening it came too late for.
-        triggered: whether a stop or take-profit has become a market order.
     """
 
     intent: Intent
     remaining: Decimal
     active_ns: int
     met_ns: int
-    triggered: bool = False
+
+    @property
+    def triggered(self) -> bool:
+        """Whether it is a stop or take-profit that has begun to fill, and so become a market order."""
+        return self.intent.kind in (OrderKind.STOP, OrderKind.TAKE_PROFIT) and self.remaining != self.intent.quantity
 
 
 class SimulatedVenue:
@@ -188,9 +191,6 @@ class SimulatedVenue:
                 continue  # it had its turn at the opening; what the volume did not cover waits for the next one
             trade = within(order.intent, bar, self._market.costs, order.active_ns)
             if trade is not None and client_id in self._working:
-                if order.intent.kind in (OrderKind.STOP, OrderKind.TAKE_PROFIT):
-                    self._log.append({"triggered": client_id})
-                    self._trigger(client_id)
                 events += self._trade(client_id, trade, bar, bar.closed_ns)
         return events
 
@@ -270,9 +270,6 @@ class SimulatedVenue:
             intent = Intent.from_json(line["submitted"])
             self._working[intent.client_id] = Resting(intent, intent.quantity, int(line["active_ns"]), int(line["met_ns"]))
             return
-        if "triggered" in line:
-            self._trigger(line["triggered"])
-            return
         event = _event(line)
         if isinstance(event, Fill):
             self._book(event)
@@ -290,9 +287,6 @@ class SimulatedVenue:
         self._working[fill.client_id] = self._working[fill.client_id]._replace(remaining=fill.remaining)
         if not fill.remaining:
             self._end(fill.client_id, OrderState.FILLED)
-
-    def _trigger(self, client_id: str) -> None:
-        self._working[client_id] = self._working[client_id]._replace(triggered=True)
 
     def _end(self, client_id: str, state: OrderState) -> None:
         del self._working[client_id]

@@ -896,14 +896,14 @@ def test_reducing_orders_use_up_nothing():
     assert mind.state.sent_today == {"alpha": 2}
 
 
-@pytest.mark.parametrize(("target", "kind"), [(0.25, Send), (0.0, Send), (0.75, Refusal), (-0.25, Refusal)])
+@pytest.mark.parametrize(("target", "kinds"), [(0.25, [Send]), (0.0, [Send]), (0.75, [Refusal]), (-0.25, [Refusal, Send])])
 @pytest.mark.parametrize("mode", [Mode.RESTRICTED, Mode.PAUSED, Mode.KILLED])
-def test_a_stopped_session_closes_but_does_not_open(mode, target, kind):
-    """A decision for less is ordered, one for more or for the other side is refused."""
+def test_a_stopped_session_closes_but_does_not_open(mode, target, kinds):
+    """A decision for less is ordered, one for more is refused; of one for the other side only the closing part is ordered."""
     mind, _ = holding(a_plan(a_leg(shorts=True)), 0.5)
     mind.tell(Tripped(mode, "code", "words"))
 
-    assert [type(effect) for effect in mind.close(target)] == [kind]
+    assert [type(effect) for effect in mind.close(target)] == kinds
 
 
 @pytest.mark.parametrize("before", Mode)
