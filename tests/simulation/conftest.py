@@ -9,12 +9,12 @@ pytest.register_assert_rewrite("tests.simulation.outcome", "tests.simulation.cra
 from tests.simulation.world import Disk, Forge, made_deterministic  # noqa: E402 - what is rewritten is imported later
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def disk() -> Iterator[Disk]:
     with made_deterministic() as disk:
         yield disk
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def forge(tmp_path_factory, disk) -> Forge:
     return Forge(tmp_path_factory.mktemp("worlds"), disk)

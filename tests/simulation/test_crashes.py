@@ -107,7 +107,7 @@ def test_scenarios_are_varied(lab):
     """The scenarios order in every way: entries, flips, each kind of exit, parts of orders, refusals and a pause."""
     outcomes = [lab.undisturbed(scenario)[0] for scenario in EVERY]
     reasons = {row[3] for outcome in outcomes for row in outcome.fills}
-    codes = {code for outcome in outcomes for row in outcome.refused for code in row[9:]}
+    codes = {code for outcome in outcomes for row in outcome.refused for code in row[8:]}
 
     assert reasons == {"target", "stop_loss", "take_profit", "trailing_stop"}
     assert {"max_order_notional", "repeated_execution", "paused", "max_daily_loss_pct"} <= codes

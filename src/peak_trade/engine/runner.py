@@ -5,6 +5,7 @@ The second ends it at once; then the journal ends in the middle and the same com
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -154,6 +155,8 @@ class Runner:
             PeakTradeError: whatever else stopped it; what is in the journal stays.
         """
         handled = self._listen()
+        # What was loaded before the first bar lives to the end: to look through it again and again costs several us an order.
+        gc.freeze()
         limit = self._outlook.course.duration_s
         timer = None if limit is None else asyncio.get_running_loop().call_later(limit, self._expire)
         trading = asyncio.create_task(self._trade_and_settle())
@@ -167,6 +170,7 @@ class Runner:
             self._over.set()
             faults = await asyncio.gather(*watching, return_exceptions=True)
         finally:
+            gc.unfreeze()
             if timer is not None:
                 timer.cancel()
             for number in handled:

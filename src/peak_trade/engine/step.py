@@ -478,9 +478,8 @@ def _number_of(plan: Plan, name: str) -> int:
 
 def _change(state: State, number: int, **changes: Any) -> None:
     """Change a strategy's part of the draft."""
-    legs = list(state.legs)
-    legs[number] = legs[number]._replace(**changes)
-    state.legs = tuple(legs)
+    changed = state.legs[number]._replace(**changes)
+    state.legs = (*state.legs[:number], changed, *state.legs[number + 1 :])
 
 
 def _move(state: State, order: Order, event: OrderEvent) -> None:

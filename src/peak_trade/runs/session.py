@@ -408,7 +408,7 @@ class _Sitting:
         self.watcher.faults("registry.finish.after")
         return kept
 
-    def _told(self, engine: Engine, chain: Chain, story: Story) -> "Told":
+    def _told(self, engine: Engine, chain: Chain, story: Story) -> "SessionFacts":
         seq, sha256 = chain.head
         session = self._session()
         ended = replace(
@@ -419,7 +419,7 @@ class _Sitting:
             error=self.error or None,
             result_sha256=engine.state.digest,
         )
-        return Told(
+        return SessionFacts(
             plan=self.plan,
             session=replace(session, run=ended, head_seq=seq, head_sha256=sha256),
             state_json=exact_figures(self.plan, engine.state, story.incidents),
@@ -430,7 +430,7 @@ class _Sitting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class SessionFacts:
     """What a session's document is made from."""
 
     plan: SessionPlan
@@ -441,7 +441,7 @@ class Told:
     ended_by: str
 
 
-def session_document(told: Told, wanted: Json | None) -> Json:
+def session_document(told: SessionFacts, wanted: Json | None) -> Json:
     """Return the session as the JSON document that commands print and reports read."""
     session, run = told.session, told.session.run
     flat = session.to_json()

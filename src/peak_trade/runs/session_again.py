@@ -15,7 +15,7 @@ from peak_trade.journal.chain import ENDED, Record, find_segment
 from peak_trade.journal.run import RunStatus, sha256_of
 from peak_trade.model.errors import CheckFailed, DataError
 from peak_trade.runs.record import Json
-from peak_trade.runs.session import Told, flaws_of, lineage, series_of, session_document, write_session, write_session_sheet
+from peak_trade.runs.session import SessionFacts, flaws_of, lineage, series_of, session_document, write_session, write_session_sheet
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
 from peak_trade.runs.session_record import exact_figures, metrics_of, story_of
@@ -135,7 +135,7 @@ def remake_session(parts: Parts, session_id: str) -> Path:
         raise CheckFailed(f"expected session {session.session_id} to be decided as before; {played.difference}")
     state, story = played.found.state, story_of(played.records)
     wanted, equity = expectation(parts, played.plan, state, played.found.completed, story.fills)
-    told = Told(
+    told = SessionFacts(
         plan=played.plan,
         session=session,
         state_json=exact_figures(played.plan, state, story.incidents),
