@@ -33,7 +33,7 @@ from peak_trade.risk.gate import Approved, Limits
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.indicators import sma
 from peak_trade.strategy.sizing import SizedBy, Sizing
-from peak_trade.venue.log import FileLog, MemoryLog, VenueLog
+from peak_trade.venue.log import FileLog, NoLog, VenueLog
 from peak_trade.venue.matching import Costs
 from peak_trade.venue.port import Reply
 from peak_trade.venue.simulated import Market, SimulatedVenue
@@ -105,7 +105,7 @@ def session(
     instruments = {"BTC/EUR": bars.instrument}
     plan = Plan(origin="bench", legs=(leg,), instruments=instruments, limits=LIMITS, cash=MUCH)
     market = Market(costs=Costs(Decimal("0.004"), Decimal("0.0025"), Decimal("0.0005")))
-    log: VenueLog = MemoryLog() if folder is None else FileLog(folder / "venue.jsonl")
+    log: VenueLog = NoLog() if folder is None else FileLog(folder / "venue.jsonl")
     scribe: Scribe = NoScribe()
     if folder is not None:
         signer = Signer.load_or_make(folder / "key.pem")

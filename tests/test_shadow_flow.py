@@ -26,8 +26,9 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import CODES, Approved, Refused, judge
 from peak_trade.runs import session_plan
-from peak_trade.runs.session import EndedSession, Watcher, run_session
+from peak_trade.runs.session import Watcher, run_session
 from peak_trade.runs.session_again import redecide
+from peak_trade.runs.session_files import EndedSession
 from peak_trade.runs.session_plan import Paper, SessionRequest
 from peak_trade.settings import load_config
 

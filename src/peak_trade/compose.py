@@ -33,7 +33,7 @@ from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.settings import Settings
-from peak_trade.venue.log import FileLog, MemoryLog
+from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
 
@@ -157,7 +157,7 @@ class Parts:
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""
-        return SimulatedVenue(Stage.SHADOW, dict(account.instruments), account.cash, account.market, MemoryLog())
+        return SimulatedVenue(Stage.SHADOW, dict(account.instruments), account.cash, account.market, NoLog())
 
     @cached_property
     def reports(self) -> Path:

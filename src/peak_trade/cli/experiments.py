@@ -254,7 +254,7 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
     from peak_trade.runs.record import SWEEP
-    from peak_trade.runs.session import close_dead
+    from peak_trade.runs.session_dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
         parts.registry.close_dead(SWEEP, parts.clock.now())

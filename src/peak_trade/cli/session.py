@@ -42,7 +42,7 @@ def list_sessions(
 ) -> None:
     """List sessions, newest first."""
     from peak_trade.cli.show import document, figure, printable, table
-    from peak_trade.runs.session import close_dead
+    from peak_trade.runs.session_dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
         close_dead(parts)
@@ -93,7 +93,7 @@ def show(
 ) -> None:
     """Show everything about one session."""
     from peak_trade.cli.show import document, figure, printable, short, table
-    from peak_trade.runs.session import close_dead
+    from peak_trade.runs.session_dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
         close_dead(parts)
@@ -218,7 +218,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output-format json --stdout.")] = False,
 ) -> None:
     """Report on sessions: how they ended, profit, drawdowns, orders, blocks by reason, incidents."""
-    from peak_trade.runs.session import close_dead
+    from peak_trade.runs.session_dead import close_dead
     from peak_trade.runs.session_report import SessionReport, write_report
 
     formats = {"markdown": ("markdown",), "html": ("html",), "json": ("json",), "both": ("markdown", "html")}

@@ -14,7 +14,7 @@ from peak_trade.model.stage import Stage, not_allowed
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
-    from peak_trade.runs.session import EndedSession
+    from peak_trade.runs.session_files import EndedSession
     from peak_trade.runs.session_plan import Paper, SessionRequest
 
 #: The command that drives recorded bars through at once.
@@ -101,6 +101,7 @@ def start(
     with closing(options.open_parts(config)) as parts:
         from peak_trade.engine.runner import Course
         from peak_trade.runs import session as sessions
+        from peak_trade.runs.session_files import write_session_sheet
         from peak_trade.runs.session_plan import SessionRequest
 
         paper = parts.settings.file.shadow_paper
@@ -126,7 +127,7 @@ def start(
         ended = sessions.run_session(parts, request, _watcher(parts, request, log_level, verbose=verbose))
         _print_ended(ended, as_json)
         if sheet:
-            path = sessions.write_session_sheet(ended)
+            path = write_session_sheet(ended)
             if not as_json:
                 print(f"page: {path}")
         if ended.record["mode_at_end"] != "running":

@@ -66,7 +66,7 @@ LATE_NS = 1_000_000_000
 #: Ends that a venue may report of an order, and the events that lead there.
 _ENDED = {OrderState.CANCELLED: OrderEvent.CANCEL, OrderState.EXPIRED: OrderEvent.EXPIRE}
 #: How news came: from a market event, as an answer, from reconciling, or from a person or a trigger.
-MARKET, REPLY, RECONCILE, ORDER = "market", "reply", "reconcile", "order"
+MARKET, REPLY, RECONCILE, DEMAND = "market", "reply", "reconcile", "demand"
 
 
 class Scribe(Protocol):
@@ -107,6 +107,8 @@ class Engine:
     ) -> None:
         self._observe = observe
         self.plan, self.state = plan, State.initial(plan)
+        #: What the process before this one had come to, as far as its journal tells.
+        self.taken_up = self.state
         self.tick = self._time_ns = 0
         self._sent: set[str] = set()
         self._booked: set[str] = set()
@@ -142,11 +144,11 @@ class Engine:
         else:
             await self._market("venue.traded", bar, None if self._venue is None else self._venue.traded)
         if self._tape.left:
-            record = self._tape.told_at(self.tick, (ORDER,))
+            record = self._tape.told_at(self.tick, (DEMAND,))
             if record is not None and record.kind == LATE:
-                await self._tell(read_event(record.kind, record.body), ORDER)
+                await self._tell(read_event(record.kind, record.body), DEMAND)
         elif late_ns >= LATE_NS:
-            await self._tell(Late(late_ns), ORDER)
+            await self._tell(Late(late_ns), DEMAND)
         self._apply(BarClosed(bar, self._time_ns, targets))
         self._bars[bar.symbol] = bar
         if self._todo:
@@ -154,7 +156,7 @@ class Engine:
 
     async def trip(self, mode: Mode, code: str, words: str) -> None:
         """Demand a stricter mode."""
-        await self._tell(Tripped(mode, code, words), ORDER)
+        await self._tell(Tripped(mode, code, words), DEMAND)
         await self._work_off()
 
     @property
@@ -167,12 +169,12 @@ class Engine:
         await self._go_live()
         await self._tell_due(everything=True)
         await self._work_off()
-        await self._tell(Settle(fault), ORDER)
+        await self._tell(Settle(fault), DEMAND)
         await self._work_off()
 
     async def catch_up(self) -> bool:
         """Take from the tape what came from a person or a trigger at this tick; return whether the session is ending."""
-        while record := self._tape.told_at(self.tick, (ORDER, RECONCILE)):
+        while record := self._tape.told_at(self.tick, (DEMAND, RECONCILE)):
             await self._tell(read_event(record.kind, record.body), record.body["via"])
             await self._work_off()
         return self.state.settling
@@ -345,6 +347,7 @@ class Engine:
         if self._live or self._tape.left:
             return
         self._live = True
+        self.taken_up = self.state
         # A venue that began anew knows no prices; what it did in these bars it has in its memory.
         for bar in self._bars.values():
             self._venue_or_stop().traded(bar)

@@ -5,40 +5,40 @@ Invariant: starting is recovering: the journal of a dead session is played throu
 """
 
 import asyncio
-import io
-import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from peak_trade.compose import Parts
-from peak_trade.durable import write_bytes, write_text
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, find_segment, holding, read, segments, sign_end
+from peak_trade.journal.chain import ENDED, Chain, holding
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
-from peak_trade.journal.sessions import SessionFilter
-from peak_trade.journal.signing import Verifier, public_path
-from peak_trade.journal.verify import NOTES, verify_account
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import NotFound, PeakTradeError, SafetyRefused, StorageError
+from peak_trade.model.errors import PeakTradeError, StorageError
 from peak_trade.model.points import Faults, no_faults
-from peak_trade.report.session_rows import OrderRow, SessionSeries
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_expectation import expectation
+from peak_trade.runs.session_files import EndedSession, series_of, write_session
 from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session
-from peak_trade.runs.session_record import Story, exact_figures, metrics_of, plan_facts, story_of
+from peak_trade.runs.session_record import (
+    SessionFacts,
+    Story,
+    exact_figures,
+    metrics_of,
+    plan_facts,
+    session_document,
+    story_of,
+)
 from peak_trade.venue.port import Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -61,24 +61,6 @@ class Watcher:
     faults: Faults = no_faults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedSession:
-    """A session that ended: its record, the series of its charts and its folder."""
-
-    record: Json
-    series: SessionSeries
-    folder: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dead:
-    """A session that died, to be gone on with: its id, the one that it all began as, and what all of them wrote."""
-
-    session_id: str
-    origin: str
-    records: tuple[Record, ...]
-
-
 def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> EndedSession:
     """Run a session to its end, or go on with one of the same specification that died.
 
@@ -95,55 +77,6 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
             close_dead(parts, held=request.account)
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
         return _Sitting(parts, request, plan, session_id, dead, watcher).run()
-
-
-def unfinished(parts: Parts, account: str, plan: SessionPlan, say: Callable[[str], None]) -> Dead | None:
-    """Return the account's last session if it died and had this plan."""
-    found = segments(parts.journal, account)
-    if not found:
-        return None
-    records = list(read(found[-1]))
-    if not records or records[-1].kind == ENDED:
-        return None
-    begun = records[0].body
-    session_id = found[-1].stem
-    wrong = flaws_of(parts, account, session_id)
-    if wrong:
-        raise SafetyRefused(
-            f"expected the journal of the session {session_id}, which died, to be as it was written, found {wrong}; nothing "
-            "was begun: peak-trade journal verify tells more, --fresh begins anew"
-        )
-    if begun["spec_sha256"] != plan.spec_sha256:
-        say(f"the session {session_id} before this one died and was something else; this one begins anew")
-        return None
-    say(f"going on with the session {session_id}, whose process died")
-    return Dead(session_id=session_id, origin=begun["origin"], records=tuple(lineage(parts.journal, account, session_id)))
-
-
-def flaws_of(parts: Parts, account: str, session_id: str) -> str:
-    """Return what was changed in a session's journal or in one that it goes on with, in words; empty where nothing was."""
-    public = public_path(parts.key)
-    if not public.exists():
-        return f"no public key at {public}"
-    report = verify_account(parts.journal, account, Verifier.load(public))
-    mine = {record.body["continues"] for record in lineage(parts.journal, account, session_id) if record.kind == BEGUN}
-    flaws = [flaw for flaw in report.flaws if flaw.segment in {session_id, *mine} and flaw.code not in NOTES]
-    return "; ".join(f"{flaw.code}: {flaw.words}" for flaw in flaws[:3])
-
-
-def lineage(root: Path, account: str, session_id: str) -> Iterator[Record]:
-    """Yield the records of a session and of the dead ones it goes on with, oldest first."""
-    paths = []
-    name: str | None = session_id
-    while name is not None:
-        path = root / account / f"{name}.jsonl"
-        first = next(read(path), None)
-        if first is None:
-            raise NotFound(f"expected the journal of session {name} at {path}, found it empty; peak-trade journal verify")
-        paths.append(path)
-        name = first.body["continues"]
-    for path in reversed(paths):
-        yield from read(path)
 
 
 class _Sitting:
@@ -366,6 +299,11 @@ class _Sitting:
         kept = self._registered_end(
             engine, chain, error=self.error or None, status=self.status, incidents=story.incidents, wanted=wanted
         )
+        if self.dead is not None and self.request.register:
+            before, end = engine.taken_up, self.dead.records[-1]
+            figures = {name: value for name, value in metrics_of(self.plan, before).items() if value is not None}
+            summary = exact_figures(self.plan, before, story_of(self.dead.records).incidents)
+            self.parts.sessions.complete_dead(self.dead.session_id, figures, summary, (end.seq, end.sha256))
         if not kept:
             self.status, self.error = RunStatus.ABORTED, "closed as aborted by another process while this one still ran"
         if refused is not None:
@@ -429,179 +367,8 @@ class _Sitting:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionFacts:
-    """What a session's document is made from."""
-
-    plan: SessionPlan
-    session: Session
-    state_json: Json
-    metrics: Mapping[str, float | None]
-    records: int
-    ended_by: str
-
-
-def session_document(told: SessionFacts, wanted: Json | None) -> Json:
-    """Return the session as the JSON document that commands print and reports read."""
-    session, run = told.session, told.session.run
-    flat = session.to_json()
-    kept = {
-        name: flat[name] for name in flat if name not in ("summary", "metrics", "journal", "head_seq", "head_sha256", "feed")
-    }
-    return (
-        kept
-        | plan_facts(told.plan)
-        | {name: value for name, value in told.state_json.items() if name not in ("final_equity", "cash", "quote")}
-        | {
-            "status": run.status.value,
-            "ended_by": told.ended_by or None,
-            "metrics": dict(told.metrics),
-            "exact": {name: told.state_json[name] for name in ("final_equity", "cash")},
-            "expected": wanted,
-            "feed": {"kind": "recorded", "speed": session.feed.get("speed")},
-            "code": {"version": run.code_version, "clean": run.code_clean},
-            "journal": {
-                "path": session.journal,
-                "head_seq": session.head_seq,
-                "head_sha256": session.head_sha256,
-                "records": told.records,
-            },
-        }
-    )
-
-
 def _joined(names: Sequence[str], most: int) -> str:
     """Return names with a plus between, each once; the first and how many more where that is too long."""
     different = list(dict.fromkeys(names))
     text = "+".join(different)
     return text if len(text) <= most else f"{different[0]}+{len(different) - 1} more"
-
-
-def series_of(plan: SessionPlan, marks: Marks, story: Story, equity: Any) -> SessionSeries:
-    """Return what a session's charts are drawn from."""
-    points = marks.points()
-    return SessionSeries(
-        bars={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
-        stamps=np.array([mark.at_ns for mark in points], dtype=np.int64),
-        equity=np.array([mark.equity for mark in points], dtype=np.float64),
-        expected=equity,
-        fills=story.fills,
-        orders=story.orders,
-    )
-
-
-def write_session(parts: Parts, record: Json, series: SessionSeries) -> EndedSession:
-    """Write a session's folder and its JSON export."""
-    from peak_trade.report.session_markdown import session_markdown
-
-    folder = parts.reports / record["session_id"]
-    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    begun = record["started_at"].replace("-", "").replace(":", "").partition(".")[0]
-    write_text(parts.reports / "live_sessions" / f"{begun}Z_{record['run_type']}_{record['session_id']}.json", text)
-    write_text(folder / "session.json", text)
-    write_text(folder / "report.md", session_markdown(record, series))
-    write_text(folder / "orders.csv", _orders_frame(series.orders).write_csv())
-    write_text(folder / "fills.csv", _fills_frame(series).write_csv())
-    buffer = io.BytesIO()
-    frame = pl.DataFrame({"timestamp": series.stamps, "equity": series.equity})
-    frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC"))).write_parquet(buffer)
-    write_bytes(folder / "equity.parquet", buffer.getvalue())
-    return EndedSession(record=record, series=series, folder=folder)
-
-
-def write_session_sheet(ended: EndedSession) -> Path:
-    """Draw the session's page into its folder; loads the charts."""
-    from peak_trade.report.session_sheet import session_html
-
-    path = ended.folder / "session.html"
-    write_text(path, session_html(ended.record, ended.series))
-    return path
-
-
-def _orders_frame(orders: Sequence[OrderRow]) -> pl.DataFrame:
-    schema = dict.fromkeys(OrderRow._fields, pl.String)
-    return pl.DataFrame([tuple(row) for row in orders], schema=schema, orient="row")
-
-
-def _fills_frame(series: SessionSeries) -> pl.DataFrame:
-    rows = [{name: str(value) for name, value in fill.to_json().items()} for fill in series.fills]
-    names = (
-        "fill_id",
-        "client_id",
-        "leg",
-        "symbol",
-        "reason",
-        "quantity",
-        "price",
-        "fee",
-        "bar_ns",
-        "at_ns",
-        "maker",
-        "remaining",
-    )
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
-
-
-# ---- the dead --------------------------------------------------------------------------------------------------------
-
-
-def close_dead(parts: Parts, held: str | None = None) -> list[str]:
-    """Give every registered session that nobody runs any more its end; return the ids of those that became aborted.
-
-    One whose journal has its end, but whose process died before it could tell the registry, gets the end that the journal has.
-
-    Args:
-        parts: the parts.
-        held: an account that this process holds, so that no session of it can be running.
-    """
-    now = parts.clock.now()
-    host = socket.gethostname()
-
-    def alive(session: Session) -> bool | None:
-        ours = session.account == held and Path(session.journal).parent == parts.journal / session.account
-        if session.host == host and (ours or not _runs(session.run.process)):
-            return False
-        return None
-
-    started = SessionFilter(status=RunStatus.STARTED.value)
-    for session in parts.sessions.find(started, 1_000):
-        if alive(session) is False:
-            _end_as_journalled(parts, session, held=session.account == held)
-    return parts.sessions.close_dead(now, alive)
-
-
-def _end_as_journalled(parts: Parts, session: Session, *, held: bool) -> None:
-    """Give a dead session the end that its journal has, signing it where its process died before it could."""
-    now = parts.clock.now()
-    try:
-        path = find_segment(parts.journal, session.session_id)
-        with nullcontext() if held else holding(parts.journal, session.account, at=now):
-            head = sign_end(path, parts.signer, at=now)
-        body = {} if head is None else next(record.body for record in read(path) if record.seq == head.seq)
-    except PeakTradeError:
-        return  # no journal, or one that can't be read: it is closed as aborted, and `journal verify` tells the rest
-    if head is None:
-        return
-    metrics = {name: float(value) for name, value in body["metrics"].items() if value is not None}
-    parts.sessions.finish(
-        session.session_id,
-        RunStatus(body["status"]),
-        at=now,
-        elapsed_s=None,
-        metrics=metrics,
-        summary={"decisions_sha256": body["decisions_sha256"]},
-        result_sha256=body["decisions_sha256"],
-        error=body["error"],
-        head=(head.seq, head.sha256),
-    )
-
-
-def _runs(process: int) -> bool:
-    """Tell whether a process of that number runs on this machine."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

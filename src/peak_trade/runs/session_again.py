@@ -15,10 +15,11 @@ from peak_trade.journal.chain import ENDED, Record, find_segment
 from peak_trade.journal.run import RunStatus, sha256_of
 from peak_trade.model.errors import CheckFailed, DataError
 from peak_trade.runs.record import Json
-from peak_trade.runs.session import SessionFacts, flaws_of, lineage, series_of, session_document, write_session, write_session_sheet
+from peak_trade.runs.session_dead import flaws_of, lineage
 from peak_trade.runs.session_expectation import expectation
+from peak_trade.runs.session_files import series_of, write_session, write_session_sheet
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
-from peak_trade.runs.session_record import exact_figures, metrics_of, story_of
+from peak_trade.runs.session_record import SessionFacts, exact_figures, metrics_of, session_document, story_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

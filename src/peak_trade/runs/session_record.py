@@ -9,6 +9,7 @@ from peak_trade.compose import dataset_facts
 from peak_trade.engine.records import CLOSED, FILLED, INCIDENT, REFUSED, REJECTED, SENDING
 from peak_trade.engine.state import State
 from peak_trade.journal.chain import Record
+from peak_trade.journal.session import Session
 from peak_trade.model.clock import moment_text
 from peak_trade.model.order import Fill, OrderEvent, OrderState
 from peak_trade.report.session_rows import OrderRow
@@ -181,3 +182,44 @@ def _params(plan: SessionPlan) -> Json:
     """Return the parameters: of one strategy plainly, of several under their keys."""
     every = {leg.strategy.key: leg.strategy.model_dump(mode="json") for leg in plan.legs}
     return next(iter(every.values())) if len(every) == 1 else every
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    """What a session's document is made from."""
+
+    plan: SessionPlan
+    session: Session
+    state_json: Json
+    metrics: Mapping[str, float | None]
+    records: int
+    ended_by: str
+
+
+def session_document(told: SessionFacts, wanted: Json | None) -> Json:
+    """Return the session as the JSON document that commands print and reports read."""
+    session, run = told.session, told.session.run
+    flat = session.to_json()
+    kept = {
+        name: flat[name] for name in flat if name not in ("summary", "metrics", "journal", "head_seq", "head_sha256", "feed")
+    }
+    return (
+        kept
+        | plan_facts(told.plan)
+        | {name: value for name, value in told.state_json.items() if name not in ("final_equity", "cash", "quote")}
+        | {
+            "status": run.status.value,
+            "ended_by": told.ended_by or None,
+            "metrics": dict(told.metrics),
+            "exact": {name: told.state_json[name] for name in ("final_equity", "cash")},
+            "expected": wanted,
+            "feed": {"kind": "recorded", "speed": session.feed.get("speed")},
+            "code": {"version": run.code_version, "clean": run.code_clean},
+            "journal": {
+                "path": session.journal,
+                "head_seq": session.head_seq,
+                "head_sha256": session.head_sha256,
+                "records": told.records,
+            },
+        }
+    )

@@ -54,6 +54,20 @@ class MemoryLog:
         """Do nothing."""
 
 
+class NoLog:
+    """No memory at all: for a venue that nobody will ask what happened."""
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Forget a line."""
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Return nothing."""
+        return iter(())
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class FileLog:
     """A file of JSON lines, forced to disk line by line."""
 
