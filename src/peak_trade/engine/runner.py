@@ -185,8 +185,11 @@ class Runner:
         return ended if isinstance(ended, EndedBy) else EndedBy.DATA
 
     async def _trade_and_settle(self) -> EndedBy:
-        ended = await self._trade()
-        await self.engine.settle()
+        try:
+            ended = await self._trade()
+            await self.engine.settle()
+        finally:
+            self._over.set()
         return ended
 
     def _listen(self) -> list[signal.Signals]:
@@ -267,6 +270,7 @@ class Runner:
         while not self._over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), _SIGN_S)
+            if self._over.is_set():
                 return
             self._watch_clock()
             if not self.engine.replaying:
@@ -292,6 +296,7 @@ class Runner:
         while not self._over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), heartbeat.lease_s / 3)
+            if self._over.is_set():
                 return
             try:
                 await self._beat_once(heartbeat)
