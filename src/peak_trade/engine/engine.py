@@ -110,6 +110,7 @@ class Engine:
         #: What the process before this one had come to, as far as its journal tells.
         self.taken_up = self.state
         self.tick = self._time_ns = 0
+        self._opening = False
         self._sent: set[str] = set()
         self._booked: set[str] = set()
         self._found: deque[Fill | Closed] = deque()
@@ -127,7 +128,7 @@ class Engine:
     async def open_bar(self, bar: MarketBar) -> None:
         """Tell that a bar has opened."""
         self._begin_tick()
-        self._time_ns = bar.opened_ns
+        self._time_ns, self._opening = bar.opened_ns, True
         if self._compared and not self._tape.left:
             if events := self._heard("venue.opened", bar, self._venue_or_stop().opened):
                 await self._tell_news(events)
@@ -137,7 +138,7 @@ class Engine:
     async def close_bar(self, bar: MarketBar, targets: tuple[tuple[int, float], ...], late_ns: int = 0) -> None:
         """Tell that a bar is complete, and what its strategies want; it was due `late_ns` ago."""
         self._begin_tick()
-        self._time_ns = bar.opened_ns + bar.step_ns
+        self._time_ns, self._opening = bar.opened_ns + bar.step_ns, False
         if self._compared and not self._tape.left:
             if events := self._heard("venue.traded", bar, self._venue_or_stop().traded):
                 await self._tell_news(events)
@@ -166,9 +167,8 @@ class Engine:
 
     async def settle(self, fault: str = "") -> None:
         """End the session: cancel what works; *fault* says what went wrong, empty where nothing did."""
-        await self._go_live()
+        await self._go_live(between=False)
         await self._tell_due(everything=True)
-        await self._work_off()
         await self._tell(Settle(fault), DEMAND)
         await self._work_off()
 
@@ -282,7 +282,7 @@ class Engine:
         await self._tell(Missed(client_id) if report is None else Adopted(report), REPLY)
         if report is not None:
             await self._fetch()
-            await self._tell_due()
+            await self._tell_due(between=True)
             if report.state in _ENDED and client_id in self.state.orders and not self._found:
                 await self._tell(Closed(client_id, _ENDED[report.state], report.why or "asked_for", self._time_ns), RECONCILE)
 
@@ -303,9 +303,8 @@ class Engine:
             return
         if call is None:
             return
-        await self._go_live()
+        await self._go_live(between=False)
         await self._tell_due()
-        await self._work_off()
         await self._tell_news(self._heard(place, bar, call))
 
     def _heard(
@@ -324,15 +323,18 @@ class Engine:
                 await self._tell(event, MARKET)
                 await self._work_off()
 
-    async def _tell_due(self, *, everything: bool = False) -> None:
+    async def _tell_due(self, *, everything: bool = False, between: bool = False) -> None:
         """Tell what reconciling found, each when the session's time has come to it; then hold the books against the venue.
 
-        A session that ends before that time hears *everything* there and then.
+        A session that ends before that time hears *everything* there and then. Where this is *between* two effects, what the
+        news asks for comes after them; else it is done at once, as it is when the journal is played back.
         """
-        while self._found and (everything or self._found[0].at_ns <= self._time_ns):
+        while self._found and (everything or _when(self._found[0]) <= (self._time_ns, self._opening)):
             event = self._found.popleft()
             if self._is_news(event):
                 await self._tell(event, RECONCILE)
+                if not between:
+                    await self._work_off()
         if not self._found and not self._compared:
             self._compared = True
             await self._compare()
@@ -342,7 +344,7 @@ class Engine:
         while record := self._tape.told_at(self.tick, via):
             await self._tell(read_event(record.kind, record.body), record.body["via"])
 
-    async def _go_live(self) -> None:
+    async def _go_live(self, *, between: bool = True) -> None:
         """Compare with the venue before anything is asked of it."""
         if self._live or self._tape.left:
             return
@@ -352,7 +354,7 @@ class Engine:
         for bar in self._bars.values():
             self._venue_or_stop().traded(bar)
         await self._fetch()
-        await self._tell_due()
+        await self._tell_due(between=between)
 
     async def _fetch(self) -> None:
         """Hear of every fill and end that the venue knows and we do not.
@@ -437,3 +439,8 @@ class Engine:
         if self._venue is None:
             raise OffTheTape
         return self._venue
+
+
+def _when(event: Fill | Closed) -> tuple[int, bool]:
+    """Return when an event's time has come: at one moment, what happened as a bar ended comes before a bar's opening."""
+    return event.at_ns, isinstance(event, Fill) and event.at_ns == event.bar_ns
