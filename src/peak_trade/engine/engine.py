@@ -129,7 +129,7 @@ class Engine:
         """Tell that a bar has opened."""
         self._begin_tick()
         self._time_ns, self._opening = bar.opened_ns, True
-        if self._compared and not self._tape.left:
+        if self._compared and not self._tape.left and not self._found:
             if events := self._heard("venue.opened", bar, self._venue_or_stop().opened):
                 await self._tell_news(events)
             return
@@ -139,7 +139,7 @@ class Engine:
         """Tell that a bar is complete, and what its strategies want; it was due `late_ns` ago."""
         self._begin_tick()
         self._time_ns, self._opening = bar.opened_ns + bar.step_ns, False
-        if self._compared and not self._tape.left:
+        if self._compared and not self._tape.left and not self._found:
             if events := self._heard("venue.traded", bar, self._venue_or_stop().traded):
                 await self._tell_news(events)
         else:
@@ -282,7 +282,8 @@ class Engine:
         await self._tell(Missed(client_id) if report is None else Adopted(report), REPLY)
         if report is not None:
             await self._fetch()
-            await self._tell_due(between=True)
+            # Once books and venue agreed, what it tells is of now; before that it may be of bars to come.
+            await self._tell_due(everything=self._compared, between=True)
             if report.state in _ENDED and client_id in self.state.orders and not self._found:
                 await self._tell(Closed(client_id, _ENDED[report.state], report.why or "asked_for", self._time_ns), RECONCILE)
 
