@@ -57,9 +57,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         try:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             write(draft)
-            _force(draft)
+            force(draft)
             draft.replace(path)
-            _force(path.parent)
+            force(path.parent)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -75,7 +75,8 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _force(path: Path) -> None:
+def force(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

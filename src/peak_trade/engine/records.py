@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.journal.chain import BEGUN, ENDED
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode
@@ -21,7 +22,7 @@ OPENED, REJECTED, UNKNOWN, FILLED, CLOSED = "opened", "rejected", "unknown", "fi
 ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING = "adopted", "absent", "cancel_lost", "tripped", "settling"
 LATE = "late"
 SENDING, REFUSED, CANCELLING, CANCEL_TAKEN, INCIDENT = "sending", "refused", "cancelling", "cancel_taken", "incident"
-BEGUN, RECONCILED, MARK, ENDED = "begun", "reconciled", "mark", "ended"
+RECONCILED, MARK = "reconciled", "mark"
 
 #: Kinds that tell what came from outside.
 TOLD = frozenset({OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING, LATE})

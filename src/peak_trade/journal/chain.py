@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
-from peak_trade.durable import storing, write_bytes, write_text
+from peak_trade.durable import force, storing, write_bytes, write_text
 from peak_trade.journal.signing import Signer
 from peak_trade.model.errors import (
     DataError,
@@ -143,14 +143,14 @@ class Chain:
             new = not path.parent.exists()
             path.parent.mkdir(parents=True, exist_ok=True)
             if new:
-                _settle(path.parent.parent)
+                force(path.parent.parent)
         chain = cls(path, signer, faults)
         try:
             line, digest = seal(base)
             chain._segment.put(line, (0, digest))
             chain._segment.flush()
             with storing(path):
-                _settle(path.parent)
+                force(path.parent)
         except Exception:
             chain._segment.close()
             # It never began: no record of it was promised to anyone.
@@ -213,7 +213,7 @@ class Chain:
             self._heads = _Appender(heads_at, None, self._faults, "journal.head")
             with storing(heads_at):
                 try:
-                    _settle(heads_at.parent)
+                    force(heads_at.parent)
                 except OSError:
                     self._heads.close()
                     raise
@@ -711,15 +711,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise NotFound(f"expected the journal {path}, found no such file; check the session's id") from error
     except OSError as error:
         raise StorageError(f"{path} can't be read: {error.strerror or error}; check its owner and mode") from error
-
-
-def _settle(folder: Path) -> None:
-    """Force a folder's entries to disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _stamp(at: datetime) -> str:

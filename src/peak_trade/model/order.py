@@ -164,6 +164,12 @@ LIFE: dict[OrderState, dict[OrderEvent, OrderState]] = {
     OrderState.ABSENT: {},
 }
 
+#: How a venue ends an order without filling all of it, and what the order then is.
+ENDS = {
+    OrderEvent.CANCEL: OrderState.CANCELLED,
+    OrderEvent.EXPIRE: OrderState.EXPIRED,
+    OrderEvent.REJECT: OrderState.REJECTED,
+}
 #: States in which the venue may still fill the order.
 WORKING = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.OPEN, OrderState.PARTLY_FILLED})
 

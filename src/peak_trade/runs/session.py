@@ -6,7 +6,7 @@ Invariant: starting is recovering: the journal of a dead session is played throu
 
 import asyncio
 import os
-import socket
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -224,7 +224,7 @@ class _Sitting:
             mode=plan.mode.value,
             tier=UNGATED,
             account=request.account,
-            host=socket.gethostname(),
+            host=platform.node(),
             journal=str(self._journal_path()),
             feed={
                 "kind": "recorded",
@@ -250,7 +250,7 @@ class _Sitting:
             "run_type": request.run_type,
             "mode": plan.mode.value,
             "process": os.getpid(),
-            "host": socket.gethostname(),
+            "host": platform.node(),
             "versions": plain_json(provenance(self.parts, plan.legs[0].strategy)["versions"]),
         }
         chain = Chain.begin(

@@ -1,7 +1,7 @@
 """Sessions whose process died: gone on with, or given the end that their journal has."""
 
 import os
-import socket
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ def close_dead(parts: Parts, held: str | None = None) -> list[str]:
         held: an account that this process holds, so that no session of it can be running.
     """
     now = parts.clock.now()
-    host = socket.gethostname()
+    host = platform.node()
 
     def alive(session: Session) -> bool | None:
         ours = session.account == held and Path(session.journal).parent == parts.journal / session.account

@@ -11,16 +11,10 @@ from peak_trade.engine.state import State
 from peak_trade.journal.chain import Record
 from peak_trade.journal.session import Session
 from peak_trade.model.clock import moment_text
-from peak_trade.model.order import Fill, OrderEvent, OrderState
+from peak_trade.model.order import ENDS, Fill, OrderEvent, OrderState
 from peak_trade.report.session_rows import OrderRow
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_plan import SessionPlan
-
-_ENDS = {
-    OrderEvent.CANCEL.value: OrderState.CANCELLED,
-    OrderEvent.EXPIRE.value: OrderState.EXPIRED,
-    OrderEvent.REJECT.value: OrderState.REJECTED,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +46,7 @@ def story_of(records: Iterable[Record]) -> Story:
                 state = OrderState.PARTLY_FILLED if fill.remaining else OrderState.FILLED
                 orders[fill.client_id] = known._replace(filled=str(Decimal(known.filled) + fill.quantity), state=state.value)
         elif record.kind in (CLOSED, REJECTED) and (known := orders.get(body["client_id"])):
-            state = _ENDS[body["event"]] if record.kind == CLOSED else OrderState.REJECTED
+            state = ENDS[OrderEvent(body["event"])] if record.kind == CLOSED else OrderState.REJECTED
             orders[known.client_id] = known._replace(state=state.value, why=body["why" if record.kind == CLOSED else "code"])
         elif record.kind in ("opened", "adopted", "unknown", "absent") and (known := orders.get(body["client_id"])):
             state_text = {"opened": "open", "adopted": "open"}.get(record.kind, record.kind)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from peak_trade.model.errors import require
 from peak_trade.model.instrument import Instrument
-from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderKind, OrderState, exact, money
+from peak_trade.model.order import ENDS, Closed, Fill, Intent, MarketBar, OrderEvent, OrderKind, OrderState, exact, money
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.log import VenueLog
@@ -28,12 +28,6 @@ from peak_trade.venue.matching import (
     within,
 )
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot
-
-_ENDS = {
-    OrderEvent.CANCEL: OrderState.CANCELLED,
-    OrderEvent.EXPIRE: OrderState.EXPIRED,
-    OrderEvent.REJECT: OrderState.REJECTED,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +246,7 @@ class SimulatedVenue:
     def _close(self, client_id: str, event: OrderEvent, why: str, at_ns: int) -> Closed:
         closed = Closed(client_id, event, why, at_ns)
         self._log.append({"closed": {"client_id": client_id, "event": event.value, "why": why, "at_ns": str(at_ns)}})
-        self._end(client_id, _ENDS[event])
+        self._end(client_id, ENDS[event])
         return closed
 
     def _newest(self, symbol: str) -> int:
@@ -274,7 +268,7 @@ class SimulatedVenue:
         if isinstance(event, Fill):
             self._book(event)
         elif event is not None:
-            self._end(event.client_id, _ENDS[event.event])
+            self._end(event.client_id, ENDS[event.event])
 
     def _book(self, fill: Fill) -> None:
         """Change the account by a fill."""

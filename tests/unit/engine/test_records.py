@@ -95,7 +95,9 @@ def test_every_record_can_be_written(record):
     """Bodies hold nothing that the journal does not take: no floats, no large integers."""
     kind, body = record
 
-    canonical("2024-01-01T00:00:00.000000Z", {"tick": 1, **body}, kind, "0" * 64, 1)
+    written = canonical("2024-01-01T00:00:00.000000Z", {"tick": 1, **body}, kind, "0" * 64, 1)
+
+    assert json.loads(written)["body"] == {"tick": 1, **body}
 
 
 def test_a_sent_order_is_written_whole():
