@@ -79,7 +79,7 @@ def test_a_killed_save_leaves_the_old_dataset(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
         "import peak_trade.durable as durable\n"
-        "durable._force = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "durable.force = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from tests.unit.market.test_store import a_dataset; from peak_trade.market.store import Store\n"
         "Store(Path(sys.argv[1])).save(a_dataset(60, seed=8))"
     )
