@@ -1,6 +1,6 @@
 # The front desk: `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check bench lock
+.PHONY: help setup demo dashboard test soak check bench lock
 
 # Byte code makes every later start 3 to 6 times faster; some machines switch it off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,6 +46,10 @@ demo: $(READY)  ## stages 0 and 1, offline: backtest, sweep, proof, shadow sessi
 	@printf '\n== the reports to open in a browser: the backtest, and the session above ==\n'
 	@$(TRADE) report latest:backtest
 	@$(TRADE) report latest:live_session_shadow
+	@printf '\nall of it in a browser: make dashboard\n'
+
+dashboard: $(READY)  ## serve the dashboard on http://127.0.0.1:8000/
+	$(TRADE) dashboard
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n 2

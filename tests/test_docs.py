@@ -1,13 +1,19 @@
 """The commands in README and guides work as written."""
 
+import contextlib
+import json
 import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.paths import ROOT
 
@@ -33,29 +39,104 @@ def checkout(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "config.toml", folder)
     shutil.copytree(ROOT / "config" / "sweeps", folder / "config" / "sweeps")
     shutil.copytree(ROOT / "scripts", folder / "scripts")
+    shutil.copytree(ROOT / "src" / "webui", folder / "src" / "webui")
     return folder
 
 
+class Terminal:
+    """Runs a page's commands in their order; one that serves goes on in the background, on a port that is free."""
+
+    def __init__(self, folder: Path) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self._options = {"cwd": folder, "env": {**os.environ, "PATH": path}, "text": True}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._servers: list[subprocess.Popen[str]] = []
+
+    def run(self, command: str) -> str:
+        """Run a command; return why it failed, empty where it did not."""
+        words = shlex.split(command.replace(":8000", f":{self.port}").replace("--port 8000", f"--port {self.port}"))
+        if words[:2] == ["peak-trade", "dashboard"] and "--port" not in words:
+            words += ["--port", str(self.port)]
+        if words[0] == "uvicorn" or words[:2] == ["peak-trade", "dashboard"]:
+            return self._serve(words)
+        if words[0] == "curl" and shutil.which("curl") is None:
+            words = [sys.executable, "-c", "import sys, httpx2; httpx2.get(sys.argv[1]).raise_for_status()", words[-1]]
+        ended = subprocess.run(words, capture_output=True, check=False, **self._options)
+        return ended.stderr or f"exit code {ended.returncode}" if ended.returncode else ""
+
+    def _serve(self, words: list[str]) -> str:
+        self._servers.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self._options))
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return ""
+            if self._servers[-1].poll() is not None:
+                break
+            time.sleep(0.05)
+        return "it does not listen"
+
+    def look_at(self, address: str) -> int:
+        """Return the HTTP status of an address that the page names."""
+        return httpx2.get(address.replace(":8000", f":{self.port}"), timeout=30, trust_env=False).status_code
+
+    @property
+    def serves(self) -> bool:
+        """Whether something serves."""
+        return bool(self._servers)
+
+    def close(self) -> list[int]:
+        """End what serves, as Ctrl+C does; return the exit codes."""
+        for server in self._servers:
+            server.send_signal(signal.SIGINT)
+        codes = [server.wait(timeout=20) for server in self._servers]
+        for server in self._servers:
+            server.communicate()
+        return codes
+
+
+@pytest.fixture
+def terminal(checkout, socket_enabled):
+    """A terminal in the checkout."""
+    found = Terminal(checkout)
+    yield found
+    found.close()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_on_the_page_works(page, checkout):
-    """Each command of a page, run in its order, ends with exit code 0."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def test_every_command_on_the_page_works(page, terminal):
+    """Each command of a page, run in its order, ends with exit code 0, and each local address that it names answers."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
     failed = []
     for command in commands(page):
         words = shlex.split(command)
         if words[0] == "make":
             failed += [command] if words[1] not in targets else []
-            continue
-        if words[0] == "source":
-            continue
-        ended = subprocess.run(
-            words, cwd=checkout, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-        )
-        if ended.returncode:
-            failed.append(f"{command}: {ended.stderr}")
+        elif words[0] != "source" and (why := terminal.run(command)):
+            failed.append(f"{command}: {why}")
+    addresses = re.findall(r"<(http://127\.0\.0\.1:8000[^>]*)>", page.read_text("utf-8"))
+    failed += [address for address in addresses if terminal.serves and terminal.look_at(address) != 200]
 
     assert failed == []
+    assert all(code == 0 for code in terminal.close()), "a server did not end well"
+
+
+def test_the_monitoring_files_name_real_figures(checkout, terminal):
+    """The alert rules and the Grafana page only ask for figures that the dashboard tells, and the guide lists them all."""
+    folder = ROOT / "docs" / "monitoring"
+    assert terminal.run("peak-trade dashboard --port 8000") == ""
+    assert terminal.look_at("http://127.0.0.1:8000/") == 200
+    answer = httpx2.get(f"http://127.0.0.1:{terminal.port}/metrics", timeout=30, trust_env=False)
+    told = set(re.findall(r"^# TYPE (peak_trade_\w+) ", answer.text, re.M))
+    told = {name for name in told if not name.endswith("_created")}
+    pages = json.loads((folder / "grafana_dashboard.json").read_text("utf-8"))
+    asked = " ".join(target["expr"] for panel in pages["panels"] for target in panel["targets"])
+    rules = " ".join(re.findall(r"expr: (.*)", (folder / "alert_rules.yml").read_text("utf-8")))
+    guide = set(re.findall(r"^\| `(peak_trade_\w+)`", (folder / "README.md").read_text("utf-8"), re.M))
+
+    named = set(re.findall(r"peak_trade_\w+", asked + " " + rules))
+    assert {name.removesuffix("_bucket") for name in named} <= told
+    assert guide == told
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)

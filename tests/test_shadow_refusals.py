@@ -477,19 +477,28 @@ def test_no_module_imports_a_network_library():
     assert found == set()
 
 
-def test_sockets_are_asked_for_this_machines_name_only():
-    """Where `socket` is imported, `gethostname` is all that is used of it; asyncio opens no connection."""
-    used: set[str] = set()
-    for path in SOURCES.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("socket", "asyncio"):
-                used.add(f"{node.value.id}.{node.attr}")
-            elif isinstance(node, ast.ImportFrom) and node.module in ("socket", "asyncio"):
-                used |= {f"{node.module}.{alias.name}" for alias in node.names}
+#: What of `socket` a module may use: this machine's name, and in the command that serves the dashboard what listens.
+OF_SOCKET = {"gethostname"}
+TO_LISTEN = {"socket", "AF_INET", "AF_INET6", "SOL_SOCKET", "SO_REUSEADDR"}
 
-    assert {name for name in used if name.startswith("socket.")} <= {"socket.gethostname"}
-    assert not used & {"asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection"}
+
+def test_sockets_listen_at_most():
+    """Nobody opens a connection: `socket` gives this machine's name, and the dashboard's command listens; asyncio neither."""
+    found: set[str] = set()
+    for path in SOURCES.rglob("*.py"):
+        allowed = OF_SOCKET | (TO_LISTEN if path.relative_to(SOURCES).as_posix() == "cli/dashboard.py" else set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("socket", "asyncio"):
+                used = {f"{node.value.id}.{node.attr}"}
+            elif isinstance(node, ast.ImportFrom) and node.module in ("socket", "asyncio"):
+                used = {f"{node.module}.{alias.name}" for alias in node.names}
+            else:
+                used = set()
+            found |= {name for name in used if name.startswith("socket.") and name.removeprefix("socket.") not in allowed}
+            found |= used & {"asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection"}
+
+    assert found == set()
+    assert "connect" not in (SOURCES / "cli" / "dashboard.py").read_text()
 
 
 def test_the_scan_sees(tmp_path):

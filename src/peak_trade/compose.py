@@ -17,6 +17,7 @@ from platform import python_version
 from typing import Any
 
 from peak_trade import __version__
+from peak_trade.journal.operators import Operators
 from peak_trade.journal.registry import Registry
 from peak_trade.journal.sessions import Sessions
 from peak_trade.journal.signing import Signer
@@ -32,6 +33,7 @@ from peak_trade.model.errors import DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
+from peak_trade.safety.kill_switch import KillSwitch
 from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
@@ -124,8 +126,18 @@ class Parts:
         return Sessions(self.registry.database)
 
     @cached_property
+    def operators(self) -> Operators:
+        """Who may act through the dashboard, in the same database."""
+        return Operators(self.registry.database)
+
+    @cached_property
+    def kill_switch(self) -> KillSwitch:
+        """What stops every session of this state folder."""
+        return KillSwitch(self.state / "kill_switch.json")
+
+    @cached_property
     def state(self) -> Path:
-        """The folder of journals, their key and the simulated venue's memory."""
+        """The folder of journals, their key, the kill switch and the simulated venue's memory."""
         return self.settings.folder(self.settings.file.paths.state)
 
     @property
@@ -154,6 +166,10 @@ class Parts:
         if build is None:
             raise not_allowed(stage)
         return build(self, stage, account, faults)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the stages whose sessions can run, from the bottom of the ladder."""
+        return tuple(stage for stage in Stage if stage in _VENUES)
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""

@@ -192,6 +192,20 @@ class Live(Section):
     enabled: bool = Field(False, description="needed for stage 4 besides a signed permit")
 
 
+class Dashboard(Section):
+    """The web dashboard."""
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, max_length=255, description="address to listen on; loopback unless a proxy is in front"
+    )
+    port: int = Field(8000, ge=1, le=65_535, description="port to listen on")
+    behind_tls_proxy: bool = Field(
+        False, description="a proxy in front speaks TLS; then every page asks for an operator's token"
+    )
+    hosts: tuple[str, ...] = Field((), description="names by which the proxy is reached, besides localhost")
+    page_size: int = Field(50, ge=1, le=1_000, description="rows on a page")
+
+
 class InstrumentSteps(Section):
     """Overrides or adds an instrument; what is left out keeps its known or default value."""
 
@@ -222,6 +236,7 @@ class File(Section):
     testnet_profiles: dict[str, TestnetProfile] = Field(default_factory=dict)
     live_exchange: LiveExchange = LiveExchange()
     live: Live = Live()
+    dashboard: Dashboard = Dashboard()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

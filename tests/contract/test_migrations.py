@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from tests.contract.rows import HOURS, NOW, a_run, a_session, a_trial, execute, 
 import peak_trade.journal
 from peak_trade.journal import schema
 from peak_trade.journal.database import Database
-from peak_trade.journal.registry import Registry, RunFilter
-from peak_trade.journal.run import plain_json
-from peak_trade.journal.sessions import Sessions
+from peak_trade.journal.operators import Operators
+from peak_trade.journal.registry import Registry, RunFilter, insert_run, stamp
+from peak_trade.journal.run import RunStatus, plain_json
+from peak_trade.journal.session_rows import list_row, own_row
+from peak_trade.journal.sessions import Census, SessionFilter, Sessions
 from peak_trade.model.errors import StorageError
 
 
@@ -41,8 +44,8 @@ def test_a_newer_schema_is_refused(registry, url):
         Registry(url)
 
 
-def first_version(url: str) -> None:
-    """Make a database as the first version of the schema was."""
+def earlier(url: str, version: str) -> sa.Engine:
+    """Make a database as an earlier version of the schema was."""
     if url.startswith("sqlite"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True)
     config = Config()
@@ -51,7 +54,14 @@ def first_version(url: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, version)
+    return engine
+
+
+def first_version(url: str) -> None:
+    """Make a database as the first version of the schema was, with a run."""
+    engine = earlier(url, "0001")
+    with engine.begin() as connection:
         run = a_run(tags=(), metrics={})
         row = {c.name: getattr(run, c.name) for c in schema.runs.columns} | {"status": run.status.value}
         row |= {name: plain_json(row[name]) for name in ("params", "spec", "versions")}
@@ -59,6 +69,22 @@ def first_version(url: str) -> None:
         connection.execute(schema.metrics.insert(), {"run_id": run.run_id, "name": "sharpe", "value": 0.1 + 0.2})
         connection.execute(schema.tags.insert(), {"run_id": run.run_id, "tag": "one"})
     engine.dispose()
+
+
+def second_version(url: str, statuses: list[RunStatus]) -> list[str]:
+    """Make a database as the second version of the schema was, with sessions; return their ids."""
+    engine = earlier(url, "0002")
+    names = []
+    with engine.begin() as connection:
+        for number, status in enumerate(statuses):
+            session = replace(a_session(f"a{number}"), heartbeat_at=stamp(NOW), lease_until=stamp(NOW))
+            session = replace(session, run=replace(session.run, status=status, metrics={"realized_pnl": 2.5}))
+            insert_run(connection, session.run)
+            connection.execute(schema.sessions.insert(), own_row(session))
+            connection.execute(schema.session_list.insert(), list_row(session))
+            names.append(session.session_id)
+    engine.dispose()
+    return names
 
 
 def test_an_older_schema_keeps_its_rows(url):
@@ -70,6 +96,21 @@ def test_an_older_schema_keeps_its_rows(url):
         runs = registry.find(RunFilter(run_type="backtest"), 10)
 
     assert [(run.metrics, run.tags, run.params) for run in runs] == [({"sharpe": 0.1 + 0.2}, ("one",), {"fast_window": 20})]
+
+
+def test_sessions_of_before_can_be_acknowledged(url):
+    """A database of the second version keeps its sessions, tags and figures; those that failed wait for somebody."""
+    states = [RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.STARTED]
+    names = second_version(url, states)
+
+    with closing(Registry(url)) as registry:
+        sessions = Sessions(registry.database)
+        assert [s.session_id for s in sessions.find(SessionFilter(unhandled=True), 10)] == [names[2], names[0]]
+        sessions.acknowledge(names[2], "kim", "", NOW)
+        assert sessions.census() == Census(names[3], ((names[3], stamp(NOW)),), 1)
+        assert [(s.run.status, s.run.tags) for s in sessions.find(SessionFilter(), 10)] == [(x, ("one",)) for x in states[::-1]]
+        assert sessions.stats(SessionFilter()).sums["shadow"]["EUR"]["realized_pnl"] == 10.0
+        assert not Operators(registry.database).any_active()
 
 
 def test_two_processes_upgrade_at_once(url):

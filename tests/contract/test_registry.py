@@ -9,7 +9,7 @@ from tests.contract.rows import HOURS, NOW, a_run, a_trial, execute, start
 from peak_trade.journal.registry import Registry, RunFilter
 from peak_trade.journal.run import RunStatus
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import NotFound, StorageError
+from peak_trade.model.errors import InputError, NotFound, StorageError
 
 
 def test_a_run_comes_back_as_it_was(registry):
@@ -285,3 +285,33 @@ def test_an_error_while_working_lets_go(registry):
         raise KeyError
     with registry.working_on("a") as free:
         assert free
+
+
+def test_runs_come_in_pages(registry):
+    """With the id that a page ends with, the next one goes on behind it; filters hold on all of them."""
+    runs = [a_run(run_id=RunId(f"20260101T000000{n:03d}Z-aaaaaa"), run_type="sweep" if n % 3 else "backtest") for n in range(9)]
+    for run in runs:
+        registry.add(run)
+    pages, before = [], None
+    while page := registry.find(RunFilter(run_type="sweep"), 4, before=before):
+        pages.append([run.run_id for run in page])
+        before = page[-1].run_id
+
+    sweeps = [run.run_id for run in runs if run.run_type == "sweep"][::-1]
+    assert pages == [sweeps[:4], sweeps[4:]]
+
+
+@pytest.mark.parametrize("order", ["sharpe", "strategy"])
+def test_a_page_of_another_order_is_refused(registry, order):
+    """Only the newest can be paged through."""
+    with pytest.raises(InputError, match="pages are of the newest first"):
+        registry.find(RunFilter(), 5, order, before="20260101")
+
+
+def test_tag_names(registry):
+    """Every tag once, in order."""
+    assert registry.tag_names() == []
+    for tags in (("b", "a"), ("a",), (), ("Z", "ä")):
+        registry.add(a_run(tags=tags))
+
+    assert registry.tag_names() == ["Z", "a", "b", "ä"]

@@ -70,7 +70,8 @@ def test_the_record_is_flat(sessions):
         "finished_at": stamp(later(60)),
         "error": None,
     }
-    assert len(record) == 36
+    assert record["acknowledged"] is None
+    assert len(record) == 37
 
 
 def test_both_rows_or_none(sessions, registry):
@@ -361,7 +362,7 @@ def test_paging_is_stable_while_rows_are_added(sessions):
 
 def test_many_are_read_in_batches(sessions, monkeypatch):
     """The size of a batch can't be seen in what is found."""
-    monkeypatch.setattr("peak_trade.journal.sessions._BATCH", 2)
+    monkeypatch.setattr("peak_trade.journal.session_rows._BATCH", 2)
     ids = [ended(sessions) for _ in range(5)]
 
     found = sessions.find(SessionFilter(), 5)

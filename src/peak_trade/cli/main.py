@@ -10,7 +10,19 @@ from collections.abc import Sequence
 import typer
 
 from peak_trade import __version__
-from peak_trade.cli import backtest, config, data, experiments, journal, session, strategies, sweep
+from peak_trade.cli import (
+    backtest,
+    config,
+    dashboard,
+    data,
+    experiments,
+    journal,
+    kill,
+    operator,
+    session,
+    strategies,
+    sweep,
+)
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
 
@@ -35,6 +47,10 @@ app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(session.app, name="session")
 app.add_typer(journal.app, name="journal")
+app.command("kill")(kill.kill_command)
+app.command("release")(kill.release_command)
+app.add_typer(operator.app, name="operator")
+app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(config.app, name="config")

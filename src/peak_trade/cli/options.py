@@ -20,6 +20,7 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration
 JsonOut = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say on stderr what is being done.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="Mark the run in the registry; repeatable.")]
+ByName = Annotated[str | None, typer.Option("--by", help="Who does it; default the operating system's user.")]
 DataFile = Annotated[Path | None, typer.Option("--data", help="File of bars (CSV or Parquet) instead of the store.")]
 SymbolName = Annotated[str | None, typer.Option("--symbol", help="Pair, such as BTC/EUR.")]
 TimeframeName = Annotated[str | None, typer.Option("--timeframe", help="Length of a bar, such as 1h.")]
@@ -207,6 +208,19 @@ def check_notes(text: str) -> str:
     """
     if len(text) > 2_000 or not text.replace("\n", " ").isprintable():
         raise InputError(f"expected notes of up to 2000 printable characters, found {len(text)}; shorten or correct them")
+    return text
+
+
+def check_reason(text: str | None, command: str) -> str:
+    """Return why something is done.
+
+    Raises:
+        InputError: it is missing or empty, longer than 500 characters, or has control characters.
+    """
+    if text is None or not text.strip():
+        raise InputError(f'expected --why TEXT, found none; write for example: {command} --why "prices look wrong"')
+    if len(text) > 500 or not text.isprintable():
+        raise InputError(f"expected a reason of up to 500 printable characters, found {len(text)}; shorten or correct it")
     return text
 
 

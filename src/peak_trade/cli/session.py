@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,7 @@ def list_sessions(
     strategy: Annotated[str | None, typer.Option("--strategy", help="Only sessions of this strategy.")] = None,
     symbol: options.SymbolName = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only sessions with this tag.")] = None,
+    unhandled: Annotated[bool, typer.Option("--unhandled", help="Only sessions that failed and nobody acknowledged.")] = False,
     limit: Limit = 20,
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
@@ -46,7 +48,8 @@ def list_sessions(
 
     with closing(options.open_parts(config)) as parts:
         close_dead(parts)
-        found = parts.sessions.find(_filter(run_type, status, strategy, symbol, tag), limit)
+        where = replace(_filter(run_type, status, strategy, symbol, tag), unhandled=unhandled)
+        found = parts.sessions.find(where, limit)
     if as_json:
         print(document([session.to_json() for session in found]))
         return
@@ -58,7 +61,7 @@ def list_sessions(
         (
             session.session_id,
             session.run.run_type,
-            session.run.status.value,
+            session.run.status.value + (" (acknowledged)" if session.acknowledged else ""),
             session.run.strategy,
             f"{session.run.symbol} {session.run.timeframe}",
             session.account,
@@ -107,6 +110,7 @@ def show(
         ("session", run.run_id),
         ("type", f"{run.run_type}, mode {session.mode}"),
         ("status", run.status.value + (f": {run.error}" if run.error else "")),
+        *([("seen", f"{seen.at} by {seen.by}: {seen.note}")] if (seen := session.acknowledged) else []),
         ("account", f"{session.account}, environment {run.env_name}"),
         ("strategy", f"{run.strategy} {short(dict(run.params))}"),
         ("market", f"{run.symbol} {run.timeframe}"),
@@ -132,6 +136,29 @@ def show(
     for incident in session.summary.get("incidents", []):
         print(f"incident: {incident['at']} {incident['code']}: {printable(incident['words'])}")
     print(f"\nagain: peak-trade session replay {run.run_id}")
+
+
+@app.command()
+def acknowledge(
+    session_id: Annotated[str, typer.Argument(help="Id of a failed session, a clear part of it, or latest.")],
+    note: Annotated[str, typer.Option("--note", help="What was found, and what was done about it.")],
+    by: options.ByName = None,
+    config: options.ConfigFile = None,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Take note that a session failed, so that it is no longer among those that nobody has looked at."""
+    from peak_trade.cli.show import document, printable
+    from peak_trade.runs import operators
+
+    who = options.check_name(by, "--by", operators.machine_user())
+    options.check_notes(note)
+    with closing(options.open_parts(config)) as parts:
+        session = parts.sessions.get(session_id)
+        given = operators.acknowledge(parts, session.session_id, who, note, operators.COMMAND)
+    if as_json:
+        print(document({"session_id": session.session_id, **asdict(given)}))
+    else:
+        print(printable(f"session {session.session_id}: acknowledged {given.at} by {given.by}: {given.note}"))
 
 
 @app.command()

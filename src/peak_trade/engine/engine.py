@@ -125,6 +125,11 @@ class Engine:
         """Whether records of an earlier process are still being played back."""
         return bool(self._tape.left)
 
+    @property
+    def live(self) -> bool:
+        """Whether anything was asked of the venue by this process: then nothing is left that an earlier one began."""
+        return self._live
+
     async def open_bar(self, bar: MarketBar) -> None:
         """Tell that a bar has opened."""
         self._begin_tick()
@@ -156,7 +161,7 @@ class Engine:
             await self._work_off()
 
     async def trip(self, mode: Mode, code: str, words: str) -> None:
-        """Demand a stricter mode."""
+        """Demand a stricter mode; only between two ticks of a live session."""
         await self._tell(Tripped(mode, code, words), DEMAND)
         await self._work_off()
 

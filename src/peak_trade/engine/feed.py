@@ -5,6 +5,7 @@ Invariant: what happened at one moment is told in this order: bars that complete
 
 import asyncio
 import heapq
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -70,8 +71,11 @@ class Pace:
         """Let the moment *at_ns* of the record be now."""
         self._begun = (at_ns, self._clock.elapsed_s())
 
-    async def wait(self, at_ns: int, stop: asyncio.Event) -> int:
-        """Wait until a moment of the record is due, or until *stop*; return how late it is, nanoseconds."""
+    async def wait(self, at_ns: int, stop: asyncio.Event, most_s: float = math.inf) -> int | None:
+        """Wait until a moment of the record is due, or until *stop*; return how late it is, nanoseconds.
+
+        None is returned where it is not due yet after *most_s* seconds: then there is something else to look at.
+        """
         if self._speed is None or self._begun is None:
             return 0
         first, begun = self._begun
@@ -79,7 +83,9 @@ class Pace:
         rest = due - self._clock.elapsed_s()
         if rest > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), rest)
+                await asyncio.wait_for(stop.wait(), min(rest, most_s))
                 return 0
+            if rest > most_s and self._clock.elapsed_s() < due:
+                return None
             # It is due, or long past: a process that stood still wakes up late.
         return max(0, int((self._clock.elapsed_s() - due) * 1e9))

@@ -23,10 +23,14 @@ from peak_trade.model.clock import Clock
 from peak_trade.model.errors import PeakTradeError, SafetyRefused, StorageError
 from peak_trade.risk.gate import Mode
 
-#: Ticks between two looks at signals and heartbeat where nothing is waited for.
-_TURN = 256
-#: Completed bars between two marks in the journal, and seconds between two signed heads.
-_MARK_BARS, _SIGN_S = 1_000, 30.0
+#: Ticks between two looks at signals, heartbeat and kill switch where nothing is waited for, and seconds where it is.
+_TURN, _LOOK_S = 256, 1.0
+#: Completed bars and seconds between two marks in the journal, whatever is over first, and seconds between two signed heads.
+_MARK_BARS, _MARK_S, _SIGN_S = 1_000, 5.0, 30.0
+
+
+#: What stands in the journal for a session that the kill switch killed.
+KILL_SWITCH = "kill_switch"
 
 
 @unique
@@ -118,6 +122,7 @@ class Outlook:
         traded_from: first bar of the first symbol that may be decided on, by number.
         sign: signs the journal's head.
         progress: told the number of ticks worked through now and then; say: told what an operator should read.
+        killed: tells in words why everything is to stop, None where nothing is; asked often.
     """
 
     series: Mapping[str, Bars]
@@ -130,6 +135,7 @@ class Outlook:
     sign: Callable[[], object]
     progress: Callable[[int], None]
     say: Callable[[str], None] = lambda _words: None
+    killed: Callable[[], str | None] = lambda: None
 
 
 class Runner:
@@ -145,6 +151,7 @@ class Runner:
         self._hard = False
         self._seen = (clock.now(), clock.elapsed_s())
         self._kept = clock.elapsed_s()
+        self._marked = (0, clock.elapsed_s())
 
     async def run(self) -> EndedBy:
         """Run to the end and settle.
@@ -228,7 +235,7 @@ class Runner:
             if live and not started and tick.bar.symbol == first and tick.number >= outlook.traded_from:
                 started = True
                 pace.start(tick.at_ns)
-            late_ns = await pace.wait(tick.at_ns, stop) if started and pace.timed else 0
+            late_ns = await self._wait(pace, tick.at_ns) if started and pace.timed else 0
             if number % _TURN == 0 or (started and pace.timed):
                 await self._look_around(number)
             if live and stop.is_set():
@@ -251,19 +258,46 @@ class Runner:
                     return EndedBy.STEPS
         return EndedBy.DATA
 
+    async def _wait(self, pace: Pace, at_ns: int) -> int:
+        """Wait until a tick is due, with an eye on the kill switch; return how late it is, nanoseconds."""
+        while (late_ns := await pace.wait(at_ns, self._stop, _LOOK_S)) is None:
+            await self._heed_kill()
+        return late_ns
+
+    async def _heed_kill(self) -> None:
+        """Kill the session where everything is to stop: for good, and between two events, never within one.
+
+        What is played back had its own day, and the first bar after it is not waited for.
+        """
+        engine = self.engine
+        if not engine.live or engine.state.mode is Mode.KILLED or (words := self._outlook.killed()) is None:
+            return
+        self._outlook.say(f"killed: {words}; positions may only be reduced now, until the session ends")
+        await engine.trip(Mode.KILLED, KILL_SWITCH, words)
+
     async def _complete(self, tick: Tick, late_ns: int) -> None:
         targets = self._outlook.deciders[tick.bar.symbol].targets(tick.number)
         await self.engine.close_bar(tick.bar, targets, late_ns)
         state = self.engine.state
         self.marks.add(tick.at_ns, float(state.equity))
-        if state.bars % _MARK_BARS == 0:
-            self.engine.remark(MARK, {"bars": state.bars, "equity": str(state.equity), "mode": state.mode.value})
+        if state.bars - self._marked[0] >= _MARK_BARS:
+            self._mark()
+
+    def _mark(self) -> None:
+        """Write down how far the session is: whoever reads its journal while it runs can tell."""
+        state = self.engine.state
+        self.engine.remark(MARK, {"bars": state.bars, "equity": str(state.equity), "mode": state.mode.value})
+        self._marked = (state.bars, self._clock.elapsed_s())
 
     async def _look_around(self, number: int) -> None:
-        """Let signals and the heartbeat have their turn, and look at the clock."""
+        """Let signals and the heartbeat have their turn, and look at the clock and the kill switch."""
         await asyncio.sleep(0)
         self._outlook.progress(number)
         self._watch_clock()
+        await self._heed_kill()
+        bars, at = self._marked
+        if self.engine.state.bars > bars and self._clock.elapsed_s() - at >= _MARK_S:
+            self._mark()
 
     async def _tend(self) -> None:
         """Sign the journal's head and look at the clock now and then, also while no bar comes."""

@@ -96,6 +96,9 @@ def _on_bar(plan: Plan, state: State, event: BarClosed, effects: list[Effect]) -
         state.peak, state.floor = equity, equity * (1 + state.drawdown)
     elif equity < state.floor and state.peak > 0:
         state.floor, state.drawdown = equity, equity / state.peak - 1
+    if state.mode is not Mode.RUNNING:
+        # A cancel may have been lost since the mode became stricter.
+        effects += [Cancel(order.intent.client_id) for order in _enlarging(state) if order.intent.symbol == bar.symbol]
     if equity < state.day_start and state.mode in (Mode.RUNNING, Mode.RESTRICTED):
         _watch_loss(plan.limits, state, effects)
     for number, target in event.targets:
@@ -362,7 +365,12 @@ def _on_unknown(_plan: Plan, state: State, event: Unknown, effects: list[Effect]
 
 
 def _on_adopted(plan: Plan, state: State, event: Adopted, effects: list[Effect]) -> None:
+    before = state.orders.get(event.report.client_id)
     _on_accepted(plan, state, Accepted(event.report.client_id), effects)
+    if before is not None and before.state is OrderState.UNKNOWN and state.mode is not Mode.RUNNING and not state.settling:
+        # It could not be called back while nobody knew whether it was there.
+        name = event.report.client_id
+        effects += [Cancel(name) for order in _enlarging(state) if order.intent.client_id == name]
 
 
 def _on_missed(plan: Plan, state: State, event: Missed, effects: list[Effect]) -> None:
@@ -451,8 +459,13 @@ def _trip(state: State, event: Tripped, effects: list[Effect]) -> None:
     _count(state, "incidents")
     effects.append(Incident(event.code, event.words, state.mode))
     if state.mode is not before:
-        working = [order for order in state.orders.values() if not order.intent.reduce_only]
-        effects += [Cancel(order.intent.client_id) for order in working if order.state is not OrderState.UNKNOWN]
+        effects += [Cancel(order.intent.client_id) for order in _enlarging(state)]
+
+
+def _enlarging(state: State) -> list[Order]:
+    """Return the working orders that could enlarge a position; one of unknown outcome is asked for first."""
+    working = [order for order in state.orders.values() if not order.intent.reduce_only]
+    return [order for order in working if order.state is not OrderState.UNKNOWN]
 
 
 def _on_settle(_plan: Plan, state: State, event: Settle, effects: list[Effect]) -> None:

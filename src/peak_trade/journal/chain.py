@@ -612,11 +612,14 @@ def heads_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def holding(root: Path, account: str, *, session_id: str | None = None, at: datetime | None = None) -> Iterator[None]:
+def holding(
+    root: Path, account: str, *, session_id: str | None = None, at: datetime | None = None, wait_s: float = 0.0
+) -> Iterator[None]:
     """Hold an account while the block runs; the operating system lets go of it when the process ends, however it ends.
 
     Args:
         session_id: what the next one that wants the account is told, with *at*, this process and this machine.
+        wait_s: how long to wait for another one to let go of it.
 
     Raises:
         InputError: the name can't be an account's.
@@ -627,7 +630,7 @@ def holding(root: Path, account: str, *, session_id: str | None = None, at: date
 
     folder = folder_of(root, account)
     note = folder / ".holder"
-    lock = filelock.FileLock(folder / ".lock", timeout=0, thread_local=False)
+    lock = filelock.FileLock(folder / ".lock", timeout=wait_s, thread_local=False)
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -643,6 +646,23 @@ def holding(root: Path, account: str, *, session_id: str | None = None, at: date
         with contextlib.suppress(OSError):
             note.unlink()
         lock.release()
+
+
+def is_held(root: Path, account: str) -> bool:
+    """Return whether a process of this machine holds an account, by trying to take it for a moment.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    import filelock
+
+    folder = folder_of(root, account)
+    with storing(folder):
+        try:
+            with filelock.FileLock(folder / ".lock", timeout=0, thread_local=False):
+                return False
+        except filelock.Timeout:
+            return True
 
 
 def holder(root: Path, account: str) -> Holder:

@@ -15,12 +15,14 @@ from peak_trade.journal import schema
 from peak_trade.journal.database import Database
 from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import NotFound
+from peak_trade.model.errors import InputError, NotFound
 
 T = TypeVar("T")
 
 #: What stands for the newest run where an id is asked for.
 LATEST = "latest"
+#: Ids begin with the time, so that all of these mean the same order.
+_NEWEST_FIRST = (None, "run_id", "started_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +135,22 @@ class Registry:
                 maker="peak-trade backtest --strategy ma_crossover",
             )
 
-    def find(self, where: RunFilter, limit: int, sort_by: str | None = None) -> list[Run]:
-        """Return matching runs, newest first, or best first by a figure or column."""
+    def find(self, where: RunFilter, limit: int, sort_by: str | None = None, before: str | None = None) -> list[Run]:
+        """Return matching runs, newest first, or best first by a figure or column.
+
+        Args:
+            before: only runs older than that one, to go on a page of the newest; not with another order.
+
+        Raises:
+            InputError: a page of another order was asked for.
+        """
+        condition = run_condition(where, schema.runs.c.__getitem__, "run_id")
+        if before is not None:
+            if sort_by not in _NEWEST_FIRST:
+                raise InputError(f"expected no order with a page of runs, found {sort_by!r}; pages are of the newest first")
+            condition = sa.and_(condition, schema.runs.c.run_id < (storable(before) or ""))
         with self._reading() as connection:
-            return self._rows(connection, run_condition(where, schema.runs), limit, sort_by)
+            return self._rows(connection, condition, limit, sort_by)
 
     def latest(self, spec_sha256: str, run_type: str) -> Run | None:
         """Return the newest run with that specification."""
@@ -174,13 +188,18 @@ class Registry:
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
         with self._reading() as connection:
-            return sorted(connection.scalars(sa.select(schema.metrics.c.name).distinct()))
+            return different(connection, schema.metrics.c.name)
+
+    def tag_names(self) -> list[str]:
+        """Return all tags that some run has, in the order of letters."""
+        with self._reading() as connection:
+            return different(connection, schema.tags.c.tag)
 
     def _rows(
         self, connection: sa.Connection, where: sa.ColumnElement[bool], limit: int, sort_by: str | None = None
     ) -> list[Run]:
         query = sa.select(schema.runs).where(where)
-        if sort_by in (None, "run_id", "started_at"):
+        if sort_by in _NEWEST_FIRST:
             query = query.order_by(schema.runs.c.run_id.desc())
         elif sort_by in schema.runs.columns:
             query = query.order_by(schema.runs.c[sort_by].asc().nulls_first(), schema.runs.c.run_id.desc())
@@ -255,6 +274,14 @@ def one_of(
     return found[0]
 
 
+def different(connection: sa.Connection, column: sa.Column[str]) -> list[str]:
+    """Return the different values of a column that an index begins with, in order, by a step in the index for each."""
+    first = sa.select(sa.func.min(column).label("value")).cte("different", recursive=True)
+    following = sa.select(sa.func.min(column)).where(column > first.c.value).scalar_subquery()
+    every = first.union_all(sa.select(following).where(first.c.value.is_not(None)))
+    return [value for value in connection.scalars(sa.select(every.c.value)) if value is not None]
+
+
 def details(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, dict[str, float]], dict[str, tuple[str, ...]]]:
     """Return the figures and the tags of runs, each by run."""
     figures: dict[str, dict[str, float]] = {run_id: {} for run_id in ids}
@@ -270,22 +297,28 @@ def details(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, di
     return figures, {run_id: tuple(sorted(found)) for run_id, found in marks.items()}
 
 
-def run_condition(where: RunFilter, table: sa.Table) -> sa.ColumnElement[bool]:
-    """Return the filter as a condition on a table of runs."""
-    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
-    for name in ("run_type", "status"):
-        value = getattr(where, name)
-        if value is not None:
-            conditions.append(table.c[name] == value)
+def run_condition(
+    where: RunFilter, column: Callable[[str], sa.ColumnElement[Any]], key: str, *, each: bool = False
+) -> sa.ColumnElement[bool]:
+    """Return the filter as a condition.
+
+    Args:
+        column: returns a column of whatever is filtered, by name; *key* is the name of the one that holds the id.
+        each: ask of each row whether it has the tag, which pays where rows are few, instead of making a list of those that do.
+    """
+    given = {name: getattr(where, name) for name in ("run_type", "status", "strategy", "symbol", "tag")}
+    if any(value is not None and value != storable(value) for value in given.values()):
+        return sa.false()  # no row can hold it, and a driver might not even take it as a question
+    conditions = [sa.true(), *(column(name) == given[name] for name in ("run_type", "status") if given[name] is not None)]
     for name in ("strategy", "symbol"):
-        value = getattr(where, name)
-        if value is not None:
+        if given[name] is not None:
             # A session of several has their names with a plus between.
-            among = (sa.literal("+") + table.c[name] + sa.literal("+")).contains(f"+{value}+", autoescape=True)
-            conditions.append(sa.or_(table.c[name] == value, among))
+            among = (sa.literal("+") + column(name) + sa.literal("+")).contains(f"+{given[name]}+", autoescape=True)
+            conditions.append(sa.or_(column(name) == given[name], among))
     if where.tag is not None:
-        tagged = sa.select(schema.tags.c.run_id).where(schema.tags.c.tag == where.tag)
-        conditions.append(table.primary_key.columns[0].in_(tagged))
+        tags = schema.tags.c
+        tagged = sa.select(tags.run_id).where(tags.tag == where.tag)
+        conditions.append(tagged.where(tags.run_id == column(key)).exists() if each else column(key).in_(tagged))
     return sa.and_(*conditions)
 
 

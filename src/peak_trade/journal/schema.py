@@ -4,13 +4,34 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 from sqlalchemy.types import TypeEngine
 
 #: The migration that the code below matches; comparing it with the database spares loading alembic at every start.
-HEAD = "0002"
+HEAD = "0003"
 
 #: The figures of sessions that may be added up.
 SUMMED = ("realized_pnl", "fees_paid", "num_orders", "num_fills", "orders_rejected", "orders_blocked_risk")
+#: What totals of sessions are kept apart by.
+GROUPED = ("currency", "mode", "run_type", "status")
+
+#: What else they can be filtered by, besides words and tags.
+FILTERED = ("strategy", "symbol", "account", "env_name", "started_at", "acknowledged_at")
 
 #: Written out, because no database matches a bound value with the condition of an index.
 STARTED = text("status = 'started'")
+ACTIVE = text("revoked_at IS NULL")
+UNHANDLED = text("status = 'failed' AND acknowledged_at IS NULL")
+#: What a list of sessions can be sorted by; each has an index, which also finds a single value and all values quickly.
+SORTED = (
+    "started_at",
+    "mode",
+    "status",
+    "strategy",
+    "symbol",
+    "account",
+    "realized_pnl",
+    "fees_paid",
+    "num_orders",
+    "num_fills",
+    "orders_blocked_risk",
+)
 
 metadata = MetaData(
     naming_convention={
@@ -73,7 +94,7 @@ tags = Table(
     metadata,
     Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
     Column("tag", words(64), primary_key=True),
-    Index(None, "tag"),
+    Index(None, "tag", "run_id"),
 )
 
 #: Every combination of parameters ever tried; later gates deflate results by their number. `identity` is the hash of
@@ -115,6 +136,38 @@ sessions = Table(
     Column("summary", Text, nullable=False),
 )
 
+#: Who has taken note of a session that failed, and what they say of it.
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    Column("session_id", ForeignKey("sessions.session_id"), primary_key=True),
+    Column("operator", words(64), nullable=False),
+    Column("at", words(32), nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+#: Who may act through the dashboard. A name can be given again once it is revoked; of a token only the hash is kept.
+operators = Table(
+    "operators",
+    metadata,
+    Column("token_sha256", words(64), primary_key=True),
+    Column("name", words(64), nullable=False),
+    Column("created_at", words(32), nullable=False),
+    Column("revoked_at", words(32)),
+    # The database itself refuses a second operator of a name.
+    Index("uq_operators_active", "name", unique=True, sqlite_where=ACTIVE, postgresql_where=ACTIVE),
+)
+
+#: The last record of a journal that belongs to no session, by the key that signs it: whoever takes it away leaves this.
+journal_heads = Table(
+    "journal_heads",
+    metadata,
+    Column("key_id", words(16), primary_key=True),
+    Column("segment", words(64), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("sha256", words(64), nullable=False),
+)
+
 #: What lists, filters and totals of sessions read: a narrow copy of each, in the order of time, written with it in one
 #: transaction; `searched` is all its words in small letters. (A hundred thousand joined rows would take half a second.)
 session_list = Table(
@@ -132,7 +185,11 @@ session_list = Table(
     Column("currency", words(32), nullable=False),
     Column("searched", Text, nullable=False),
     *(Column(name, Float) for name in SUMMED),
-    Index("ix_session_list_totals", "currency", "mode", "run_type", "status", *SUMMED),
+    Column("acknowledged_at", words(32)),
+    # In the order of the groups: totals read it from end to end and sort nothing.
+    Index("ix_session_list_totals", *GROUPED, *FILTERED, *SUMMED),
+    *(Index(f"ix_session_list_{name}", name, "session_id") for name in SORTED),
+    Index("ix_session_list_unhandled", "status", "acknowledged_at", sqlite_where=UNHANDLED, postgresql_where=UNHANDLED),
     # The database itself refuses a second started session of an account.
     Index("uq_session_list_started", "account", unique=True, sqlite_where=STARTED, postgresql_where=STARTED),
     sqlite_with_rowid=False,

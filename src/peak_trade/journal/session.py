@@ -1,7 +1,7 @@
 """A session: a run that goes on in time, on an account, under a lease."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from peak_trade.journal.run import JsonObject, Run
@@ -16,6 +16,15 @@ SESSION_TYPES: Mapping[str, Stage] = {
     "live_session_live": Stage.LIVE,
     "shadow_run": Stage.SHADOW,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """That somebody has taken note of a session that failed: who, when (ISO 8601, UTC), and what they say of it."""
+
+    by: str
+    at: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +45,7 @@ class Session:
         journal: path of its segment of the journal.
         head_seq, head_sha256: number and hash of that segment's last record.
         summary: exact figures as text, counts by code, positions, as a JSON object.
+        acknowledged: who has taken note that it failed; None while nobody has.
     """
 
     run: Run
@@ -53,6 +63,7 @@ class Session:
     head_seq: int | None = None
     head_sha256: str | None = None
     summary: JsonObject = field(default_factory=dict)
+    acknowledged: Acknowledgement | None = None
 
     @property
     def session_id(self) -> RunId:
@@ -99,4 +110,5 @@ class Session:
             "head_seq": self.head_seq,
             "head_sha256": self.head_sha256,
             "result_sha256": run.result_sha256,
+            "acknowledged": None if self.acknowledged is None else asdict(self.acknowledged),
         }

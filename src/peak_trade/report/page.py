@@ -26,19 +26,22 @@ def render(template: str, charts: Mapping[str, Any], facts: Mapping[str, Any]) -
             ranges can be linked.
         facts: what the template names.
     """
-    drawings = {"charts": _drawings(charts), "bokeh": _script()} if charts else {"charts": None, "bokeh": ""}
-    return _templates().get_template(template).render(**facts, **drawings)
+    told = {"charts": drawings(charts), "bokeh": _script()} if charts else {"charts": None, "bokeh": ""}
+    return _templates().get_template(template).render(**facts, **told)
 
 
 @cache
 def _templates() -> Environment:
     found = Environment(
         loader=PackageLoader("peak_trade.report"),
+        # Reports are English; the pieces that they share with the dashboard are marked for its translations.
+        extensions=["jinja2.ext.i18n"],
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.install_null_translations(newstyle=False)  # type: ignore[attr-defined]
     found.filters["plural"] = plural
     # Bokeh describes a model where it first occurs and refers to it afterwards: the order of keys matters.
     found.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
@@ -51,7 +54,7 @@ def _script() -> Markup:
     return Markup("\n".join(Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw))  # noqa: S704
 
 
-def _drawings(charts: Mapping[str, Any]) -> dict[str, Any]:
+def drawings(charts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `Bokeh.embed.embed_items` takes: the document and which of its roots goes into which element."""
     document = Document(title="report")
     for chart in charts.values():

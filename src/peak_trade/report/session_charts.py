@@ -5,7 +5,7 @@ bar it happened in, which is where the line of closes meets the bar's open.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from bokeh.models import Span
@@ -31,7 +31,7 @@ from peak_trade.report.charts import (
 from peak_trade.report.facts import moment
 from peak_trade.report.figures import amount, decimal, money_digits, price_digits
 from peak_trade.report.returns import falls
-from peak_trade.report.session_rows import SessionSeries, plain_number, words_of
+from peak_trade.report.session_rows import OrderRow, SessionSeries, plain_number, side_of, words_of
 from peak_trade.report.thinning import MARKED_MAX, POINTS_MAX, evenly, thinned
 
 #: Markets that get a chart of their own; each weighs as much as a page of text.
@@ -42,6 +42,9 @@ _STEP_S = 60.0
 _SHALLOW = -0.002
 _NAMES = ("Actual", "Expected")
 _KNOWN = "At"
+#: Where an order ends that nobody took.
+_NOT_TAKEN = ("refused", "rejected", "unknown", "absent")
+T = TypeVar("T")
 
 
 def session_charts(series: SessionSeries, start: float, quote: str, traded_from: str | None) -> dict[str, Any]:
@@ -60,7 +63,8 @@ def session_charts(series: SessionSeries, start: float, quote: str, traded_from:
     for number, (symbol, bars) in enumerate(drawn.items()):
         fills = [fill for fill in series.fills if fill.symbol == symbol]
         limit = max(POINTS_MAX // len(drawn), 4)
-        charts[f"price-chart-{number}"] = _price_chart(bars, fills, window, limit)
+        orders = [order for order in series.orders if order.symbol == symbol]
+        charts[f"price-chart-{number}"] = _price_chart(bars, fills, orders, window, limit)
     charts |= _equity_charts(series, window, start, quote)
     if traded_from is not None:
         at = nanoseconds(parse_moment(traded_from)) / 1e6
@@ -84,9 +88,9 @@ def _reached(bars: Bars, series: SessionSeries) -> int:
     return max(int(marked), int(np.searchsorted(bars.timestamp, filled, side="right")))
 
 
-def marked_fills(fills: Sequence[Fill]) -> list[Fill]:
-    """Return the fills to mark: every one, or evenly chosen ones where they would cover the price."""
-    return [fills[index] for index in evenly(len(fills), MARKED_MAX).tolist()]
+def marked(events: Sequence[T]) -> list[T]:
+    """Return the fills or orders to mark: every one, or evenly chosen ones where they would cover the price."""
+    return [events[index] for index in evenly(len(events), MARKED_MAX).tolist()]
 
 
 def _axis(series: SessionSeries, drawn: Mapping[str, Bars]) -> TimeAxis:
@@ -100,18 +104,47 @@ def _closings(bars: Bars) -> F64:
     return np.asarray((bars.timestamp + bars.timeframe.step_ns) / 1e6)
 
 
-def _price_chart(bars: Bars, fills: Sequence[Fill], axis: TimeAxis, limit: int) -> Any:
-    """Draw one market's closes, its purchases and its sales."""
+def _price_chart(bars: Bars, fills: Sequence[Fill], orders: Sequence[OrderRow], axis: TimeAxis, limit: int) -> Any:
+    """Draw one market's closes, its decisions to order, those that came to nothing, its purchases and its sales."""
     digits = price_digits(float(np.median(bars.close)), bars.instrument.tick_size)
     chart = time_chart(axis, height=360, number=number_format(digits, shortest=True))
     draw_closes(chart, _closings(bars), bars.close, digits, _KNOWN, limit)
-    marked = marked_fills(fills)
+    _draw_orders(chart, bars, orders, digits)
+    shown = marked(fills)
     for marker, colour, sign in ((Marker.LONG_ENTRY, STRATEGY, 1), (Marker.SHORT_ENTRY, LOSS, -1)):
-        chosen = [fill for fill in marked if fill.quantity * sign > 0]
+        chosen = [fill for fill in shown if fill.quantity * sign > 0]
         columns = _columns(chosen, digits, bars.instrument.quote)
         told = [("Fill", "@what"), ("Bar opens", "@time"), ("Price", "@price"), ("Fee", "@fee")]
-        draw_marks(chart, marker, columns, told, colour=colour, fill=colour, size=mark_size(len(marked)))
+        draw_marks(chart, marker, columns, told, colour=colour, fill=colour, size=mark_size(len(shown)))
     return chart
+
+
+def _draw_orders(chart: Any, bars: Bars, orders: Sequence[OrderRow], digits: int) -> None:
+    """Mark each decision to order where the price stood, and cross out those that nobody took."""
+    shown = marked(orders)
+    told = [("Order", "@what"), ("Decided", "@time"), ("State", "@state")]
+    refused = [order for order in shown if order.state in _NOT_TAKEN]
+    for marker, colour, chosen in ((Marker.GAIN_EXIT, NEUTRAL, shown), (Marker.LOSS_EXIT, LOSS, refused)):
+        columns = _decided(chosen, bars, digits)
+        draw_marks(chart, marker, columns, told, colour=colour, fill=None, size=mark_size(len(shown)) + 2)
+
+
+def _decided(orders: Sequence[OrderRow], bars: Bars, digits: int) -> dict[str, Any]:
+    moments = np.array([nanoseconds(parse_moment(order.decided_at)) for order in orders], dtype=np.int64)
+    known = np.searchsorted(bars.timestamp + bars.timeframe.step_ns, moments, side="right") - 1
+    return {
+        "x": moments / 1e6,
+        "y": bars.close[np.maximum(known, 0)],
+        "what": [
+            f"{order.leg} wants to {side_of(order.quantity)} {plain_number(order.quantity)}, {words_of(order.reason)}"
+            for order in orders
+        ],
+        "time": [
+            f"{moment(order.decided_at)} at {decimal(float(bars.close[max(at, 0)]), digits)}"
+            for order, at in zip(orders, known, strict=True)
+        ],
+        "state": [words_of(order.state) + (f": {order.why}" if order.why else "") for order in orders],
+    }
 
 
 def _columns(fills: Iterable[Fill], digits: int, quote: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def session_html(record: JsonObject, series: SessionSeries) -> str:
     """
     record = facts.whole(record)
     drawn = charted(series)
-    charts = session_charts(series, _start(record, series), record["quote"], record["traded_from"])
+    charts = session_charts(series, start_equity(record, series), record["quote"], record["traded_from"])
     page = {
         "record": record,
         "title": facts.title(record),
@@ -67,7 +67,7 @@ def _fills(series: SessionSeries, symbol: str) -> int:
     return sum(fill.symbol == symbol for fill in series.fills)
 
 
-def _start(record: JsonObject, series: SessionSeries) -> float:
+def start_equity(record: JsonObject, series: SessionSeries) -> float:
     """Return the equity that drawdown is measured from."""
     given = record["metrics"]["start_equity"] or float(record["terms"].get("start_balance", 0.0))
     return given if given > 0.0 else float(max(series.equity[0], 1.0)) if len(series.equity) else 1.0

@@ -105,7 +105,7 @@ def split_rows(record: JsonObject) -> list[Pair]:
 def leg_heads(record: JsonObject) -> tuple[str, ...]:
     """Return the heads of the table of strategies."""
     quote = record["quote"]
-    money_heads = (f"Realised {quote}", f"Unrealised {quote}", f"Fees {quote}")
+    money_heads = (f"Realised, {quote}", f"Unrealised, {quote}", f"Fees, {quote}")
     return ("Name", "Strategy", "Market", "Position", "Average cost", *money_heads, "Fills")
 
 
@@ -239,10 +239,7 @@ def identity_pairs(record: JsonObject) -> list[Pair]:
         ("Ended", f"{moment(record['finished_at'])} UTC" if record["finished_at"] else None),
         ("Decisions (SHA-256)", record["decisions_sha256"]),
         ("Journal", journal.get("path")),
-        (
-            "Journal's head",
-            f"number {journal['head_seq']:,}, {plural(journal['records'], 'record')} in all" if journal else None,
-        ),
+        ("Journal's head", _head(journal)),
         ("Journal's head (SHA-256)", journal.get("head_sha256")),
         ("Continues", record["continues"]),
         ("Environment", record["env_name"]),
@@ -252,3 +249,11 @@ def identity_pairs(record: JsonObject) -> list[Pair]:
         ("Process", record["process"]),
     ]
     return [(label, str(value)) for label, value in rows if value not in (None, "")]
+
+
+def _head(journal: Mapping[str, Any]) -> str | None:
+    """Say which record is the last; the registry alone does not know how many there are over all segments."""
+    if journal.get("head_seq") is None:
+        return None
+    text = f"number {journal['head_seq']:,}"
+    return f"{text}, {plural(journal['records'], 'record')} in all" if journal.get("records") else text

@@ -21,6 +21,9 @@ from peak_trade.runs.record import BACKTEST, Json, document_of, exact_choice, pr
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, find, make
 
+#: The file of a run's folder that a browser opens.
+TEAR_SHEET = "tear_sheet.html"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacktestRequest:
@@ -142,7 +145,7 @@ def write_tear_sheet(finished: Finished) -> Path:
     """Draw the tear sheet into the run's folder; loads the charts, which takes longer than the run."""
     from peak_trade.report.tear_sheet import backtest_html
 
-    path = finished.folder / "tear_sheet.html"
+    path = finished.folder / TEAR_SHEET
     write_text(path, backtest_html(finished.record, finished.result, finished.yardstick))
     return path
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from peak_trade.compose import Parts
 from peak_trade.journal.chain import accounts
+from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.signing import Verifier, public_path
@@ -22,10 +23,13 @@ def verify_journals(parts: Parts, account: str | None, key: Path | None = None) 
     found = accounts(parts.journal)
     if account is not None and account not in found:
         raise NotFound(f"expected a journal of account {account} in {parts.journal}, found {', '.join(found) or 'none'}")
-    names = found if account is None else [account]
+    public = public_path(parts.key) if key is None else key
     remembered = _heads(parts)
+    verifier = Verifier.load(public) if found or remembered or public.exists() else None
+    if verifier and (last := parts.operators.last(verifier.key_id)):
+        remembered.setdefault(ACCOUNT, {})[last[0]] = last[1]
+    names = found if account is None else [account]
     names += [name for name in remembered if account in (None, name) and name not in names]
-    verifier = Verifier.load(public_path(parts.key) if key is None else key) if names else None
     completed = {
         str(session.session_id) for session in parts.sessions.find(SessionFilter(status=RunStatus.COMPLETED.value), 1_000_000)
     }

@@ -66,10 +66,11 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
 
     Raises:
         InputError: strategies, data or terms don't fit.
-        SafetyRefused: the account is in use, books and venue differ, or the session lost its lease.
+        SafetyRefused: the kill switch is on, the account is in use, books and venue differ, or the session lost its lease.
         StorageError: disk or registry refused; what was journalled before is intact.
         KeyboardInterrupt: a second signal ended it at once.
     """
+    parts.kill_switch.check_off()
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
@@ -187,9 +188,15 @@ class _Sitting:
             sign=lambda: chain.sign(at=parts.clock.now()),
             progress=self.watcher.progress,
             say=self.watcher.say,
+            killed=self._killed,
         )
         self.runner = Runner(engine, outlook, parts.clock)
         return await self.runner.run()
+
+    def _killed(self) -> str | None:
+        """Return why everything is to stop; None where nothing is."""
+        switch = self.parts.kill_switch
+        return None if not switch.is_on() or (killed := switch.state()) is None else str(killed)
 
     # ---- beginning ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from peak_trade.compose import Parts
 from peak_trade.engine.engine import Engine, NoScribe
 from peak_trade.engine.feed import ticks
 from peak_trade.engine.records import FILLED
-from peak_trade.engine.state import State
 from peak_trade.engine.tape import Tape
 from peak_trade.model.bar import F64
 from peak_trade.model.order import Fill
@@ -40,8 +39,22 @@ class Due:
     drawdown: float
 
 
+class Standing(Protocol):
+    """Where a session stands: the engine's state does, and so does what a journal tells."""
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions, quote currency."""
+        ...
+
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        """The last price of each symbol."""
+        ...
+
+
 def expectation(
-    parts: Parts, plan: SessionPlan, state: State, completed: int, fills: Sequence[Fill]
+    parts: Parts, plan: SessionPlan, state: Standing, completed: int, fills: Sequence[Fill]
 ) -> tuple[Json | None, F64 | None]:
     """Return how a session compares with what it should have done, and the equity of that; None for under two bars."""
     if completed < 2:
@@ -65,7 +78,7 @@ def expectation(
     }, wanted.equity
 
 
-def _compared(plan: SessionPlan, state: State, place: tuple[str, str], wanted: Due, fills: Sequence[Fill]) -> Difference:
+def _compared(plan: SessionPlan, state: Standing, place: tuple[str, str], wanted: Due, fills: Sequence[Fill]) -> Difference:
     leg, symbol = place
     bars = plan.datasets[symbol].bars
     mine = [fill for fill in fills if fill.leg == leg and fill.symbol == symbol]

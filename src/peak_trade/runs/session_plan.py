@@ -13,6 +13,7 @@ from peak_trade.compose import AccountChoice, DataChoice, Parts
 from peak_trade.engine.decider import BLOCK, Decider, Seat
 from peak_trade.engine.runner import Course
 from peak_trade.engine.state import LegPlan, Plan
+from peak_trade.journal import operators
 from peak_trade.journal.run import sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
@@ -131,6 +132,10 @@ class SessionRequest:
     def __post_init__(self) -> None:
         if self.mode not in RUNNABLE:
             raise not_allowed(self.mode)
+        if self.account.casefold() == operators.ACCOUNT:
+            raise InputError(
+                f"expected another --account than {self.account}, under which the journal of operators lies; choose a name"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from peak_trade.engine.records import CLOSED, FILLED, INCIDENT, REFUSED, REJECTE
 from peak_trade.engine.state import State
 from peak_trade.journal.chain import Record
 from peak_trade.journal.session import Session
+from peak_trade.ledger.books import Books
 from peak_trade.model.clock import moment_text
 from peak_trade.model.order import ENDS, Fill, OrderEvent, OrderState
 from peak_trade.report.session_rows import OrderRow
@@ -113,27 +114,30 @@ def exact_figures(plan: SessionPlan, state: State, incidents: Iterable[Json]) ->
         "blocked_by_code": _by_code(state, "refused:"),
         "warned_by_code": _by_code(state, "warned:"),
         "rejected_by_code": _by_code(state, "rejected:"),
-        "by_leg": [_leg_facts(plan, state, leg.name, leg.symbol, leg.strategy.key) for leg in plan.legs],
+        "by_leg": leg_facts(plan, state.books, state.prices, state.counts),
         "incidents": list(incidents),
         "decisions_sha256": state.digest,
         "quote": plan.first.bars.instrument.quote,
     }
 
 
-def _leg_facts(plan: SessionPlan, state: State, name: str, symbol: str, strategy: str) -> Json:
-    held = state.books.position(name, symbol)
-    return {
-        "leg": name,
-        "strategy": strategy,
-        "symbol": symbol,
-        "fraction": str(plan.paper.position_fraction),
-        "position": str(held.quantity),
-        "average_cost": str(held.entry),
-        "realized_pnl": str(state.books.realized(name)),
-        "unrealized_pnl": str(state.books.unrealized(state.prices, name)),
-        "fees": str(state.books.fees(name)),
-        "fills": state.counts.get(f"fills:{name}", 0),
-    }
+def leg_facts(plan: SessionPlan, books: Books, prices: Mapping[str, Decimal], counts: Mapping[str, int]) -> list[Json]:
+    """Return what each strategy holds and made; *counts* has its number of fills under `fills:` and its name."""
+    return [
+        {
+            "leg": leg.name,
+            "strategy": leg.strategy.key,
+            "symbol": leg.symbol,
+            "fraction": str(plan.paper.position_fraction),
+            "position": str(books.position(leg.name, leg.symbol).quantity),
+            "average_cost": str(books.position(leg.name, leg.symbol).entry),
+            "realized_pnl": str(books.realized(leg.name)),
+            "unrealized_pnl": str(books.unrealized(prices, leg.name)),
+            "fees": str(books.fees(leg.name)),
+            "fills": counts.get(f"fills:{leg.name}", 0),
+        }
+        for leg in plan.legs
+    ]
 
 
 def _by_code(state: State, prefix: str) -> dict[str, int]:
@@ -194,9 +198,8 @@ def session_document(told: SessionFacts, wanted: Json | None) -> Json:
     """Return the session as the JSON document that commands print and reports read."""
     session, run = told.session, told.session.run
     flat = session.to_json()
-    kept = {
-        name: flat[name] for name in flat if name not in ("summary", "metrics", "journal", "head_seq", "head_sha256", "feed")
-    }
+    left_out = ("summary", "metrics", "journal", "head_seq", "head_sha256", "feed", "acknowledged")
+    kept = {name: flat[name] for name in flat if name not in left_out}
     return (
         kept
         | plan_facts(told.plan)

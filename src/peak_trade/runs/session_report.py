@@ -11,9 +11,9 @@ import polars as pl
 
 from peak_trade.compose import Parts
 from peak_trade.durable import write_text
-from peak_trade.journal.session import Session
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.bar import F64
+from peak_trade.report.session_record import registered_record
 from peak_trade.runs.record import Json
 
 
@@ -66,21 +66,6 @@ def write_report(report: SessionReport, folder: Path, forms: Sequence[str]) -> l
         write_text(path, report.text(form, folder).rstrip("\n") + "\n")
         written.append(path)
     return written
-
-
-def registered_record(session: Session) -> Json:
-    """Return a session's document as far as the registry has it."""
-    flat = session.to_json()
-    summary: Json = flat.pop("summary")
-    datasets = dict(session.feed.get("datasets", {}))
-    more: Json = {
-        "quote": summary.get("quote") or session.run.symbol.rpartition("/")[2],
-        "dataset": next(iter(datasets.values()), None),
-        "code": {"version": session.run.code_version, "clean": session.run.code_clean},
-        "decisions_sha256": session.run.result_sha256,
-        "journal": {"path": session.journal, "head_seq": session.head_seq, "head_sha256": session.head_sha256},
-    }
-    return {**flat, **summary, **more}
 
 
 def _curve(path: Path) -> F64:

@@ -34,6 +34,9 @@ INTERRUPTED = "interrupted; the same sweep command goes on with it"
 #: A list of runs takes the lock for a moment to see whether a sweep is alive; wait that out.
 LOCK_WAIT_S = 2.0
 
+#: The file of a sweep's folder that a browser opens.
+SWEEP_SHEET = "sweep.html"
+
 #: Told how many combinations are done, how many were done before this process, and how many there are.
 Progress = Callable[[int, int, int], None]
 
@@ -275,6 +278,6 @@ def write_sweep_sheet(swept: Swept) -> Path:
     """Draw the sweep's report into its folder."""
     from peak_trade.report.sweep_sheet import sweep_html
 
-    path = swept.folder / "sweep.html"
+    path = swept.folder / SWEEP_SHEET
     write_text(path, sweep_html(swept.record, swept.rows))
     return path

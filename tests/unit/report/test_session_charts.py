@@ -20,6 +20,10 @@ def marks(chart) -> dict[str, int]:
     return {r.glyph.marker: len(r.data_source.data["x"]) for r in chart.renderers if type(r.glyph).__name__ == "Scatter"}
 
 
+def marked(chart, shape: str) -> dict[str, list]:
+    return next(r.data_source.data for r in chart.renderers if getattr(r.glyph, "marker", None) == shape)
+
+
 def lines(chart) -> list[dict[str, np.ndarray]]:
     return [r.data_source.data for r in chart.renderers if type(r.glyph).__name__ == "Line"]
 
@@ -33,9 +37,25 @@ def test_every_fill_is_marked():
 
     assert found["triangle"] == sum(fill.quantity > 0 for fill in series.fills)
     assert found["inverted_triangle"] == sum(fill.quantity < 0 for fill in series.fills)
-    first = chart.renderers[1].data_source.data
+    first = marked(chart, "triangle")
     assert (first["x"][0], first["y"][0]) == (series.fills[0].bar_ns / 1e6, float(series.fills[0].price))
     assert first["what"][0] == "ma_crossover bought 0.25, stop loss"
+
+
+def test_decisions_are_marked():
+    """Each decision to order stands at the close that it was made on; those that nobody took are crossed out."""
+    series = a_series()
+    chart = drawn(series)["price-chart-0"]
+
+    decided, crossed = marked(chart, "circle"), marked(chart, "x")
+
+    assert len(decided["x"]) == len(series.orders)
+    not_taken = [order for order in series.orders if order.state in ("refused", "rejected", "unknown", "absent")]
+    assert len(crossed["x"]) == len(not_taken) > 0
+    bars = series.bars["BTC/EUR"]
+    place = list(bars.timestamp + bars.timeframe.step_ns).index(int(decided["x"][0] * 1e6))
+    assert decided["y"][0] == bars.close[place]
+    assert crossed["state"][0] == not_taken[0].state + ": " + not_taken[0].why
 
 
 def test_long_sessions_are_thinned():
@@ -48,7 +68,9 @@ def test_long_sessions_are_thinned():
     closes = lines(charts["price-chart-0"])[0]
     assert len(closes["x"]) <= POINTS_MAX
     assert closes["close"].min() == bars.close.min()
-    assert sum(marks(charts["price-chart-0"]).values()) == MARKED_MAX
+    found = marks(charts["price-chart-0"])
+    assert found["triangle"] + found["inverted_triangle"] == MARKED_MAX
+    assert found["circle"] == MARKED_MAX
     equity = lines(charts["equity-chart"])[-1]
     assert len(equity["x"]) <= POINTS_MAX
     assert equity["own"].max() == series.equity.max()

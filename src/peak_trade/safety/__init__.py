@@ -1,0 +1,1 @@
+"""What stops everything: the kill switch."""
