@@ -77,6 +77,29 @@ def measure(folder: Path) -> list[Row]:
         Row(row="import and backtest, 5M bars", value=large["value"], unit="s", peak_mib=large["peak_mib"]),
         at_most(2048, "5M bars, their peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
         *session_rows(),
+        *dashboard_rows(folder),
+    ]
+
+
+def dashboard_rows(folder: Path) -> list[Row]:
+    """Return the rows about the dashboard; the bare answer there is a file from memory through the same server."""
+    row("fill", str(folder), module="bench.dashboard")
+    one, many = (row(name, str(folder), module="bench.dashboard") for name in ("one_reader", "many_readers"))
+    asked = ("list", "filter", "filter by text", "sort", "stats", "home")
+    memory = one["server_mib"]
+    return [
+        *(
+            at_most(50, f"dashboard, 100,000 sessions, {name}, p95", one[name], "ms", one[name] / one["bare"], memory)
+            for name in asked
+        ),
+        at_most(150, "dashboard, its first page", one["first page"], "ms", None, memory),
+        at_most(0, "1,000 requests of 20 clients, errors", many["errors"], "", None, memory),
+        Row(row="the same, answers", value=many["per_s"], unit="/s", peak_mib=memory),
+        Row(row="the same, p95", value=many["p95"], unit="ms", peak_mib=memory),
+        Row(row="decision to venue without them, p50", value=many["calm_p50"], unit="us", peak_mib=memory),
+        at_most(100, "decision to venue beside them, p50", many["busy_p50"], "us", None, memory),
+        Row(row="decision to venue without them, p99", value=many["calm_p99"], unit="us", peak_mib=memory),
+        at_most(1_000, "decision to venue beside them, p99", many["busy_p99"], "us", None, memory),
     ]
 
 

@@ -115,6 +115,7 @@ def one_reader(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     with serving(folder) as (host, port, process):
         connection = http.client.HTTPConnection(host, port, timeout=60)
+        ask(connection, "/static/x/icon.svg")  # waits until it serves
         found["first page"] = ask(connection, "/")
         for name, path in ASKED.items():
             found[name] = float(np.quantile([ask(connection, path) for _ in range(REPEATS)], 0.95))

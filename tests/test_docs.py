@@ -87,12 +87,12 @@ class Terminal:
 
     def close(self) -> list[int]:
         """End what serves, as Ctrl+C does; return the exit codes."""
-        for server in self._servers:
+        servers, self._servers = self._servers, []
+        for server in servers:
             server.send_signal(signal.SIGINT)
-        codes = [server.wait(timeout=20) for server in self._servers]
-        for server in self._servers:
-            server.communicate()
-        return codes
+        for server in servers:
+            server.communicate(timeout=20)
+        return [server.returncode for server in servers]
 
 
 @pytest.fixture

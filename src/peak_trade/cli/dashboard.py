@@ -37,19 +37,23 @@ def _serve(parts: "Parts", host: str, port: int) -> None:
 
     import uvicorn
 
-    from peak_trade.runs.dashboard import app_over
+    from peak_trade.runs.dashboard import app_over, give_way
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # Named as TCP, or asyncio would not switch Nagle's algorithm off, and answers would wait 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # From here on a browser waits instead of being refused while the rest is loaded.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise InputError(
             f"expected to listen on {host}, port {port}, found that the system refuses ({error.strerror or error}); end what "
             "uses that port, or give another --port"
         ) from error
+    give_way()
     name = f"[{host}]" if family is socket.AF_INET6 else host
     print(f"dashboard: http://{name}:{listener.getsockname()[1]}/ (Ctrl+C ends it)", file=sys.stderr, flush=True)
     # Proxy headers would let anybody claim another address; nothing here needs them.

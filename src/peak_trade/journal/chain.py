@@ -648,23 +648,6 @@ def holding(
         lock.release()
 
 
-def is_held(root: Path, account: str) -> bool:
-    """Return whether a process of this machine holds an account, by trying to take it for a moment.
-
-    Raises:
-        StorageError: the disk refused.
-    """
-    import filelock
-
-    folder = folder_of(root, account)
-    with storing(folder):
-        try:
-            with filelock.FileLock(folder / ".lock", timeout=0, thread_local=False):
-                return False
-        except filelock.Timeout:
-            return True
-
-
 def holder(root: Path, account: str) -> Holder:
     """Return who wrote last that it holds an account; only the lock itself tells whether it still does."""
     stated: object = None

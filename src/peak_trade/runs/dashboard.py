@@ -3,8 +3,10 @@
 Invariant: what is handed to it reads; the two things that it may do are an operator's, and are journalled as such.
 """
 
+import os
 import random
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 #: How an action here is told from one at the terminal.
 VIA = "dashboard"
+#: How far the dashboard's process steps back; 0 is like everyone, 19 is last.
+NICE = 10
 
 
 def configured_app() -> "FastAPI":
@@ -39,7 +43,14 @@ def configured_app() -> "FastAPI":
     except ConfigError as error:
         print(f"peak-trade: {error}", file=sys.stderr)  # noqa: T201 - a server that is being started has no other place
         sys.exit(error.exit_code)
+    give_way()
     return app_over(parts)
+
+
+def give_way() -> None:
+    """Let trading sessions of this machine have the processor first."""
+    with suppress(AttributeError, OSError):
+        os.nice(NICE)
 
 
 def app_over(parts: Parts) -> "FastAPI":

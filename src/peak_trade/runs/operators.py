@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.compose import Parts
-from peak_trade.journal.chain import ENDED, Chain, accounts, holder, holding, is_held, segments, sign_end
+from peak_trade.journal.chain import ENDED, Chain, accounts, holder, holding, segments, sign_end
 from peak_trade.journal.operators import ACCOUNT, check_operator, token_hash
 from peak_trade.journal.registry import storable
 from peak_trade.journal.run import RunStatus
@@ -139,20 +139,23 @@ def revoke_token(parts: Parts, name: str, by: str | None = None) -> None:
 
 
 def _running(parts: Parts) -> list[str]:
-    """Return who runs on this state folder, in words: what the registry has as started, and whoever holds an account."""
-    close_dead(parts)
-    started = parts.sessions.find(SessionFilter(status=RunStatus.STARTED.value), 1_000)
-    here = [session for session in started if Path(session.journal).is_relative_to(parts.journal)]
-    told = {
-        session.account: f"session {session.session_id} on account {session.account}, process {session.run.process} on "
-        f"{session.host}"
-        for session in here
-    }
+    """Return who runs on this state folder, in words; a session whose account is free is given its end first."""
+    told = {}
     for account in accounts(parts.journal):
-        if account not in (ACCOUNT, *told) and is_held(parts.journal, account):
+        if account == ACCOUNT:
+            continue
+        try:
+            with holding(parts.journal, account, at=parts.clock.now()):
+                close_dead(parts, held=account)
+        except SafetyRefused:
             who = holder(parts.journal, account)
             name = f"session {who.session_id}" if who.session_id else "a session"
             told[account] = f"{name} on account {account}, process {who.process} on {who.host}"
+    for session in parts.sessions.find(SessionFilter(status=RunStatus.STARTED.value), 1_000):
+        # One of another machine holds nothing here, and runs as long as its lease does.
+        if session.account not in told and Path(session.journal).is_relative_to(parts.journal):
+            who_where = f"process {session.run.process} on {session.host}"
+            told[session.account] = f"session {session.session_id} on account {session.account}, {who_where}"
     return list(told.values())
 
 

@@ -12,17 +12,18 @@ from starlette.responses import JSONResponse
 
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import RunStatus
-from peak_trade.journal.session import Session
+from peak_trade.journal.session import SESSION_TYPES, Session
 from peak_trade.journal.sessions import SORTABLE, SessionFilter, SessionStats
 from peak_trade.model.clock import parse_moment
 from peak_trade.report.session_facts import commands, whole
 from peak_trade.report.session_record import registered_record
-from peak_trade.webui.listing import NEWEST_FIRST, TEXT_MAX, Question, cursor_of
+from peak_trade.webui.listing import CURSOR_MAX, NEWEST_FIRST, TEXT_MAX, Question, cursor_of
 from peak_trade.webui.pages import desk_of
 from peak_trade.webui.problems import MEDIA_TYPE
 
 Mode = Literal["shadow", "testnet", "shadow_live", "live"]
 Status = Literal["started", "completed", "failed", "aborted", "damaged"]
+RunType = Literal[tuple(SESSION_TYPES)]  # type: ignore[valid-type]
 Sort = Literal[tuple(sign + name for name in SORTABLE for sign in ("", "-"))]  # type: ignore[valid-type]
 _Word = Query(max_length=TEXT_MAX)
 
@@ -185,19 +186,21 @@ def live_sessions(
     symbol: Annotated[str, _Word] = "",
     tag: Annotated[str, _Word] = "",
     account: Annotated[str, _Word] = "",
+    env_name: Annotated[str, _Word] = "",
+    run_type: RunType | None = None,
     text: Annotated[str, Query(max_length=TEXT_MAX, description="part of id, strategy, symbol, account, notes or error")] = "",
     since: Annotated[str, Query(max_length=40, description="begun on or after this day or moment, UTC")] = "",
     until: Annotated[str, Query(max_length=40, description="begun on or before this day, or before this moment, UTC")] = "",
     unhandled: Annotated[bool, Query(description="only failed sessions that nobody acknowledged")] = False,  # noqa: FBT002
     sort: Annotated[Sort, Query(description="a column, with a minus for the largest first")] = NEWEST_FIRST,  # type: ignore[valid-type]
-    cursor: Annotated[str, Query(max_length=1_000, description="`next_cursor` of the page before")] = "",
+    cursor: Annotated[str, Query(max_length=CURSOR_MAX, description="`next_cursor` of the page before")] = "",
 ) -> LiveSessionList:
     """List sessions, the newest first."""
     desk = desk_of(request)
-    words = {"strategy": strategy, "symbol": symbol, "tag": tag, "account": account, "text": text}
+    words = {"strategy": strategy, "symbol": symbol, "tag": tag, "account": account, "env_name": env_name, "text": text}
     question = Question.read(
         words
-        | {"mode": mode or "", "status": status or "", "since": since, "until": until}
+        | {"mode": mode or "", "status": status or "", "run_type": run_type or "", "since": since, "until": until}
         | {"unhandled": "1" if unhandled else "", "sort": str(sort)}
     )
     found = desk.sessions.page(question.filter(), limit, question.sort, Question(after=cursor).place())

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,8 +15,10 @@ from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import InputError
 from peak_trade.model.stage import Stage
 
-#: Longest text of a filter.
-TEXT_MAX = 200
+#: Longest text of a filter, and of a cursor, which holds a value of any column.
+TEXT_MAX, CURSOR_MAX = 200, 2_000
+#: No session began before or after; moments beyond can't be compared as text, or not be counted on by a day.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 NEWEST_FIRST = "-started_at"
 _WORDS = ("mode", "status", "strategy", "symbol", "tag", "account", "env_name", "run_type", "text")
 #: What a filter by a closed list may say.
@@ -62,8 +64,9 @@ class Question:
         """
         known = {name.name: given[name.name].strip() for name in fields(cls) if given.get(name.name, "").strip()}
         for name, value in known.items():
-            if len(value) > TEXT_MAX or not value.isprintable():
-                raise InputError(f"expected printable text of at most {TEXT_MAX} characters as {name}, found other; shorten it")
+            longest = CURSOR_MAX if name == "after" else TEXT_MAX
+            if len(value) > longest or not value.isprintable():
+                raise InputError(f"expected printable text of at most {longest} characters as {name}, found other; shorten it")
             if name in _CLOSED and value not in _CLOSED[name]:
                 raise InputError(f"expected {name} to be one of {', '.join(_CLOSED[name])}, found {value!r}; choose one")
         found = cls(**known)
@@ -105,7 +108,7 @@ class Question:
 
 def cursor_of(place: Place) -> str:
     """Return a place in the list as text for a URL."""
-    return base64.urlsafe_b64encode(json.dumps(list(place)).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps(list(place), ensure_ascii=False).encode()).decode().rstrip("=")
 
 
 def place_of(cursor: str) -> Place:
@@ -128,6 +131,6 @@ def _moment(name: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
-        return parse_moment(text)
+        return min(max(parse_moment(text), _EARLIEST), _LATEST)
     except (ValueError, OverflowError) as error:
         raise InputError(f"expected a date such as 2026-01-31 as {name}, found {text!r}; correct it") from error

@@ -163,3 +163,26 @@ def test_without_a_speed_nothing_is_waited_for():
 def test_before_the_start_nothing_is_due():
     """A pace that has not begun lets everything pass."""
     assert waited(Pace(SetClock(), 1.0), START_NS + 10**18, stopped=False) == 0
+
+
+def looked_at(clock, at_ns, most_s, *, goes_on_s):
+    """Return what a wait of at most *most_s* tells of a moment, where the clock goes on by so much meanwhile."""
+    pace = Pace(clock, 1.0)
+    pace.start(START_NS)
+
+    async def wait():
+        asyncio.get_running_loop().call_soon(lambda: setattr(clock, "at_s", clock.at_s + goes_on_s))
+        return await pace.wait(at_ns, asyncio.Event(), most_s)
+
+    return asyncio.run(wait())
+
+
+def test_a_long_wait_is_broken_off():
+    """What is not due after a while is told as None, so that something else can be looked at."""
+    assert looked_at(SetClock(), START_NS + 10_000_000_000, 0.001, goes_on_s=9.9) is None
+
+
+def test_a_wait_that_becomes_due_meanwhile_is_over():
+    """A process that stood still while it waited finds the moment due, and knows how late it is."""
+    assert looked_at(SetClock(), START_NS + 10_000_000_000, 0.001, goes_on_s=12.0) == 2_000_000_000
+    assert looked_at(SetClock(), START_NS + 1_000_000, 10.0, goes_on_s=0.001) == 0

@@ -845,6 +845,81 @@ def test_a_restricted_session_is_paused_by_a_loss():
     assert mind.state.mode is Mode.PAUSED
 
 
+KILLED = Tripped(Mode.KILLED, "kill_switch", "kim said so")
+
+
+def test_a_killed_session_only_leaves_what_it_holds():
+    """Entries are refused as such, orders that only reduce pass, and nothing leads back."""
+    mind, _ = holding()
+    assert mind.tell(KILLED) == [Incident("kill_switch", "kim said so", Mode.KILLED)]
+
+    [exit_order] = sent(mind.close(0.0))
+    mind.tell(Accepted(exit_order.client_id))
+    mind.fill(exit_order)
+    [refusal] = mind.close(1.0)
+    mind.tell(Tripped(Mode.RESTRICTED, "code", ""))
+
+    assert (mind.held(), mind.state.mode) == (0, Mode.KILLED)
+    assert "killed" in [reason.code for reason in refusal.refused.reasons]
+
+
+def test_a_killed_session_calls_back_what_could_enlarge():
+    """Working entries are cancelled at once, exits stay."""
+    entering = Mind()
+    [entry] = sent(entering.close(1.0))
+    entering.tell(Accepted(entry.client_id))
+    mind, exits = guarded(stop_loss="0.1", take_profit="0.2")
+
+    assert cancels(entering.tell(KILLED)) == [entry.client_id]
+    assert cancels(mind.tell(KILLED)) == []
+    assert {intent.client_id for intent in exits.values()} == set(mind.state.orders)
+
+
+@pytest.mark.parametrize("mode", [Mode.RESTRICTED, Mode.PAUSED, Mode.KILLED])
+def test_an_order_found_after_the_mode_became_stricter_is_called_back(mode):
+    """Nobody knew whether it was there: once the venue says so, it goes the way of the others."""
+    mind = Mind()
+    [order] = sent(mind.close(1.0))
+    mind.tell(Unknown(order.client_id, "timeout"))
+    assert cancels(mind.tell(Tripped(mode, "code", ""))) == []
+
+    adopted = Adopted(OrderReport(order.client_id, OrderState.OPEN, Decimal(0), ""))
+
+    assert cancels(mind.tell(adopted)) == [order.client_id]
+
+
+def test_an_order_found_filled_in_part_is_called_back():
+    """Its fill told before the answer that the venue has it; the rest of it is not wanted."""
+    mind = Mind()
+    [order] = sent(mind.close(1.0))
+    mind.tell(Unknown(order.client_id, "timeout"), KILLED)
+    mind.fill(order, "0.5")
+
+    assert cancels(mind.close(1.0)) == [order.client_id]
+
+
+def test_an_exit_found_after_the_mode_became_stricter_stays():
+    """It can only reduce."""
+    mind, effects = holding(a_plan(a_leg(stop_loss="0.1")))
+    [stop] = sent(effects)
+    mind.tell(Unknown(stop.client_id, "timeout"), KILLED)
+
+    assert mind.tell(Adopted(OrderReport(stop.client_id, OrderState.OPEN, Decimal(0), ""))) == []
+
+
+def test_a_lost_cancel_is_tried_again_at_every_close():
+    """Not at once, or a venue that loses every cancel would be asked without end."""
+    mind = Mind()
+    [order] = sent(mind.close(1.0))
+    mind.tell(Accepted(order.client_id), KILLED)
+    found = Adopted(OrderReport(order.client_id, OrderState.OPEN, Decimal(0), ""))
+    assert cancels(mind.tell(CancelLost(order.client_id, "timeout"), found)) == []
+
+    assert [cancels(mind.close(1.0)) for _ in range(2)] == [[order.client_id]] * 2
+    mind.cancelled(order.client_id)
+    assert cancels(mind.close(1.0)) == []
+
+
 def test_a_loss_of_yesterday_is_not_today_s():
     """At 00:00 UTC the count begins at the equity of the last close before."""
     mind = Mind(a_plan(a_leg(sizing="quantity=10"), limits=some_limits(max_daily_loss_abs=500)))
