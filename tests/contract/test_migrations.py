@@ -22,6 +22,7 @@ from peak_trade.journal.registry import Registry, RunFilter, insert_run, stamp
 from peak_trade.journal.run import RunStatus, plain_json
 from peak_trade.journal.session_rows import list_row, own_row
 from peak_trade.journal.sessions import Census, SessionFilter, Sessions
+from peak_trade.model.clock import RunId
 from peak_trade.model.errors import StorageError
 
 
@@ -77,7 +78,8 @@ def second_version(url: str, statuses: list[RunStatus]) -> list[str]:
     names = []
     with engine.begin() as connection:
         for number, status in enumerate(statuses):
-            session = replace(a_session(f"a{number}"), heartbeat_at=stamp(NOW), lease_until=stamp(NOW))
+            name = RunId(f"20260101T000000{number:03d}Z-aaaaaa")
+            session = replace(a_session(f"a{number}", run_id=name), heartbeat_at=stamp(NOW), lease_until=stamp(NOW))
             session = replace(session, run=replace(session.run, status=status, metrics={"realized_pnl": 2.5}))
             insert_run(connection, session.run)
             connection.execute(schema.sessions.insert(), own_row(session))

@@ -19,7 +19,7 @@ from peak_trade.cli.main import main
 from peak_trade.settings import PATH_VARIABLE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext
+    from playwright.sync_api import Browser, BrowserContext
 
 
 @dataclass
@@ -104,3 +104,15 @@ def troubles(browser: "BrowserContext") -> list[str]:
     browser.on("weberror", lambda error: found.append(str(error.error)))
     browser.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else found.append(request.url))
     return found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """A browser for a whole module; each test has windows of its own in it."""
+    from playwright.sync_api import sync_playwright
+    from tests.e2e.pages import ARGUMENTS, CHROMIUM
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()

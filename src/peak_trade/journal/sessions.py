@@ -260,7 +260,7 @@ class Sessions:
             InputError: nothing can be sorted so, or *after* is no place in this order.
         """
         require(limit > 0, "a page has at least one row")
-        order = _Order.of(sort, after)
+        order = _Sorting.of(sort, after)
         with self.database.reading() as connection:
             found = _in_order(connection, where, order, after, limit + 1)
             listed = rows_by_id(connection, schema.session_list, found[:limit])
@@ -348,14 +348,14 @@ class Sessions:
 _Columns = Callable[[str], sa.ColumnElement[Any]]
 
 
-class _Order(NamedTuple):
+class _Sorting(NamedTuple):
     """The order of a page: a column of the list, then the id, both in one direction."""
 
     name: str
     descending: bool
 
     @classmethod
-    def of(cls, sort: str, after: Place | None) -> "_Order":
+    def of(cls, sort: str, after: Place | None) -> "_Sorting":
         """Read an order.
 
         Raises:
@@ -421,7 +421,7 @@ def _is_place(after: Place, *, figure: bool) -> bool:
     return value is None or (not isinstance(value, str | bool) and abs(value) <= _LARGEST)
 
 
-def _in_order(connection: sa.Connection, where: SessionFilter, order: _Order, after: Place | None, limit: int) -> list[str]:
+def _in_order(connection: sa.Connection, where: SessionFilter, order: _Sorting, after: Place | None, limit: int) -> list[str]:
     """Return the ids of the first sessions in an order that match, at most *limit*.
 
     They are looked for among the first ones of the order, which an index gives; where those are too few, among all, which

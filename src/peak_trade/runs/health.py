@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from peak_trade.compose import Parts
 from peak_trade.journal.chain import accounts
 from peak_trade.journal.database import WAL_MENDED, WAL_SOUND, journal_mode
+from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.model.errors import PeakTradeError, StorageError
 from peak_trade.webui.desk import Check
@@ -63,7 +64,8 @@ def _journal(parts: Parts) -> str:
         return "there is none yet; the first session makes it"
     if not os.access(folder, os.W_OK):
         raise StorageError(f"expected to be able to write {folder}, found no permission; change its owner or mode")
-    return f"accounts: {', '.join(accounts(folder)) or 'none'}"
+    names = [name for name in accounts(folder) if name != ACCOUNT]
+    return f"accounts: {', '.join(names) or 'none'}"
 
 
 def _key(parts: Parts) -> str:

@@ -69,10 +69,12 @@ def release(parts: Parts, by: str, why: str) -> Killed:
 
     Raises:
         InputError: it is off.
-        SafetyRefused: a session still runs on this state folder, or a journal is not as it was written.
+        SafetyRefused: a session still runs on this state folder, a journal is not as it was written, or somebody turned it
+            on meanwhile.
         StorageError: disk or registry refused; it is on.
     """
     with _held(parts):
+        tripped = parts.kill_switch.tripped_last()
         if (killed := parts.kill_switch.state()) is None:
             raise InputError("expected the kill switch to be on, found it off; there is nothing to release")
         if found := _running(parts):
@@ -85,6 +87,11 @@ def release(parts: Parts, by: str, why: str) -> Killed:
                 "peak-trade journal verify tells more"
             )
         with _written(parts, "release", by, COMMAND, why=why, killed=killed._asdict()):
+            if parts.kill_switch.tripped_last() != tripped:
+                raise SafetyRefused(
+                    "expected nobody to turn the kill switch on while it was being released, found that somebody did; it stays "
+                    "on: ask them, their action comes next in the journal of operators"
+                )
             parts.kill_switch.release()
     return killed
 
@@ -175,10 +182,11 @@ def _held(parts: Parts) -> Iterator[None]:
             raise StorageError(
                 f"expected the operators' journal to be free within {WAIT_S:g} s, found another action at work in it; try again"
             ) from error
+        signer = parts.signer
         for path in segments(parts.journal, ACCOUNT)[-1:]:
             # One that is damaged is told by whoever verifies it, and must not keep anyone from stopping things.
             with suppress(DataError):
-                sign_end(path, parts.signer, at=now)
+                sign_end(path, signer, at=now)
         yield
 
 

@@ -71,7 +71,7 @@ class KillSwitch:
         return Killed(self._since(), UNKNOWN, why)
 
     def trip(self, by: str, why: str, at: datetime) -> Killed:
-        """Turn it on; where it is on already nothing changes, and the words of the first time are returned.
+        """Turn it on; where it is on already the words of the first time stay and are returned.
 
         Raises:
             StorageError: the disk did not even take an empty file; everything goes on.
@@ -82,6 +82,7 @@ class KillSwitch:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         except OSError as error:
             if (known := self.state()) is not None:
+                self._touch()
                 return known
             raise self._failed(error) from error
         killed = Killed(moment_text(nanoseconds(at)), _plain(by), _plain(why))
@@ -91,6 +92,13 @@ class KillSwitch:
             with contextlib.suppress(OSError):
                 force(self.path.parent)
         return killed
+
+    def tripped_last(self) -> int:
+        """Return a number that is another one after each trip, also of one that was on already; 0 while it is off."""
+        try:
+            return os.lstat(self._name).st_ctime_ns
+        except OSError:
+            return 0
 
     def release(self) -> Killed | None:
         """Turn it off; return what it said, None where it was off.
@@ -118,6 +126,12 @@ class KillSwitch:
                 f"expected the kill switch to be off, found it on since {killed.at}, set by {killed.by}: {killed.why}; nothing "
                 "was begun: once the cause is gone, peak-trade release --why TEXT"
             )
+
+    def _touch(self) -> None:
+        """Let whoever is about to release it see that somebody wants it on; the time of its content stays."""
+        with contextlib.suppress(OSError):
+            known = os.lstat(self._name)
+            os.utime(self._name, ns=(known.st_atime_ns, known.st_mtime_ns), follow_symlinks=False)
 
     def _since(self) -> str:
         """Return when the file was last written, which is when it was made."""

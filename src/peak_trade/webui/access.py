@@ -7,14 +7,17 @@ Invariant: a token is only ever read from a header or a form's body.
 import base64
 import binascii
 import ipaddress
+import re
 import secrets
 from collections.abc import Iterable
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from peak_trade.model.errors import PeakTradeError
 from peak_trade.webui.desk import Desk
 from peak_trade.webui.problems import problem
 
@@ -24,6 +27,10 @@ BODY_MAX = 16 * 1024
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 #: Attempts with a wrong token within a minute, before no further one is looked at.
 WRONG_MAX, WRONG_WINDOW_S = 10, 60.0
+#: Where open pages are told of changes; an answer that has no end.
+STREAM = "/events"
+#: A Host header: a name or an address in brackets, perhaps a port.
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::[0-9]{1,5})?")
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; connect-src 'self'; "
@@ -50,7 +57,7 @@ _HEADERS = {
 
 
 class Guard:
-    """The outermost layer of the application."""
+    """The outermost layer of the application; what is said of a fault goes through it too."""
 
     def __init__(self, app: ASGIApp, desk: Desk) -> None:
         self._app, self._desk = app, desk
@@ -74,11 +81,17 @@ class Guard:
 
         scope.setdefault("state", {})["attempts"] = self.attempts
         refusal = self._refusal(scope)
+        if refusal is None and self._proxied:
+            # Operators are in the registry, which may keep one waiting.
+            refusal = await run_in_threadpool(self._unknown_reader, Headers(scope=scope))
+        if scope["method"] == "HEAD" and scope["path"] != STREAM:
+            # Answered like GET; the server leaves the body away.
+            scope = {**scope, "method": "GET"}
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if not self._proxied and not is_loopback((scope.get("server") or ("", 0))[0]):
+        if not self._proxied and not is_loopback((scope.get("server") or ("",))[0]):
             return problem(
                 403,
                 "Only on this machine",
@@ -93,18 +106,22 @@ class Guard:
             return problem(413, "Body too large", f"expected a body of a told length of at most {BODY_MAX} bytes; send less")
         if scope["method"] not in ("GET", "HEAD") and not same_origin(headers):
             return problem(403, "Another origin", "expected a form of this dashboard, found one of another site; open it here")
-        if self._proxied:
-            return self._unknown_reader(headers)
         return None
 
     def _unknown_reader(self, headers: Headers) -> Response | None:
-        if not self._desk.operators.any_active():
-            return problem(
-                403, "No operator yet", "expected an operator before this is open to a network; peak-trade operator add NAME"
-            )
-        token = token_of(headers.get("authorization", ""))
-        if token is not None and self.attempts.holder(token) is not None:
-            return None
+        try:
+            if not self._desk.operators.any_active():
+                return problem(
+                    403,
+                    "No operator yet",
+                    "expected an operator before this is open to a network; peak-trade operator add NAME",
+                )
+            token = token_of(headers.get("authorization", ""))
+            if token is not None and self.attempts.holder(token) is not None:
+                return None
+        except PeakTradeError:
+            # The reason names files of this machine, and nobody knows yet who asks.
+            return problem(503, "Storage refused", "expected to look a token up, found no registry; look at the machine")
         answer = problem(401, "Operator's token needed", "expected an operator's token as the password; any user name will do")
         answer.headers["www-authenticate"] = 'Basic realm="Peak_Trade", charset="UTF-8"'
         return answer
@@ -135,7 +152,7 @@ class Attempts:
 
 def is_loopback(address: str) -> bool:
     """Tell whether a socket's own address can only be reached from this machine; a Unix socket's can."""
-    if address.startswith("/") or not address:
+    if address.startswith("/"):
         return True
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
@@ -146,17 +163,16 @@ def is_loopback(address: str) -> bool:
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, without port, in small letters."""
-    name = header.strip().lower()
-    if name.startswith("["):
-        return name.partition("]")[0] + "]"
-    return name.partition(":")[0].rstrip(".")
+    """Return the name in a Host header, without port, in small letters; empty where the header can't be one."""
+    found = _HOST.fullmatch(header.strip().lower())
+    return found.group(1) if found else ""
 
 
 def small(headers: Headers) -> bool:
     """Tell whether a request says that its body is short; one without a body need not."""
     length = headers.get("content-length", "0")
-    return "transfer-encoding" not in headers and length.isascii() and length.isdigit() and int(length) <= BODY_MAX
+    told = length.isascii() and length.isdigit() and len(length) < 10
+    return "transfer-encoding" not in headers and told and int(length) <= BODY_MAX
 
 
 def same_origin(headers: Headers) -> bool:

@@ -5,6 +5,7 @@ confirmed is exactly what was shown, once, within two minutes.
 """
 
 import random
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,10 +18,10 @@ from starlette.responses import RedirectResponse, Response
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import InputError
+from peak_trade.model.errors import InputError, SafetyRefused, StorageError
 from peak_trade.webui.access import attempts_of, equal
 from peak_trade.webui.desk import Desk
-from peak_trade.webui.pages import desk_of, page
+from peak_trade.webui.pages import desk_of, page, remember
 
 router = APIRouter(include_in_schema=False)
 
@@ -31,6 +32,9 @@ REASON_MAX = 500
 #: Ties a form to the browser that it was shown in.
 FORM_COOKIE = "peak_trade_form"
 KILL, ACKNOWLEDGE = "kill", "acknowledge"
+#: What `Tickets.secret` returns; a cookie that holds anything else is none of ours.
+_SECRET = re.compile(r"[0-9a-f]{32}")
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Ticket(NamedTuple):
@@ -137,7 +141,7 @@ def _failed(desk: Desk, session_id: str) -> Session:
 def _form(request: Request, template: str, facts: dict[str, object], *, refused: str = "", status: int = 200) -> Response:
     """Show a form that only this browser can send."""
     tickets: Tickets = request.app.state.tickets
-    browser = request.cookies.get(FORM_COOKIE) or tickets.secret()
+    browser = _cookie(request) or tickets.secret()
     answer = page(
         request,
         template,
@@ -153,17 +157,17 @@ def _form(request: Request, template: str, facts: dict[str, object], *, refused:
         | facts,
         status=status,
     )
-    _bind(answer, browser)
+    remember(request, answer, FORM_COOKIE, browser)
     return answer
 
 
 async def _asked(request: Request, action: str, target: str, template: str, facts: dict[str, object]) -> Response:
     """Check a form, and show what will happen when it is confirmed."""
     tickets: Tickets = request.app.state.tickets
-    form = await request.form(max_fields=10, max_files=0)
+    form = await _sent(request)
     browser, why = _browser(request, form), _field(form, "why").strip()
     if refused := _wrong_reason(why):
-        return _form(request, template, facts | {"given": why}, refused=refused, status=400)
+        return await run_in_threadpool(_form, request, template, facts | {"given": why}, refused=refused, status=400)
     attempts = attempts_of(request)
     by = await run_in_threadpool(attempts.holder, _field(form, "token"))
     if by is None:
@@ -173,20 +177,47 @@ async def _asked(request: Request, action: str, target: str, template: str, fact
             else "That is no operator's token; peak-trade operator add NAME makes one"
         )
         status = 429 if attempts.exhausted() else 403
-        return _form(request, template, facts | {"given": why}, refused=words, status=status)
+        return await run_in_threadpool(_form, request, template, facts | {"given": why}, refused=words, status=status)
     ticket = Ticket(action, target, by, why, browser, 0.0)
     number = tickets.issue(action, target, by, why, browser)
-    return _form(request, template, facts | {"asked": ticket, "ticket": number})
+    return await run_in_threadpool(_form, request, template, facts | {"asked": ticket, "ticket": number})
 
 
 async def _confirmed(
     request: Request, action: str, target: str, act: Callable[[Ticket], object], then: str
 ) -> RedirectResponse:
     tickets: Tickets = request.app.state.tickets
-    form = await request.form(max_fields=10, max_files=0)
+    form = await _sent(request)
     ticket = tickets.take(_field(form, "ticket"), action, target, _browser(request, form))
+    await run_in_threadpool(_check_active, desk_of(request), ticket)
     await run_in_threadpool(act, ticket)
     return RedirectResponse(then, status_code=303)
+
+
+def _check_active(desk: Desk, ticket: Ticket) -> None:
+    """Let pass what somebody asked for who is still an operator.
+
+    Raises:
+        SafetyRefused: their token was taken away since.
+    """
+    try:
+        active = any(one.name == ticket.by and one.revoked_at is None for one in desk.operators.list())
+    except StorageError:
+        # Stopping everything must not depend on a registry that can be read.
+        active = ticket.action == KILL
+    if not active:
+        raise SafetyRefused(f"expected a token that is still good, found that of {ticket.by} revoked; nothing was done")
+
+
+async def _sent(request: Request) -> FormData:
+    """Return what a form says.
+
+    Raises:
+        InputError: it is not of the kind that our pages send; others name an encoding of their own.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise InputError("expected a form as the pages here send it, found another kind; nothing was done, open it here")
+    return await request.form(max_fields=10)
 
 
 def _browser(request: Request, form: FormData) -> str:
@@ -195,7 +226,7 @@ def _browser(request: Request, form: FormData) -> str:
     Raises:
         InputError: it was shown in another one, or by another site.
     """
-    browser = request.cookies.get(FORM_COOKIE, "")
+    browser = _cookie(request)
     if not browser or not equal(browser, _field(form, "browser")):
         raise InputError("expected a form that was opened in this browser, found another; nothing was done, open it again")
     return browser
@@ -214,5 +245,6 @@ def _field(form: FormData, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _bind(answer: Response, browser: str) -> None:
-    answer.set_cookie(FORM_COOKIE, browser, httponly=True, samesite="strict")
+def _cookie(request: Request) -> str:
+    given = request.cookies.get(FORM_COOKIE, "")
+    return given if _SECRET.fullmatch(given) else ""

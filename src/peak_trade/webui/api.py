@@ -17,6 +17,7 @@ from peak_trade.journal.sessions import SORTABLE, SessionFilter, SessionStats
 from peak_trade.model.clock import parse_moment
 from peak_trade.report.session_facts import commands, whole
 from peak_trade.report.session_record import registered_record
+from peak_trade.webui.damage import MALFORMED, stripped
 from peak_trade.webui.listing import CURSOR_MAX, NEWEST_FIRST, TEXT_MAX, Question, cursor_of
 from peak_trade.webui.pages import desk_of
 from peak_trade.webui.problems import MEDIA_TYPE
@@ -187,7 +188,7 @@ def live_sessions(
     tag: Annotated[str, _Word] = "",
     account: Annotated[str, _Word] = "",
     env_name: Annotated[str, _Word] = "",
-    run_type: RunType | None = None,
+    run_type: RunType | None = None,  # type: ignore[valid-type]
     text: Annotated[str, Query(max_length=TEXT_MAX, description="part of id, strategy, symbol, account, notes or error")] = "",
     since: Annotated[str, Query(max_length=40, description="begun on or after this day or moment, UTC")] = "",
     until: Annotated[str, Query(max_length=40, description="begun on or before this day, or before this moment, UTC")] = "",
@@ -280,6 +281,13 @@ def summary_of(session: Session) -> LiveSessionSummary:
 
 def detail_of(session: Session) -> LiveSessionDetail:
     """Return everything that the registry has of a session."""
+    try:
+        return _detail(session)
+    except MALFORMED as error:
+        return _detail(stripped(session, error))
+
+
+def _detail(session: Session) -> LiveSessionDetail:
     run = session.run
     told = commands(whole(registered_record(session)))
     own = {

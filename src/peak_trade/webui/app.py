@@ -8,11 +8,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
 
 from peak_trade import __version__
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.webui import actions, api, experiments, home, session_page
-from peak_trade.webui.access import STYLED, Guard
+from peak_trade.webui.access import STREAM, STYLED, Guard
 from peak_trade.webui.actions import Tickets
 from peak_trade.webui.desk import Desk
 from peak_trade.webui.live import Pulse, Remembered, end_with_process
@@ -22,7 +23,15 @@ from peak_trade.webui.problems import problem, status_of
 from peak_trade.webui.static import answer
 
 #: Addresses that are answered in JSON or text, errors too.
-_FOR_PROGRAMS = ("/api/", "/metrics", "/openapi.json", "/events")
+_FOR_PROGRAMS = ("/api/", "/metrics", "/openapi.json", STREAM)
+
+
+class Site(FastAPI):
+    """The application, guarded and counted as a whole: also what it says of a fault, which is said outside of all layers."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return every layer, the guard outermost."""
+        return Guard(Timed(super().build_middleware_stack(), self.state.metrics), self.state.desk)
 
 
 def make_app(desk: Desk) -> FastAPI:
@@ -37,27 +46,27 @@ def make_app(desk: Desk) -> FastAPI:
         yield
         pulse.stop()
 
-    app = FastAPI(
+    app = Site(
         title="Peak_Trade",
         version=__version__,
         summary="Sessions, their totals and the installation's health; it reads, and can place no order.",
         docs_url=None,
         redoc_url=None,
+        # A redirect would name this server's scheme, which behind a TLS proxy is not the reader's.
+        redirect_slashes=False,
         lifespan=running,
     )
-    app.state.desk, app.state.pulse, app.state.remembered = desk, pulse, remembered
+    app.state.desk, app.state.pulse, app.state.remembered, app.state.metrics = desk, pulse, remembered, metrics
     app.state.tickets = Tickets(desk.clock, desk.randomness)
     for part in (home, session_page, experiments, actions, api):
         app.include_router(part.router)
     _add_files(app, pulse, metrics)
     _add_errors(app)
-    app.add_middleware(Timed, metrics=metrics)
-    app.add_middleware(Guard, desk=desk)
     return app
 
 
 def _add_files(app: FastAPI, pulse: Pulse, metrics: Gauges) -> None:
-    @app.get("/events", include_in_schema=False)
+    @app.get(STREAM, include_in_schema=False)
     async def events() -> StreamingResponse:
         """Tell open pages what changed."""
         return StreamingResponse(pulse.stream(), media_type="text/event-stream")
@@ -90,6 +99,8 @@ def _add_errors(app: FastAPI) -> None:
         words = "" if missing else str(error.detail)
         found = _error(request, error.status_code, "Not found" if missing else str(error.detail), words)
         found.headers.update(error.headers or {})
+        if found.headers.get("allow") == "GET" and request.url.path != STREAM:
+            found.headers["allow"] = "GET, HEAD"
         return found
 
     @app.exception_handler(RequestValidationError)

@@ -1,5 +1,6 @@
 """The pages of runs: the list, a run with its report, and two runs side by side."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -116,8 +117,8 @@ def run_page(request: Request, run_id: str) -> Response:
         "quote": quote,
         "figures": [(_name_of(name, quote), _value_of(name, value, quote)) for name, value in run.metrics.items()],
         "params": param_pairs(run.params),
-        "terms": _flat(dict(run.spec.get("terms", {}))),
-        "grid": _flat(dict(run.spec.get("grid", {}))),
+        "terms": _flat(run.spec.get("terms")),
+        "grid": _flat(run.spec.get("grid")),
         "identity": identity_of(run),
         "versions": version_pairs({"versions": run.versions}),
         "reported": run.status is RunStatus.COMPLETED and run.run_type in REPORTED,
@@ -157,10 +158,11 @@ def identity_of(run: Run) -> list[Pair]:
 
 def commands_of(run: Run) -> list[Pair]:
     """Return the commands to do a run again and to look into it."""
-    found = [("Show everything the registry has of it", f"peak-trade experiments show {run.run_id}")]
+    name = shlex.quote(str(run.run_id))
+    found = [("Show everything the registry has of it", f"peak-trade experiments show {name}")]
     if run.status is RunStatus.COMPLETED and run.run_type in REPORTED:
-        found.insert(0, ("Do it again and compare every figure", f"peak-trade reproduce {run.run_id}"))
-        found.append(("Write its report into its folder", f"peak-trade report {run.run_id}"))
+        found.insert(0, ("Do it again and compare every figure", f"peak-trade reproduce {name}"))
+        found.append(("Write its report into its folder", f"peak-trade report {name}"))
     return found
 
 
@@ -234,7 +236,9 @@ def _url(given: Mapping[str, str]) -> str:
     return f"/experiments?{urlencode(left)}" if left else "/experiments"
 
 
-def _flat(given: Mapping[str, Any]) -> list[Pair]:
+def _flat(given: object) -> list[Pair]:
+    if not isinstance(given, Mapping):
+        return []
     return [(name, _text(value)) for name, value in _flat_values(given).items()]
 
 

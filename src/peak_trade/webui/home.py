@@ -17,6 +17,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.report.figures import NOT_COMPUTABLE, figure_number
 from peak_trade.report.session_facts import FIRST_SESSION, MODES, headlines, whole
 from peak_trade.report.session_record import registered_record
+from peak_trade.webui.damage import MALFORMED, stripped
 from peak_trade.webui.desk import Desk
 from peak_trade.webui.listing import NEWEST_FIRST, Question, cursor_of
 from peak_trade.webui.live import Remembered
@@ -139,8 +140,12 @@ def run_line(run: Run) -> tuple[Run, str, str]:
 
 def snapshot_of(session: Session) -> Mapping[str, Any]:
     """Return the latest session with its figures, large."""
-    record = whole(registered_record(session))
-    return {"session": session, "headlines": headlines(record), "money": MODES.get(session.mode, "")}
+    try:
+        shown = headlines(whole(registered_record(session)))
+    except MALFORMED as error:
+        session = stripped(session, error)
+        shown = headlines(whole(registered_record(session)))
+    return {"session": session, "headlines": shown, "money": MODES.get(session.mode, "")}
 
 
 def tiles_of(desk: Desk, remembered: Remembered) -> list[Tile]:

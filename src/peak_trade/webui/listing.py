@@ -16,7 +16,7 @@ from peak_trade.model.errors import InputError
 from peak_trade.model.stage import Stage
 
 #: Longest text of a filter, and of a cursor, which holds a value of any column.
-TEXT_MAX, CURSOR_MAX = 200, 2_000
+TEXT_MAX, CURSOR_MAX = 200, 2_500
 #: No session began before or after; moments beyond can't be compared as text, or not be counted on by a day.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 NEWEST_FIRST = "-started_at"

@@ -16,7 +16,7 @@ from peak_trade.webui.desk import Desk
 
 #: Seconds between two looks.
 LOOK_S = 1.0
-#: Seconds after which a stream that had nothing to tell says that it is alive.
+#: Seconds after which a stream that had nothing to tell says that it is alive, if something was seen within them.
 ALIVE_S = 10.0
 #: Readers at one time; a page that gets no stream shows how old it is.
 READERS_MAX = 200
@@ -46,6 +46,7 @@ class Pulse:
         self._before: dict[str, Any] = {}
         self.news = News(0, (), "", (), "")
         self.readers = 0
+        self._seen_s = desk.clock.elapsed_s()
         self._changed = asyncio.Condition()
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -66,12 +67,15 @@ class Pulse:
             yield "retry: 2000\n\n"
             while not self._stopped.is_set():
                 await self._wait_for(told)
-                if self.news.number == told:
-                    yield "event: alive\ndata: {}\n\n"
-                else:
+                if self.news.number != told:
                     told = self.news.number
                     body = json.dumps(self.news._asdict(), separators=(",", ":"))
                     yield f"event: news\nid: {told}\ndata: {body}\n\n"
+                elif self._desk.clock.elapsed_s() - self._seen_s < ALIVE_S:
+                    yield "event: alive\ndata: {}\n\n"
+                else:
+                    # Kept open, but a page that hears nothing says that it is stale: nobody knows whether it is true.
+                    yield ": nothing could be seen\n\n"
         finally:
             self.readers -= 1
 
@@ -90,6 +94,8 @@ class Pulse:
 
     async def _look(self) -> None:
         seen = await asyncio.to_thread(self._seen)
+        if "failure" not in seen:
+            self._seen_s = self._desk.clock.elapsed_s()
         if seen == self._before:
             return
         before, self._before = self._before, seen

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from peak_trade.model.clock import parse_moment
 from peak_trade.report.facts import moment
@@ -38,8 +38,14 @@ def page(request: Request, template: str, facts: Mapping[str, Any], *, status: i
     answer.headers["content-language"] = spoken.code
     answer.headers["vary"] = "Accept-Language, Cookie"
     if request.query_params.get("lang") == spoken.code:
-        answer.set_cookie(COOKIE, spoken.code, max_age=YEAR_S, httponly=True, samesite="strict")
+        remember(request, answer, COOKIE, spoken.code, max_age=YEAR_S)
     return answer
+
+
+def remember(request: Request, answer: Response, name: str, value: str, *, max_age: int | None = None) -> None:
+    """Set a cookie that no script and no other site gets; behind a TLS proxy it never leaves in the clear."""
+    secure = desk_of(request).settings.file.dashboard.behind_tls_proxy
+    answer.set_cookie(name, value, max_age=max_age, httponly=True, samesite="strict", secure=secure)
 
 
 def warm() -> None:
@@ -60,7 +66,8 @@ def _switched(request: Request, code: str) -> str:
     """Return the address of this page in another language."""
     # The address of a confirmation only takes forms; the page of its question is the one to go to.
     path = request.url.path.removesuffix("/confirmed")
-    return f"{path}?{request.url.include_query_params(lang=code).query}"
+    # One that begins with two slashes would name a host.
+    return f"/{path.lstrip('/')}?{request.url.include_query_params(lang=code).query}"
 
 
 @cache

@@ -14,10 +14,12 @@ from peak_trade.journal.session import Session
 from peak_trade.report import session_facts as facts
 from peak_trade.report import session_tables as tables
 from peak_trade.report.facts import Pair, param_pairs, version_pairs
+from peak_trade.report.session_record import registered_record
 from peak_trade.report.session_rows import OrderLine, OrderRow, latest_orders
 from peak_trade.webui.access import STYLED
+from peak_trade.webui.damage import MALFORMED, stripped
 from peak_trade.webui.desk import Desk, Json, SessionView, Step
-from peak_trade.webui.language import chosen
+from peak_trade.webui.language import Language, chosen
 from peak_trade.webui.live import Remembered
 from peak_trade.webui.pages import desk_of, page
 
@@ -44,9 +46,17 @@ def session_page(request: Request, session_id: str) -> HTMLResponse:
     """Show a session."""
     desk = desk_of(request)
     session = desk.sessions.get(session_id)
-    seen = view_of(desk, request.app.state.remembered, session)
-    record, spoken = facts.whole(seen.record), chosen(request)
-    shown = {
+    try:
+        shown = _shown(session, view_of(desk, request.app.state.remembered, session), chosen(request))
+    except MALFORMED as error:
+        session = stripped(session, error)
+        shown = _shown(session, without_view(registered_record(session), "What the registry has of it"), chosen(request))
+    return page(request, "session.html", shown, policy=STYLED)
+
+
+def _shown(session: Session, seen: SessionView, spoken: Language) -> dict[str, Any]:
+    record = facts.whole(seen.record)
+    return {
         "session": session,
         "record": record,
         "markets_told": session.run.symbol.replace("+", ", "),
@@ -80,7 +90,6 @@ def session_page(request: Request, session_id: str) -> HTMLResponse:
         "attention": session.run.status.value == "failed" and session.acknowledged is None,
         "updates": f"session:{session.session_id}" if session.run.status.value == "started" else "",
     }
-    return page(request, "session.html", shown, policy=STYLED)
 
 
 @router.get("/session/{session_id}/charts")
@@ -91,9 +100,13 @@ def session_charts(request: Request, session_id: str) -> JSONResponse:
     from peak_trade.report.session_sheet import start_equity
 
     desk = desk_of(request)
-    seen = view_of(desk, request.app.state.remembered, desk.sessions.get(session_id))
-    record = facts.whole(seen.record)
-    charts = charts_of(seen.series, start_equity(record, seen.series), record["quote"], record["traded_from"])
+    session = desk.sessions.get(session_id)
+    try:
+        seen = view_of(desk, request.app.state.remembered, session)
+        record = facts.whole(seen.record)
+        charts = charts_of(seen.series, start_equity(record, seen.series), record["quote"], record["traded_from"])
+    except MALFORMED:
+        charts = {}
     return JSONResponse(drawings(charts) if charts else {"documents": {}, "items": []})
 
 

@@ -55,6 +55,20 @@ def test_the_first_words_stay(switch):
     assert switch.path.read_bytes() == before
 
 
+def test_a_second_trip_can_be_told(switch):
+    """Who is about to release it sees that somebody turned it on meanwhile; to look at it is no trip."""
+    assert switch.tripped_last() == 0
+    switch.trip("kim", "prices look wrong", NOW)
+    first, since = switch.tripped_last(), switch.path.stat().st_mtime_ns
+    switch.state()
+    assert switch.tripped_last() == first
+
+    while switch.tripped_last() == first:  # a disk's clock ticks every few milliseconds
+        switch.trip("alex", "me too", NOW)
+
+    assert (switch.tripped_last() > first, switch.path.stat().st_mtime_ns) == (True, since)
+
+
 def test_after_a_release_it_can_be_tripped_anew(switch):
     """The words of before are gone."""
     switch.trip("alex", "a drill", NOW)

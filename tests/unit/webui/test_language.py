@@ -207,13 +207,17 @@ def header_texts(ear: Ear) -> None:
 
 def refusal(why: str, *, exhausted: bool) -> str:
     """Return the words for a form that is not accepted."""
+    browser = "0" * 32
 
     async def form(**_limits: int) -> dict[str, str]:
-        return {"browser": "one", "why": why, "token": "wrong"}
+        return {"browser": browser, "why": why, "token": "wrong"}
 
-    attempts = Fake(holder=lambda token: None, exhausted=lambda: exhausted)
     request = Fake(
-        app=Fake(state=Fake(tickets=None)), cookies={actions.FORM_COOKIE: "one"}, state=Fake(attempts=attempts), form=form
+        app=Fake(state=Fake(tickets=None)),
+        headers={"content-type": "application/x-www-form-urlencoded"},
+        cookies={actions.FORM_COOKIE: browser},
+        state=Fake(attempts=Fake(holder=lambda token: None, exhausted=lambda: exhausted)),
+        form=form,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(actions, "_form", lambda *_, refused="", **__: refused)

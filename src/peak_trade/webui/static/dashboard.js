@@ -2,155 +2,221 @@
 (() => {
   "use strict";
   const STALE_S = 25;
-  const updates = document.body.dataset.updates;
+  const RECONNECT_MS = 5000;
+  const PATIENCE_MS = 20000;
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  // What of this page changes: "home", "page", "session:" and an id, or nothing but its head.
+  let updates = document.body.dataset.updates;
+  // When this page was last known to be what the server would show.
   let heard = Date.now();
+  let behind = false;
   let connected = false;
-  let busy = false;
-  let again = false;
+  let source = null;
 
   // ---- how old the page is ----
   const pad = (number) => String(number).padStart(2, "0");
+  const clock = (moment) => moment.toISOString().slice(11, 19);
+  const write = (place, text) => { if (place && place.textContent !== text) place.textContent = text; };
   const say = () => {
     const now = new Date();
-    const clock = document.querySelector("[data-clock]");
-    const local = document.querySelector("[data-local]");
-    const fresh = document.getElementById("fresh");
-    if (clock) clock.textContent = now.toISOString().slice(11, 19);
-    if (local) {
-      const zone = Intl.DateTimeFormat([], { timeZoneName: "short" }).formatToParts(now).find((part) => part.type === "timeZoneName");
-      local.textContent = `${pad(now.getHours())}:${pad(now.getMinutes())}:${pad(now.getSeconds())} ${zone ? zone.value : ""}`;
-    }
+    write(document.querySelector("[data-clock]"), clock(now));
+    const zone = Intl.DateTimeFormat([], { timeZoneName: "short" }).formatToParts(now).find((part) => part.type === "timeZoneName");
+    const local = `${pad(now.getHours())}:${pad(now.getMinutes())}:${pad(now.getSeconds())} ${zone ? zone.value : ""}`;
+    write(document.querySelector("[data-local]"), local);
+    const fresh = byId("fresh");
     if (!fresh) return;
-    const age = Math.round((Date.now() - heard) / 1000);
+    const age = Math.round((now - heard) / 1000);
     const stale = age > STALE_S;
-    const words = stale ? fresh.dataset.wordsStale : connected ? fresh.dataset.wordsLive : fresh.dataset.wordsOld;
-    const text = words.replace("{}", connected || stale ? age : fresh.dataset.at.slice(0, 19).replace("T", " "));
-    const place = fresh.querySelector("span");
-    if (place.textContent !== text) place.textContent = text;
-    fresh.classList.toggle("stale", stale);
-    document.documentElement.dataset.live = stale ? "stale" : connected ? "yes" : "no";
+    const live = connected && !behind && updates;
+    const words = fresh.dataset;
+    const alarm = stale ? words.wordsStale.replace("{}", clock(new Date(heard))) : "";
+    const calm = live ? words.wordsLive.replace("{}", age) : words.wordsOld.replace("{}", words.at.slice(0, 19).replace("T", " "));
+    write(fresh.querySelector("span"), alarm || calm);
+    fresh.classList.toggle("bad", stale);
+    write(byId("stale"), alarm);
+    root.dataset.live = stale ? "stale" : live ? "yes" : "no";
   };
 
   // ---- parts of the page that change ----
-  const keepFocus = (change) => {
-    const held = document.activeElement;
-    const name = held && held !== document.body ? held.id : "";
-    change();
-    if (name && document.activeElement !== held) document.getElementById(name)?.focus({ preventScroll: true });
+  // One element becomes like another with as few changes as possible: what has focus, is marked, opened or scrolled stays so.
+  const key = (node) => node.id || node.dataset?.key || "";
+  const alike = (one, other) => one.nodeName === other.nodeName && key(one) === key(other);
+  const match = (old, next) => {
+    if (old.isEqualNode(next)) return;
+    if (old.nodeType !== Node.ELEMENT_NODE) { old.data = next.data; return; }
+    // Its content is written by a script.
+    if ("own" in old.dataset) return;
+    for (const name of old.getAttributeNames()) if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+    for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    matchContent(old, next);
   };
-  const inUse = (part) => {
-    const selection = getSelection();
-    const marked = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
-    return marked || (part.contains(document.activeElement) && !document.activeElement.id);
-  };
-  const opened = (part) => [...part.querySelectorAll("details")].map((one) => one.open);
-  const swap = (part, fresh) => {
-    if (part.innerHTML === fresh.innerHTML || inUse(part)) return;
-    const open = opened(part);
-    const scrolled = [...part.querySelectorAll(".scroll")].map((one) => [one.scrollTop, one.scrollLeft]);
-    part.replaceChildren(...fresh.cloneNode(true).childNodes);
-    part.querySelectorAll("details").forEach((one, number) => { one.open = open[number] ?? false; });
-    part.querySelectorAll(".scroll").forEach((one, number) => { [one.scrollTop, one.scrollLeft] = scrolled[number] ?? [0, 0]; });
-    showCopies(part);
-  };
-
-  // Rows stay where they are; new ones only come in by themselves where nobody reads further down.
-  const rows = (fresh) => {
-    const table = document.getElementById("rows");
-    const next = fresh.getElementById("rows");
-    const empty = document.getElementById("sessions");
-    if (!table || !next) {
-      const other = fresh.getElementById("sessions");
-      if (empty && other && (table === null) !== (next === null)) location.reload();
-      return;
-    }
-    const known = new Map([...table.rows].map((row) => [row.id, row]));
-    const arrived = [];
-    for (const row of next.rows) {
-      const here = known.get(row.id);
-      if (!here) arrived.push(row);
-      else if (here.innerHTML !== row.innerHTML && !inUse(here)) {
-        here.replaceChildren(...row.cloneNode(true).childNodes);
-        here.className = row.className;
+  const matchContent = (old, next) => {
+    const known = new Map([...old.childNodes].filter(key).map((node) => [key(node), node]));
+    const wanted = new Set([...next.childNodes].map(key).filter(Boolean));
+    let at = old.firstChild;
+    const drop = () => {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    };
+    for (const child of next.childNodes) {
+      while (at && key(at) && !wanted.has(key(at))) drop();
+      const name = key(child);
+      const found = name ? known.get(name) : at;
+      known.delete(name);
+      if (found && name) while (at && at !== found && !wanted.has(key(at))) drop();
+      if (found && alike(found, child)) {
+        if (found === at) at = at.nextSibling;
+        else old.insertBefore(found, at);
+        match(found, child);
+      } else {
+        old.insertBefore(document.importNode(child, true), at);
       }
     }
-    const onTop = new Set([...next.rows].slice(0, arrived.length).map((row) => row.id));
-    const newest = arrived.filter((row) => onTop.has(row.id));
-    if (!newest.length || new URLSearchParams(location.search).has("after")) return;
-    const atTop = table.getBoundingClientRect().top > 0 && !table.contains(document.activeElement);
-    if (atTop) {
-      const count = table.rows.length;
-      for (const row of newest.reverse()) table.prepend(row.cloneNode(true));
-      while (table.rows.length > Math.max(count, next.rows.length)) table.deleteRow(-1);
-      return;
-    }
-    const notice = document.getElementById("arrivals");
-    const link = document.createElement("a");
-    link.href = location.href;
-    link.textContent = notice.dataset.words.replace("{}", newest.length);
-    notice.replaceChildren(link);
-    notice.hidden = false;
+    while (at) drop();
   };
 
-  const refresh = async () => {
-    if (busy) { again = true; return; }
+  // Rows stay where they are while somebody reads them; new ones come in by themselves only where nobody does.
+  const list = (next) => {
+    const here = byId("listing");
+    const rows = byId("rows");
+    const reading = rows && (rows.getBoundingClientRect().top < 0 || here.contains(document.activeElement));
+    if (!reading) {
+      byId("arrivals").replaceChildren();
+      match(here, next);
+      return;
+    }
+    const fresh = [...(next.querySelector("#rows")?.rows ?? [])];
+    const arrived = fresh.filter((row) => !byId(row.id));
+    for (const row of fresh) if (byId(row.id)) match(byId(row.id), row);
+    // Those further down only moved up from the page behind this one.
+    const newest = arrived.filter((row) => fresh.indexOf(row) < arrived.length);
+    if (newest.length && !new URLSearchParams(location.search).has("after")) announce(newest.length);
+  };
+  const announce = (count) => {
+    const place = byId("arrivals");
+    const notice = document.createElement("p");
+    const link = document.createElement("a");
+    notice.className = "arrivals";
+    link.href = location.href;
+    link.textContent = place.dataset.words.replace("{}", count);
+    notice.append(link);
+    if (place.textContent !== link.textContent) place.replaceChildren(notice);
+  };
+
+  const take = (fresh, whole) => {
+    for (const part of document.querySelectorAll(whole ? "[data-live]" : "#state")) {
+      const next = fresh.getElementById(part.id);
+      if (next) match(part, next);
+    }
+    if (!whole) return;
+    if (updates === "home") list(fresh.getElementById("listing"));
+    updates = fresh.body.dataset.updates;
+    byId("fresh").dataset.at = fresh.getElementById("fresh").dataset.at;
+    document.dispatchEvent(new CustomEvent("peak-trade-refreshed"));
+  };
+  let waiting = null;
+  let busy = false;
+  const refresh = async (whole) => {
+    waiting = waiting || whole;
+    if (busy) return;
     busy = true;
+    const all = Boolean(updates) && (waiting || behind);
+    waiting = null;
+    let good = false;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
+      const address = all ? location.href : byId("state").dataset.alone;
+      const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // A page that says what is wrong has a head, too, and that is where an operator looks.
+      if (fresh.getElementById("state")) take(fresh, all && answer.ok);
       if (answer.ok) {
-        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-        keepFocus(() => {
-          for (const part of document.querySelectorAll("[data-live]")) {
-            const next = part.id && fresh.getElementById(part.id);
-            if (next) swap(part, next);
-          }
-          if (updates === "home") rows(fresh);
-        });
-        const began = Boolean(document.querySelector("[data-charts]")) !== Boolean(fresh.querySelector("[data-charts]"));
-        if (updates.startsWith("session:") && began) location.reload();
-        document.dispatchEvent(new CustomEvent("peak-trade-refreshed", { detail: { ended: !fresh.body.dataset.updates } }));
+        good = true;
         heard = Date.now();
-        document.documentElement.dataset.refreshed = Number(document.documentElement.dataset.refreshed || 0) + 1;
+        root.dataset.refreshed = Number(root.dataset.refreshed || 0) + 1;
       }
     } catch {
       // The next news tries again; until then the page says how old it is.
     } finally {
       busy = false;
-      if (again) { again = false; setTimeout(refresh, 250); }
+      behind = !good;
+      say();
+      if (waiting !== null) setTimeout(refresh, 250, false);
     }
   };
 
   // ---- news ----
-  if (updates) {
-    const source = new EventSource("/events");
-    source.onopen = () => { connected = true; heard = Date.now(); };
-    source.onerror = () => { connected = false; };
-    source.addEventListener("alive", () => { heard = Date.now(); });
-    source.addEventListener("news", (event) => {
-      heard = Date.now();
-      const news = JSON.parse(event.data);
-      const mine = updates === "home" || news.changed.includes(updates.slice("session:".length)) || !news.running.length;
-      if (mine || news.failure) refresh();
+  const hear = (event) => {
+    const news = JSON.parse(event.data);
+    const mine = !updates.startsWith("session:") || !news.changed.length || news.changed.includes(updates.slice("session:".length));
+    refresh(mine);
+  };
+  const connect = () => {
+    source = new EventSource("/events");
+    source.onopen = () => {
+      connected = true;
+      // Something may have changed since this page was made.
+      refresh(true);
+    };
+    source.onerror = () => {
+      connected = false;
+      if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, RECONNECT_MS);
+    };
+    source.addEventListener("alive", () => {
+      if (behind) refresh(true);
+      else if (!busy) heard = Date.now();
     });
-    // Leaving the page ends the stream, so that the server need not wait for it.
-    addEventListener("pagehide", () => source.close());
-  }
+    source.addEventListener("news", hear);
+  };
+  const disconnect = () => {
+    source?.close();
+    source = null;
+    connected = false;
+  };
+  const reconnect = () => {
+    disconnect();
+    if (document.visibilityState === "visible") connect();
+  };
 
   // ---- copy buttons ----
-  const showCopies = (part) => {
-    if (!navigator.clipboard) return;
-    part.querySelectorAll("button[data-copy]").forEach((button) => { button.hidden = false; });
+  const showCopies = () => {
+    if (navigator.clipboard) document.querySelectorAll("button[data-copy]").forEach((button) => { button.hidden = false; });
   };
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(button.previousElementSibling.textContent);
-    button.dataset.copied = "yes";
-    const words = button.textContent;
-    button.textContent = "✓";
-    setTimeout(() => { button.textContent = words; }, 1500);
+    const text = button.previousElementSibling;
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+    } catch {
+      // The browser does not let us; what is marked can be copied by hand.
+      getSelection().selectAllChildren(text);
+      return;
+    }
+    button.dataset.words ??= button.textContent;
+    button.textContent = `✓ ${button.dataset.done}`;
+    write(byId("spoken"), button.dataset.done);
+    setTimeout(() => {
+      button.textContent = button.dataset.words;
+      write(byId("spoken"), "");
+    }, 2000);
   });
-  showCopies(document);
+
+  // ---- start ----
+  const address = new URL(location.href);
+  if (address.searchParams.has("lang") && navigator.cookieEnabled) {
+    // It is remembered; asking for it again would undo a switch in another window.
+    address.searchParams.delete("lang");
+    history.replaceState(history.state, "", address);
+  }
+  document.addEventListener("peak-trade-refreshed", showCopies);
+  // A browser opens only a few connections to one server: windows that nobody sees give theirs up, and so does a page left.
+  document.addEventListener("visibilitychange", reconnect);
+  addEventListener("pagehide", disconnect);
+  addEventListener("pageshow", (event) => { if (event.persisted) reconnect(); });
+  showCopies();
   say();
   setInterval(say, 1000);
+  reconnect();
 })();
