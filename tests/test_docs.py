@@ -69,7 +69,8 @@ class Terminal:
     def _serve(self, words: list[str]) -> str:
         self._servers.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self._options))
         for _ in range(600):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with contextlib.suppress(httpx2.HTTPError):
+                httpx2.get(f"http://127.0.0.1:{self.port}/api/live_sessions?limit=1", timeout=20, trust_env=False)
                 return ""
             if self._servers[-1].poll() is not None:
                 break
