@@ -106,7 +106,7 @@ def serving(config: str = "config.toml", clock: Clock | None = None) -> Iterator
             assert thread.is_alive(), "the server did not start"
             assert time.monotonic() < end, "the server did not start within 20 s"
             time.sleep(0.01)
-        with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
+        with httpx2.Client(base_url=url, timeout=30, trust_env=False, verify=False) as client:
             yield Served(url, parts, client)
         server.should_exit = True
         parts_stop = settings.app.state.pulse.stop  # type: ignore[union-attr]

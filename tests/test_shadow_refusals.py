@@ -477,16 +477,16 @@ def test_no_module_imports_a_network_library():
     assert found == set()
 
 
-#: What of `socket` a module may use: this machine's name, and in the command that serves the dashboard what listens.
+#: What of `socket` a module may use: this machine's name, and in the module that serves what listens.
 OF_SOCKET = {"gethostname"}
 TO_LISTEN = {"socket", "AF_INET", "AF_INET6", "SOL_SOCKET", "SO_REUSEADDR", "SOCK_STREAM", "IPPROTO_TCP"}
 
 
 def test_sockets_listen_at_most():
-    """Nobody opens a connection: `socket` gives this machine's name, and the dashboard's command listens; asyncio neither."""
+    """Nobody opens a connection: `socket` gives this machine's name, and what serves listens; asyncio neither."""
     found: set[str] = set()
     for path in SOURCES.rglob("*.py"):
-        allowed = OF_SOCKET | (TO_LISTEN if path.relative_to(SOURCES).as_posix() == "cli/dashboard.py" else set())
+        allowed = OF_SOCKET | (TO_LISTEN if path.relative_to(SOURCES).as_posix() == "cli/serving.py" else set())
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("socket", "asyncio"):
                 used = {f"{node.value.id}.{node.attr}"}
@@ -498,7 +498,7 @@ def test_sockets_listen_at_most():
             found |= used & {"asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection"}
 
     assert found == set()
-    assert "connect" not in (SOURCES / "cli" / "dashboard.py").read_text()
+    assert "connect" not in (SOURCES / "cli" / "serving.py").read_text()
 
 
 def test_the_scan_sees(tmp_path):

@@ -121,7 +121,8 @@ def built(folder: Path) -> tuple[list[str], list[str]]:
     command("session", "shadow", "--strategy", "rsi_reversion", "--end", "2024-01-02", "--account", "other", "--no-html")
     command(*BLOCKED, "--no-html")
     command("backtest", "--strategy", "ma_crossover", "--tag", "first")
-    command("backtest", "--strategy", "ma_crossover", "--param", "fast_window=5", "--symbol", "SYN/USD", "--timeframe", "1m")
+    other = ("--param", "fast_window=5", "--symbol", "SYN/USD", "--timeframe", "1m", "--no-tear-sheet")
+    command("backtest", "--strategy", "ma_crossover", *other)
     (folder / "sweep.toml").write_text(
         '[sweep]\nstrategy = "ma_crossover"\n[grid]\nfast_window = [5, 10]\nslow_window = [20, 40]\n'
     )

@@ -3,6 +3,8 @@
 import html
 import json
 import re
+import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -575,3 +577,37 @@ def test_the_switch_keeps_the_page(house):
     assert "sort=account" in link
     assert other.headers["content-language"] == "de"
     assert listed(other.text) == listed(page)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_the_server_ends_when_told_to(project, number):
+    """The command says where it listens, and ends at once when told to, also while pages are open."""
+    with project.start("dashboard", "--port", "0") as process:
+        try:
+            line = process.stderr.readline()
+            host, port = re.fullmatch(r"dashboard: http://(127\.0\.0\.1):(\d+)/ \(Ctrl\+C ends it\)\n", line).groups()
+            with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as page:
+                page.sendall(f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                answer = page.makefile("rb")
+                assert any(line == b"retry: 2000\n" for line in answer)
+                process.send_signal(number)
+                assert process.wait(PATIENCE_S) in (0, -number)
+                answer.close()
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+
+
+def test_a_port_that_is_taken(project):
+    """A port that another program has is refused in one sentence that says what to do."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ended = project.run("dashboard", "--port", str(other.getsockname()[1]))
+
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert "give another --port" in ended.err

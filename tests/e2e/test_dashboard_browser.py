@@ -23,6 +23,8 @@ PAGES = (
     *("home", "nothing matches", "wrong filter", "two strategies", "blocked orders", "failed", "acknowledge", "experiments"),
     *("backtest", "sweep", "comparison", "kill switch", "api", "missing"),
 )
+#: Two tests share the pages, so that two processes do.
+HALVES = (PAGES[::2], PAGES[1::2])
 
 
 @pytest.fixture(scope="module")
@@ -86,36 +88,60 @@ def described(page: Page) -> None:
 # ---- every page ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_on_a_desk(reader, house, name):
+@pytest.mark.parametrize("names", HALVES)
+def test_on_a_desk(reader, house, names):
     """A page has nothing wrong for a screen reader, and enough contrast light and dark; nothing sticks out or goes wrong."""
-    page = reader.open(path_of(house, name))
+    page = reader.context().new_page()
+    found = {}
+    for name in names:
+        show(reader, house, page, name)
+        light = background(page)
+        wrong = flaws(page)
+        darken(page)
+        found[name] = wrong + flaws(page, rule="color-contrast") + outlines(page)
+        assert sum(light) > 600
+        assert sum(background(page)) < 150
+        page.emulate_media(color_scheme="light")
+
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("names", HALVES)
+def test_in_a_pocket(reader, house, names):
+    """On a phone, in German, everything has contrast and a name, nothing sticks out and nothing goes wrong."""
+    page = reader.context(**POCKET).new_page()
+    found = {}
+    for name in names:
+        show(reader, house, page, name)
+        found[name] = flaws(page) + outlines(page)
+        assert page.evaluate("document.documentElement.lang") == "de"
+        assert page.locator("nav").first.get_attribute("aria-label") == "Seiten"
+
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def show(reader: Reader, house: House, page: Page, name: str) -> None:
+    """Go to a page of `PAGES`, and wait until it is whole."""
+    reader.go(page, path_of(house, name))
     if name == "api":
         described(page)
-    light = background(page)
-    wrong = flaws(page)
+
+
+def darken(page: Page) -> None:
+    """Let evening come, and wait until everything has changed its colour."""
     page.emulate_media(color_scheme="dark")
-
-    assert wrong == []
-    assert flaws(page, rule="color-contrast") == []
-    assert sum(light) > 600
-    assert sum(background(page)) < 150
-    assert page.evaluate("document.documentElement.scrollWidth") == 1280
-    assert page.evaluate("window.obeyed") is None
-    assert page.locator("main h1").count() == 1
+    wait_until(page, "() => document.documentElement.matches('.dark-mode, :not(:has(#swagger))')")
+    wait_until(page, "() => document.getAnimations().length === 0")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_in_a_pocket(reader, house, name):
-    """On a phone, in German, nothing sticks out, everything has contrast and a name, and nothing goes wrong."""
-    page = reader.open(path_of(house, name), **POCKET)
-    if name == "api":
-        described(page)
-
-    assert flaws(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert page.evaluate("document.documentElement.lang") == "de"
-    assert page.locator("nav").first.get_attribute("aria-label") == "Seiten"
+def outlines(page: Page) -> list[str]:
+    """Return what is wrong with a page as a whole: it sticks out, obeys its data, or has more than one title."""
+    found: list[str] = page.evaluate("""() => [
+      document.documentElement.scrollWidth > innerWidth && `${document.documentElement.scrollWidth} pixels wide`,
+      "obeyed" in window && "data that is obeyed",
+      document.querySelectorAll("main h1").length !== 1 && "not one title",
+    ].filter(Boolean)""")
+    return found
 
 
 def test_first_page_is_light(reader):
@@ -237,24 +263,33 @@ def test_filter_by_address(reader, house):
     page.wait_for_url(re.compile("sort=strategy"))
 
 
-@pytest.mark.parametrize("head", ["Mode", "Status", "Strategy", "Market", "Account", "Realised profit", "Fees", "Orders"])
-def test_sorting(reader, house, head):
-    """A head sorts, and sorts the other way round when it is used again; one head says how."""
+def test_sorting_by_words(reader):
+    """A head of words sorts from A to Z, and the other way round when it is used again; one head says how."""
     page = reader.open()
-    words = head in ("Mode", "Status", "Strategy", "Market", "Account")
-    seen = []
-    for wanted in ("ascending", "descending") if words else ("descending", "ascending"):
-        page.get_by_role("columnheader", name=head).get_by_role("link").click()
-        page.wait_for_selector(f"th[aria-sort={wanted}]")
-        sorted_by = page.locator("th[aria-sort=ascending], th[aria-sort=descending]").all_inner_texts()
-        assert [text.strip(" ▲▼") for text in sorted_by] == [head]
-        seen.append(column(page, head))
-    if not words:
-        numbers = [[float(text.replace(",", "").split()[0]) for text in texts if text[:1] in "-0123456789"] for texts in seen]
-        assert numbers[0] == sorted(numbers[0], reverse=True)
-        assert numbers[1] == sorted(numbers[1])
+    for head in ("Mode", "Status", "Strategy", "Market", "Account"):
+        rising, falling = sorted_both_ways(page, head, "ascending", "descending")
+        assert rising != falling
 
-    assert seen[0] != seen[1]
+
+def test_sorting_by_numbers(reader):
+    """A head of numbers shows the largest first, then the smallest; sessions without one come last."""
+    page = reader.open()
+    for head in ("Realised profit", "Fees", "Orders", "Fills", "Blocked"):
+        for texts, down in zip(sorted_both_ways(page, head, "descending", "ascending"), (True, False), strict=True):
+            numbers = [float(text.replace(",", "").split()[0]) for text in texts]
+            assert numbers == sorted(numbers, reverse=down)
+
+
+def sorted_both_ways(page: Page, head: str, *ways: str) -> list[list[str]]:
+    """Sort by a head twice; return the column's texts each time."""
+    seen = []
+    for way in ways:
+        page.get_by_role("columnheader", name=head).get_by_role("link").click()
+        page.wait_for_selector(f"th[aria-sort={way}]:has-text('{head}')")
+        told = page.locator("th[aria-sort=ascending], th[aria-sort=descending]").all_inner_texts()
+        assert [text.strip(" ▲▼") for text in told] == [head]
+        seen.append(column(page, head))
+    return seen
 
 
 def test_paging(reader, house):
@@ -423,19 +458,18 @@ def test_foreign_words_are_marked(reader, house):
 # ---- without script --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_without_script(reader, house, name):
+def test_without_script(reader, house):
     """Every page can be read without script: it says how old it is, and offers nothing that needs one."""
-    page = reader.open(path_of(house, name), **NO_SCRIPT)
-
-    assert len(page.inner_text("main")) > 40
-    assert page.locator("main h1").count() == 1
-    assert page.locator("button[data-copy]:visible").count() == 0
-    assert page.inner_text("#fresh").startswith("shown as of 20")
-    if name in ("two strategies", "blocked orders"):
-        assert page.get_by_role("region", name="Table of orders").locator("tbody tr").count() > 0
-    if name == "api":
-        assert "needs JavaScript" in page.inner_text("main")
+    page = reader.context(**NO_SCRIPT).new_page()
+    for name in PAGES:
+        reader.go(page, path_of(house, name), drawn=False)
+        assert len(page.inner_text("main")) > 40, name
+        assert page.locator("main h1").count() == 1, name
+        assert page.locator("button[data-copy]:visible").count() == 0, name
+        assert page.inner_text("#fresh").startswith("shown as of 20"), name
+        orders = page.get_by_role("region", name="Table of orders").locator("tbody tr").count()
+        assert (orders > 0) == (name in ("two strategies", "blocked orders"))
+        assert ("needs JavaScript" in page.inner_text("main")) == (name == "api")
 
 
 def test_reasons_of_the_locks_without_script(reader):
@@ -538,3 +572,11 @@ def test_api_can_be_tried(reader):
 
     assert page.locator(".live-responses-table tbody .response-col_status").first.inner_text().startswith("200")
     assert flaws(page) == []
+
+
+@pytest.mark.xfail(reason="experiments.py reads a sweep's grid as an object; it is a list of pairs", strict=True)
+def test_sweep_tells_what_it_tried(reader, house):
+    """A sweep's page names the values of each parameter."""
+    page = reader.open(path_of(house, "sweep"))
+
+    assert re.search(r"slow_window\s+\[?20", page.inner_text("main"))

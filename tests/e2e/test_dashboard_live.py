@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, Page
 from tests.contract.rows import execute
 from tests.dashboard import Served, serving
 from tests.e2e.houses import at_home, configure, put
-from tests.e2e.pages import BROWSER_TESTS, Reader, wait_until
+from tests.e2e.pages import BROWSER_TESTS, Reader, inked, wait_until
 
 pytestmark = BROWSER_TESTS
 
-#: A session that trades often and takes some seconds: a bar every sixtieth of one.
+#: A session that trades often, a bar every sixtieth of a second, until it is ended.
 BUSY = (
     *("session", "run", "--strategy", "ma_crossover", "--param", "fast_window=3", "--param", "slow_window=8"),
     *("--warmup-candles", "60", "--speed", "3600", "--no-html"),
@@ -121,10 +121,11 @@ def test_first_session_appears(own, watch):
     """An empty registry says how to make the first session; when it begins it appears, runs and ends, without loading anew."""
     page = live(watch(own).open())
     told = page.inner_text("#listing")
-    own.start(*BUSY, "--steps", "100")
+    session = own.start(*BUSY)
     page.wait_for_selector("#rows tr .badge.busy")
     page.wait_for_selector("#latest h2")
     running = page.inner_text("#state")
+    session.terminate()
     page.wait_for_selector("#rows tr .badge.good")
     wait_until(page, "() => document.querySelector('#tiles tbody').innerText.startsWith('completed')")
 
@@ -136,14 +137,17 @@ def test_first_session_appears(own, watch):
 
 
 def test_session_moves_on(own, watch):
-    """A running session's figures, orders, journal and charts move on until it has ended; the reader's view of them stays."""
+    """A running session's figures, orders, journal and charts move on until it has ended; a view that was chosen stays."""
     reader = watch(own)
-    own.start(*BUSY, "--steps", "500")
+    session = own.start(*BUSY)
     home = reader.open()
     home.wait_for_selector("#rows tr")
     page = live(reader.go(home, home.locator("#rows a").first.get_attribute("href")))
     page.wait_for_selector("html[data-drawn]", state="attached")
-    page.evaluate(f"window.range = {RANGE}; [range.start, range.end] = [range.start + 6e5, range.start + 30 * 6e4]")
+    page.evaluate(f"window.range = {RANGE}")
+    end = page.evaluate("range.end")
+    wait_until(page, "(end) => range.end > end", end)
+    page.evaluate("[range.start, range.end] = [range.start + 6e5, range.start + 30 * 6e4]")
     chosen = page.evaluate("[range.start, range.end]")
     bars = page.evaluate(BARS)
     before = {part: page.inner_text(part) for part in ("#figures", "#orders", "#journal", "#head")}
@@ -151,10 +155,12 @@ def test_session_moves_on(own, watch):
     for part, text in before.items():
         wait_until(page, "([part, text]) => document.querySelector(part).innerText !== text", [part, text])
     seen = page.evaluate("[range.start, range.end]")
+    session.terminate()
     page.wait_for_selector("#head .badge.good", timeout=60_000)
 
     assert seen == chosen
     assert page.evaluate(BARS) > bars > 0
+    assert inked(page, "price-chart-0") > 1_000
     assert page.evaluate("[range.start, range.end]") == chosen
     assert kept(page)
     assert page.locator("html[data-live=no]").count() == 1
@@ -166,19 +172,6 @@ BARS = """(() => {
   const lines = [...Bokeh.index].find((view) => "toolbar" in view.model).model.renderers;
   return Math.max(...lines.map((line) => line.data_source?.get_length() ?? 0));
 })()"""
-
-
-def test_view_goes_along(own, watch):
-    """A reader who left the charts as they were sees the newest bar, and charts that were not there appear by themselves."""
-    reader = watch(own)
-    own.start(*BUSY, "--steps", "300")
-    home = reader.open()
-    home.wait_for_selector("#rows tr")
-    page = reader.go(home, home.locator("#rows a").first.get_attribute("href"))
-    page.wait_for_selector("html[data-drawn]", state="attached")
-    end = page.evaluate(f"{RANGE}.end")
-
-    wait_until(page, f"(end) => {RANGE}.end > end", end)
 
 
 # ---- the reader's place ----------------------------------------------------------------------------------------------
@@ -204,10 +197,12 @@ def test_rows_stay_where_they_are(crowded, watch):
     notice.wait_for(state="attached")
     page.wait_for_selector("#state .alerts", state="attached")
     after = row.bounding_box()
+    place = notice.bounding_box()
     crowded.put("completed", "fresh")
     page.get_by_role("status").get_by_role("link", name="New sessions: 2. Show them").wait_for(state="attached")
 
     assert abs(after["y"] - before["y"]) < 1
+    assert 0 < place["y"] < 100
     assert page.locator(f"#s-{first}").count() == 0
     assert kept(page)
     page.get_by_role("link", name="New sessions: 2. Show them").click()
@@ -220,7 +215,7 @@ def test_focus_stays(crowded, watch):
     link = page.locator("#rows a[id]").nth(3)
     link.focus()
     name = link.get_attribute("id")
-    top = link.bounding_box()["y"]
+    top = page.locator("#rows").bounding_box()["y"]
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#rows tr:nth-child(6) td:nth-child(4)'))")
     marked = page.evaluate("getSelection().toString()")
     crowded.put("completed", "focused")
@@ -228,7 +223,7 @@ def test_focus_stays(crowded, watch):
 
     assert page.evaluate("document.activeElement.id") == name
     assert page.evaluate("getSelection().toString()") == marked != ""
-    assert link.bounding_box()["y"] - top < 60
+    assert abs(page.locator("#rows").bounding_box()["y"] - top) < 1
     assert kept(page)
 
 
@@ -279,7 +274,7 @@ def test_only_what_fits_arrives(crowded, watch):
 def test_orders_keep_their_place(own, watch):
     """Who has scrolled down in the table of orders of a running session reads on while new ones come in above."""
     reader = watch(own)
-    own.start(*BUSY, "--steps", "900")
+    own.start(*BUSY)
     home = reader.open()
     home.wait_for_selector("#rows tr")
     page = live(reader.go(home, home.locator("#rows a").first.get_attribute("href")))
@@ -311,46 +306,65 @@ def serve(desk: Desk, port: str = "0") -> tuple["subprocess.Popen[str]", str]:
     return process, process.stderr.readline().split()[1].rstrip("/")
 
 
-@pytest.mark.parametrize("path", ["/", "/experiments"])
-def test_stale(own, chromium, path):
+def test_stale(own, chromium):
     """When the server stops every page says so after a while, for eyes and ears; when it is back the page is true again."""
     server, address = serve(own)
     reader = Reader(chromium, address)
-    page = reader.context().new_page()
-    page.clock.install()
-    reader.go(page, path)
-    live(page)
-    fresh = page.inner_text("#fresh")
+    pages = [(reader.context().new_page(), *told) for told in (("/", "live, checked"), ("/experiments", "shown as of"))]
+    for page, path, calm in pages:
+        page.clock.install()
+        live(reader.go(page, path))
+        assert page.inner_text("#fresh").startswith(calm)
     server.terminate()
     server.wait(20)
-    page.clock.fast_forward(SILENCE_MS)
-    page.wait_for_selector("html[data-live=stale]")
-    told = page.get_by_role("alert").inner_text()
-    again, _ = serve(own, address.rpartition(":")[2])
-    page.wait_for_selector("html:not([data-live=stale])", timeout=30_000)
-
-    assert fresh.startswith("live, checked" if path == "/" else "shown as of")
-    assert re.fullmatch(r"STALE: nothing heard since \d\d:\d\d:\d\d UTC; what is shown may be wrong", told)
-    assert page.inner_text("#fresh").startswith("live, checked" if path == "/" else "shown as of")
-    assert page.get_by_role("alert").inner_text() == ""
-    assert kept(page)
-    assert again.poll() is None
+    for page, _, _ in pages:
+        page.clock.fast_forward(SILENCE_MS)
+        page.wait_for_selector("html[data-live=stale]")
+        told = page.get_by_role("alert").inner_text()
+        assert re.fullmatch(r"STALE: nothing heard since \d\d:\d\d:\d\d UTC; what is shown may be wrong", told)
+    serve(own, address.rpartition(":")[2])
+    for page, _, calm in pages:
+        page.wait_for_selector("html:not([data-live=stale])", timeout=30_000)
+        assert page.inner_text("#fresh").startswith(calm)
+        assert page.get_by_role("alert").inner_text() == ""
+        assert kept(page)
     reader.close()
 
 
 def test_hidden_windows_rest(crowded, watch):
-    """A window that nobody sees gives its connection up, and knows everything as soon as it is seen again."""
+    """A window that nobody sees gives its connection up; seen again it knows everything at once, and is never called stale."""
     reader = watch(crowded)
     context = reader.context()
     context.add_init_script("Object.defineProperty(document, 'visibilityState', { get: () => window.seen ?? 'visible' })")
-    page = live(reader.go(context.new_page(), "/"))
-    show = "(how) => { window.seen = how; document.dispatchEvent(new Event('visibilitychange')); }"
-    page.evaluate(show, "hidden")
-    wait_until(page, "() => document.documentElement.dataset.live === 'no'")
+    page = context.new_page()
+    page.clock.install()
+    live(reader.go(page, "/"))
+    page.wait_for_selector(LIVE)
+    before = readers(crowded)
+    page.evaluate(SHOW, "hidden")
+    gone = any(readers(crowded) == 0 for _ in range(1_000))
     name = crowded.put("completed", "unseen")
-    page.evaluate(show, "visible")
-
+    page.clock.fast_forward(SILENCE_MS)
+    page.evaluate(
+        "new MutationObserver(() => { window.alarmed = true; }).observe(document.getElementById('stale'), { childList: true })"
+    )
+    page.evaluate(SHOW, "visible")
     page.wait_for_selector(f"#s-{name}")
+    page.wait_for_selector(LIVE)
+
+    assert (before, gone, readers(crowded)) == (1, True, 1)
+    assert page.evaluate("window.alarmed") is None
+    assert kept(page)
+
+
+def readers(desk: Desk) -> int:
+    """Return how many pages are told of changes."""
+    told = re.search(r"^peak_trade_dashboard_readers (\d+)", desk.served.get("/metrics").text, re.M)
+    assert told is not None
+    return int(told[1])
+
+
+SHOW = "(how) => { window.seen = how; document.dispatchEvent(new Event('visibilitychange')); }"
 
 
 # ---- an operator who acts --------------------------------------------------------------------------------------------
@@ -388,7 +402,7 @@ def test_kill_switch(desk, token, released, watch):
     given = page.get_by_label("Reason").input_value()
     fill_in(page, token)
     asked = page.inner_text("main")
-    page.get_by_role("link", name="No").click()
+    page.get_by_role("link", name="No", exact=True).click()
     page.wait_for_url(f"{reader.url}/kill-switch")
     still_off = desk.served.parts.kill_switch.is_on()
     fill_in(page, token)
@@ -492,11 +506,12 @@ def test_unreadable_journal(own, watch):
     journal.write_bytes(b"garbage\n" + journal.read_bytes())
     reader = watch(own)
     page = reader.open(f"/session/{name}")
-    told, figures = page.inner_text("#head"), page.inner_text("#figures")
+    told, figures, orders = (page.inner_text(part) for part in ("#head", "#figures", "#orders"))
     reader.go(page, f"/session/{other}")
 
     assert "Not shown: Its journal can't be read" in told
     assert re.search(r"Bars seen\s+500", figures)
+    assert "which can't be read" in orders
     assert page.locator(".chart").count() == 3
 
 

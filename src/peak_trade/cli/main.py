@@ -15,6 +15,7 @@ from peak_trade.cli import (
     config,
     dashboard,
     data,
+    emulator,
     experiments,
     journal,
     kill,
@@ -52,6 +53,7 @@ app.command("release")(kill.release_command)
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")
+app.add_typer(emulator.app, name="emulator")
 app.add_typer(strategies.app, name="strategies")
 app.add_typer(config.app, name="config")
 

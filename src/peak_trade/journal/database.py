@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -66,6 +67,10 @@ class Backend(Protocol):
     name: str
     engine: sa.Engine
 
+    def changed(self) -> bool:
+        """Tell whether the database is another one than was opened."""
+        ...
+
     def start_reading(self, connection: sa.Connection) -> None:
         """Begin a transaction that sees one moment."""
         ...
@@ -108,6 +113,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Yield a connection that sees one moment of the database; fetch at once and leave, writers wait for that."""
+        self._follow()
         with self._told(), self._backend.engine.connect() as connection:
             self._backend.start_reading(connection)
             yield connection
@@ -115,6 +121,7 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """Yield the one connection that may write; what is done in the block is stored as a whole or not at all."""
+        self._follow()
         with self._told(), self._backend.engine.connect() as connection:
             try:
                 self._backend.start_writing(connection)
@@ -135,6 +142,12 @@ class Database:
         """
         with self._backend.working_on(name, wait_s) as free:
             yield free
+
+    def _follow(self) -> None:
+        """Open what stands in the database's place now; a process that runs for weeks must not go on with an old file."""
+        if self._backend.changed():
+            self._backend.engine.dispose()
+            self._migrate()
 
     def _migrate(self) -> None:
         with self.reading() as connection:
@@ -166,7 +179,24 @@ class SqliteFile:
         with storing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         self.engine = sa.create_engine(url)
+        self._file, self._known = file, _identity(file)
         sa.event.listen(self.engine, "connect", _prepare_sqlite)
+
+    def changed(self) -> bool:
+        """Tell whether another file stands in the place of the one that was opened.
+
+        Raises:
+            StorageError: none does; an empty one would look like a registry without runs.
+        """
+        now = _identity(self._file)
+        if now == self._known:
+            return False
+        if now is None:
+            raise StorageError(
+                f"the registry {self.name} can't be used: its file is gone; restore a copy, or start again to begin a new one"
+            )
+        before, self._known = self._known, now
+        return before is not None
 
     def start_reading(self, connection: sa.Connection) -> None:
         """Begin a transaction; its first query fixes what it sees."""
@@ -226,6 +256,10 @@ class PostgresServer:
             raise ConfigError(
                 "expected the driver psycopg for a registry in PostgreSQL, found none; pip install peak-trade[postgres]"
             ) from error
+
+    def changed(self) -> bool:
+        """Tell that it is not: a server is what its address names."""
+        return False
 
     def start_reading(self, connection: sa.Connection) -> None:
         """Begin a read-only transaction; its first query fixes what it sees."""
@@ -297,6 +331,8 @@ def _told(backend: Backend) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        # What a connection remembers of a database that was damaged then must not outlive the damage.
+        backend.engine.dispose()
         raise StorageError(f"the registry {backend.name} can't be used: {backend.reason(error)}") from error
 
 
@@ -334,9 +370,20 @@ def _upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, "head")
 
 
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return which file it is; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     """Leave transactions to us, force every commit to disk, and use WAL only where it is sound."""
     connection.isolation_level = None
+    # One damaged text must not hide all others of a query.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_S * 1000}")
     cursor.execute(f"PRAGMA journal_mode = {journal_mode(sqlite3.sqlite_version_info)}")

@@ -335,7 +335,7 @@ def read_run(row: sa.RowMapping, tags: tuple[str, ...], figures: Mapping[str, fl
         if not wrong:
             return Run(status=RunStatus(row["status"]), tags=tags, metrics=figures, **parsed, **plain)
         why = f"{', '.join(wrong)} can't be read"
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         why = str(error)
     texts = {name: value for name, value in plain.items() if name not in ("trials", "process", "elapsed_s", "error")}
     empty: dict[str, Any] = {"params": {}, "spec": {}, "versions": {}, "metrics": {}, "process": 0}

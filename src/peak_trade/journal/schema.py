@@ -1,7 +1,10 @@
 """The registry's tables. A change here needs a migration beside it; a test compares the two."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 #: The migration that the code below matches; comparing it with the database spares loading alembic at every start.
 HEAD = "0003"
@@ -43,9 +46,27 @@ metadata = MetaData(
 )
 
 
+class _Readable(TypeDecorator[str]):
+    """A text that is read as far as it is one: SQLite may hold bytes in any column, and one such value must not hide others."""
+
+    impl = String
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return what a row holds as text."""
+        return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+class Prose(_Readable):
+    """Text of any length."""
+
+    impl = Text
+    cache_ok = True
+
+
 def words(length: int) -> TypeEngine[str]:
     """Return text that every database orders by code points, whatever language a PostgreSQL database was made for."""
-    return String(length).with_variant(String(length, collation="C"), "postgresql")
+    return _Readable(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 #: One row for each run. Times are ISO 8601 in UTC, so that their order as text is their order in time.
@@ -58,14 +79,14 @@ runs = Table(
     Column("strategy", words(255), nullable=False),
     Column("symbol", words(255), nullable=False),
     Column("timeframe", words(8), nullable=False),
-    Column("params", Text, nullable=False),
-    Column("spec", Text, nullable=False),
+    Column("params", Prose, nullable=False),
+    Column("spec", Prose, nullable=False),
     Column("spec_sha256", words(64), nullable=False),
     Column("dataset_sha256", words(64), nullable=False),
     Column("config_sha256", words(64), nullable=False),
     Column("code_version", words(64), nullable=False),
     Column("code_clean", Boolean, nullable=False),
-    Column("versions", Text, nullable=False),
+    Column("versions", Prose, nullable=False),
     Column("started_at", words(32), nullable=False),
     Column("finished_at", words(32)),
     Column("elapsed_s", Float),
@@ -73,7 +94,7 @@ runs = Table(
     Column("process", Integer, nullable=False),
     Column("trials", BigInteger, nullable=False, default=0),
     Column("result_sha256", words(64)),
-    Column("error", Text),
+    Column("error", Prose),
     Index(None, "run_type", "run_id"),
     Index(None, "strategy", "run_id"),
     Index(None, "spec_sha256"),
@@ -109,8 +130,8 @@ trials = Table(
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
     Column("identity", words(16), nullable=False),
-    Column("params", Text, nullable=False),
-    Column("metrics", Text, nullable=False),
+    Column("params", Prose, nullable=False),
+    Column("metrics", Prose, nullable=False),
     Index("ix_trials_period", "symbol", "timeframe", "first", "last", "identity"),
 )
 
@@ -126,14 +147,14 @@ sessions = Table(
     Column("host", words(255), nullable=False),
     Column("heartbeat_at", words(32), nullable=False),
     Column("lease_until", words(32), nullable=False),
-    Column("feed", Text, nullable=False),
-    Column("cli_args", Text, nullable=False),
-    Column("notes", Text, nullable=False),
+    Column("feed", Prose, nullable=False),
+    Column("cli_args", Prose, nullable=False),
+    Column("notes", Prose, nullable=False),
     Column("continues", words(40)),
     Column("journal", words(255), nullable=False),
     Column("head_seq", BigInteger),
     Column("head_sha256", words(64)),
-    Column("summary", Text, nullable=False),
+    Column("summary", Prose, nullable=False),
 )
 
 #: Who has taken note of a session that failed, and what they say of it.
@@ -143,7 +164,7 @@ acknowledgements = Table(
     Column("session_id", ForeignKey("sessions.session_id"), primary_key=True),
     Column("operator", words(64), nullable=False),
     Column("at", words(32), nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", Prose, nullable=False),
 )
 
 #: Who may act through the dashboard. A name can be given again once it is revoked; of a token only the hash is kept.
@@ -183,7 +204,7 @@ session_list = Table(
     Column("env_name", words(64), nullable=False),
     Column("started_at", words(32), nullable=False),
     Column("currency", words(32), nullable=False),
-    Column("searched", Text, nullable=False),
+    Column("searched", Prose, nullable=False),
     *(Column(name, Float) for name in SUMMED),
     Column("acknowledged_at", words(32)),
     # In the order of the groups: totals read it from end to end and sort nothing.

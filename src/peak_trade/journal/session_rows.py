@@ -97,7 +97,7 @@ def _session(facts: sa.RowMapping, run: Run, own: sa.RowMapping | None) -> Sessi
             arguments = tuple(map(str, parsed.pop("cli_args")))
             return Session(run=run, cli_args=arguments, head_seq=own["head_seq"], **parsed, **texts)
         why = f"{', '.join(wrong)} can't be read"
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         why = str(error)
     return Session(run=_damaged(run, why), **texts)
 

@@ -62,6 +62,8 @@ def _journal(parts: Parts) -> str:
     folder = parts.journal
     if not folder.exists():
         return "there is none yet; the first session makes it"
+    if not folder.is_dir():
+        raise StorageError(f"expected a folder at {folder}, found a file; move it away and restore the journals")
     if not os.access(folder, os.W_OK):
         raise StorageError(f"expected to be able to write {folder}, found no permission; change its owner or mode")
     names = [name for name in accounts(folder) if name != ACCOUNT]

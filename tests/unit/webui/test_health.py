@@ -88,7 +88,6 @@ def test_a_journal_that_can_t_be_written(parts, monkeypatch):
     assert str(parts.journal) in found["journal"]
 
 
-@pytest.mark.xfail(strict=True, reason="runs/health.py takes a file for a journal without accounts")
 def test_a_journal_that_is_a_file(parts):
     """Where the journal's folder should be and is none, the component fails and the others are looked at."""
     parts.state.mkdir(parents=True)

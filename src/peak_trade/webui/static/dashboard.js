@@ -2,6 +2,8 @@
 (() => {
   "use strict";
   const STALE_S = 25;
+  // What a window that is seen again may take to catch up.
+  const GRACE_S = 5;
   const RECONNECT_MS = 5000;
   const PATIENCE_MS = 20000;
   const root = document.documentElement;
@@ -10,6 +12,7 @@
   let updates = document.body.dataset.updates;
   // When this page was last known to be what the server would show.
   let heard = Date.now();
+  let seen = 0;
   let behind = false;
   let connected = false;
   let source = null;
@@ -19,6 +22,7 @@
   const clock = (moment) => moment.toISOString().slice(11, 19);
   const write = (place, text) => { if (place && place.textContent !== text) place.textContent = text; };
   const say = () => {
+    if (document.visibilityState === "hidden") return;
     const now = new Date();
     write(document.querySelector("[data-clock]"), clock(now));
     const zone = Intl.DateTimeFormat([], { timeZoneName: "short" }).formatToParts(now).find((part) => part.type === "timeZoneName");
@@ -27,7 +31,7 @@
     const fresh = byId("fresh");
     if (!fresh) return;
     const age = Math.round((now - heard) / 1000);
-    const stale = age > STALE_S;
+    const stale = age > STALE_S && now - seen > GRACE_S * 1000;
     const live = connected && !behind && updates;
     const words = fresh.dataset;
     const alarm = stale ? words.wordsStale.replace("{}", clock(new Date(heard))) : "";
@@ -176,7 +180,12 @@
   };
   const reconnect = () => {
     disconnect();
-    if (document.visibilityState === "visible") connect();
+    if (document.visibilityState !== "hidden") connect();
+  };
+  const look = () => {
+    seen = Date.now();
+    say();
+    reconnect();
   };
 
   // ---- copy buttons ----
@@ -212,9 +221,9 @@
   }
   document.addEventListener("peak-trade-refreshed", showCopies);
   // A browser opens only a few connections to one server: windows that nobody sees give theirs up, and so does a page left.
-  document.addEventListener("visibilitychange", reconnect);
+  document.addEventListener("visibilitychange", look);
   addEventListener("pagehide", disconnect);
-  addEventListener("pageshow", (event) => { if (event.persisted) reconnect(); });
+  addEventListener("pageshow", (event) => { if (event.persisted) look(); });
   showCopies();
   say();
   setInterval(say, 1000);

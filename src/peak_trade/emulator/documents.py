@@ -1,0 +1,184 @@
+"""How Kraken writes things in JSON: orders, trades, ledger lines, pairs; numbers as text with the pair's digits."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from peak_trade.emulator.orders import ClientFill, LedgerEntry, OrderStatus, OrderType, PlacedOrder
+from peak_trade.emulator.pairs import ASSETS, FEES, Asset, Pair
+
+NS = 1_000_000_000
+Json = dict[str, Any]
+
+
+def fixed(value: Decimal, digits: int) -> str:
+    """Write a decimal with that many digits after the point."""
+    return f"{value:.{digits}f}"
+
+
+def seconds(at: int) -> float:
+    """Return nanoseconds as seconds with a fraction, as times of orders are written."""
+    return at / NS
+
+
+def rfc3339(at: int, digits: int = 6) -> str:
+    """Return nanoseconds as text such as `2026-11-23T08:00:00.123456Z`."""
+    whole, rest = divmod(at, NS)
+    stamp = datetime.fromtimestamp(whole, UTC)
+    fraction = f".{rest:09d}"[: digits + 1] if digits else ""
+    return f"{stamp:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def pair_document(pair: Pair) -> Json:
+    """Return a pair as AssetPairs has it."""
+    tiers = [(int(tier.volume), float(tier.taker), float(tier.maker)) for tier in FEES]
+    return {
+        "altname": pair.altname,
+        "wsname": pair.wsname,
+        "aclass_base": "currency",
+        "base": pair.base.id,
+        "aclass_quote": "currency",
+        "quote": pair.quote.id,
+        "lot": "unit",
+        "cost_decimals": pair.cost_decimals,
+        "pair_decimals": pair.price_decimals,
+        "lot_decimals": pair.lot_decimals,
+        "lot_multiplier": 1,
+        "leverage_buy": [],
+        "leverage_sell": [],
+        "fees": [[volume, taker] for volume, taker, _ in tiers],
+        "fees_maker": [[volume, maker] for volume, _, maker in tiers],
+        "fee_volume_currency": "ZUSD",
+        "margin_call": 80,
+        "margin_stop": 40,
+        "ordermin": str(pair.ordermin),
+        "costmin": str(pair.costmin),
+        "tick_size": str(pair.tick),
+        "status": "online",
+    }
+
+
+def asset_document(asset: Asset) -> Json:
+    """Return an asset as Assets has it."""
+    return {
+        "aclass": "currency",
+        "altname": asset.altname,
+        "decimals": asset.decimals,
+        "display_decimals": asset.display,
+        "status": "enabled",
+    }
+
+
+def order_words(order: PlacedOrder) -> str:
+    """Write an order as Kraken describes it; ccxt reads this text."""
+    wish, pair = order.wish, order.wish.pair
+    side = "buy" if wish.buys else "sell"
+    start = f"{side} {fixed(order.volume, pair.lot_decimals)} {pair.altname} @"
+    name = wish.type.value.replace("-", " ")
+    if wish.type is OrderType.MARKET:
+        return f"{start} market"
+    if wish.type is OrderType.LIMIT:
+        return f"{start} limit {fixed(order.limit, pair.price_decimals)}"
+    first = _relative(order) if wish.trail else fixed(order.stop, pair.price_decimals)
+    if not wish.type.has_limit:
+        return f"{start} {name} {first}"
+    return f"{start} {name.removesuffix(' limit')} {first} -> limit {_limit_words(order)}"
+
+
+def _relative(order: PlacedOrder) -> str:
+    trail = order.wish.trail
+    if trail is None:
+        return "0"
+    return f"+{trail.amount}%" if trail.per_cent else f"+{fixed(trail.amount, order.wish.pair.price_decimals)}"
+
+
+def _limit_words(order: PlacedOrder) -> str:
+    offset = order.wish.limit_offset
+    if offset is None:
+        return fixed(order.limit, order.wish.pair.price_decimals)
+    return f"{offset.amount:+f}" + ("%" if offset.per_cent else "")
+
+
+def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
+    """Return an order as OpenOrders, ClosedOrders and QueryOrders have it."""
+    wish, pair = order.wish, order.wish.pair
+    digits = pair.price_decimals
+    first = order.stop if wish.type.triggered else order.limit
+    told: Json = {
+        "refid": None,
+        "userref": wish.userref,
+        "status": order.state.value,
+        "opentm": seconds(order.opened),
+        "starttm": seconds(wish.starts) if wish.starts else 0,
+        "expiretm": seconds(wish.expires) if wish.expires else 0,
+        "descr": {
+            "pair": pair.altname,
+            "aclass": "forex",
+            "type": "buy" if wish.buys else "sell",
+            "ordertype": wish.type.value,
+            "price": _relative(order) if wish.trail else fixed(first, digits) if first else "0",
+            "price2": _limit_words(order) if wish.type.triggered and wish.type.has_limit else "0",
+            "leverage": "none",
+            "order": order_words(order),
+            "close": "",
+        },
+        "vol": fixed(order.volume, pair.lot_decimals),
+        "vol_exec": fixed(order.done, pair.lot_decimals),
+        "cost": fixed(order.cost, pair.cost_decimals),
+        "fee": fixed(order.fee, pair.cost_decimals),
+        "price": fixed(order.average, max(digits, 5)),
+        "stopprice": fixed(order.stop, max(digits, 5)),
+        "limitprice": fixed(order.limit if wish.type.triggered else Decimal(0), max(digits, 5)),
+        "misc": "amended" if order.amended else "",
+        "oflags": ",".join(wish.flags) or "fciq",
+        "margin": False,
+    }
+    if wish.cl_ord_id:
+        told["cl_ord_id"] = wish.cl_ord_id
+    if wish.type.triggered:
+        told["trigger"] = wish.trigger
+    if trades and order.trades:
+        told["trades"] = list(order.trades)
+    if order.state in (OrderStatus.CLOSED, OrderStatus.CANCELED, OrderStatus.EXPIRED):
+        told |= {"closetm": seconds(order.closed), "reason": order.reason or None}
+    return told
+
+
+def trade_document(found: ClientFill) -> Json:
+    """Return a fill as TradesHistory and QueryTrades have it."""
+    pair = found.pair
+    return {
+        "ordertxid": found.order.id,
+        "postxid": "",
+        "pair": pair.id,
+        "aclass": "forex",
+        "time": seconds(found.at),
+        "type": "buy" if found.buys else "sell",
+        "ordertype": found.order.wish.type.value,
+        "price": fixed(found.price, max(pair.price_decimals, 5)),
+        "cost": fixed(found.cost, pair.cost_decimals),
+        "fee": fixed(found.fee if found.fee_in == pair.quote.name else found.fee * found.price, pair.cost_decimals),
+        "vol": fixed(found.volume, pair.lot_decimals),
+        "margin": "0.00000",
+        "leverage": "0",
+        "misc": "",
+        "trade_id": found.number,
+        "maker": found.maker,
+        "ledgers": list(found.ledgers),
+    }
+
+
+def entry_document(entry: LedgerEntry) -> Json:
+    """Return a ledger line as Ledgers has it."""
+    asset = ASSETS[entry.asset]
+    return {
+        "refid": entry.refid,
+        "time": seconds(entry.at),
+        "type": entry.type,
+        "subtype": "",
+        "aclass": "currency",
+        "asset": asset.id,
+        "amount": fixed(entry.amount, asset.decimals),
+        "fee": fixed(entry.fee, asset.decimals),
+        "balance": fixed(entry.balance, asset.decimals),
+    }

@@ -1,0 +1,89 @@
+"""A made-up market: seeded order flow that keeps a two-sided book around a wandering price, and trades against it."""
+
+import math
+import random
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+
+from peak_trade.emulator.book import Queued
+from peak_trade.emulator.candles import KEPT, Candles
+from peak_trade.emulator.exchange import MatchingEngine
+from peak_trade.emulator.pairs import Pair
+from peak_trade.emulator.rest import INTERVALS, Candle
+
+#: Levels that the market keeps on each side, and how much of the price lies between two.
+LEVELS, SPACING = 12, 0.0002
+#: Volatility of the price for the square root of a second, and market orders a second, of each pair.
+VOLATILITY, ORDERS_PER_S = 0.00005, 0.8
+#: What a typical order is worth, quote currency.
+WORTH = 1_500.0
+
+
+class SyntheticMarket:
+    """PlacedOrder flow of the pairs of an exchange; the same seed and the same steps give the same market."""
+
+    def __init__(self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles]) -> None:
+        self._exchange, self._candles = exchange, candles
+        self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
+        self._mids = {name: float(listing.pair.start) for name, listing in exchange.listings.items()}
+        self._quotes: dict[str, deque[Queued]] = {name: deque() for name in exchange.listings}
+        self._now = now
+        for name, listing in exchange.listings.items():
+            self._past(listing.pair, now)
+            self._requote(name, listing.pair)
+
+    def step(self, now: int) -> None:
+        """Let time pass up to a moment, nanoseconds."""
+        passed = max(now - self._now, 0) / 1e9
+        self._now = now
+        for name, listing in self._exchange.listings.items():
+            self._mids[name] *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(passed)))
+            self._requote(name, listing.pair)
+            for _ in range(self._arrivals(ORDERS_PER_S * passed)):
+                volume = self._size(listing.pair)
+                self._exchange.take(listing.pair, volume, now, buys=self._chance.random() < 0.5)
+
+    def _requote(self, name: str, pair: Pair) -> None:
+        """Withdraw what is far from the price or used up, and quote anew around it."""
+        quotes, scale = self._quotes[name], 10**pair.price_decimals
+        for order in quotes:
+            self._exchange.withdraw(pair, order)
+        quotes.clear()
+        mid = self._mids[name]
+        for number in range(1, LEVELS + 1):
+            for buys in (True, False):
+                price = mid * (1 - SPACING * number if buys else 1 + SPACING * number)
+                ticks = math.floor(price * scale) if buys else math.ceil(price * scale)
+                lots = int(self._size(pair).scaleb(pair.lot_decimals)) * number
+                if (quoted := self._exchange.quote(pair, ticks, lots, buys=buys)) is not None:
+                    quotes.append(quoted)
+
+    def _size(self, pair: Pair) -> Decimal:
+        base = WORTH / self._mids[pair.symbol] * math.exp(self._chance.gauss(0.0, 0.8))
+        return max(Decimal(base).quantize(Decimal(1).scaleb(-pair.lot_decimals)), pair.ordermin)
+
+    def _arrivals(self, expected: float) -> int:
+        """Return a Poisson number (Knuth's method; expectations are small)."""
+        limit, product, count = math.exp(-min(expected, 50.0)), self._chance.random(), 0
+        while product > limit:
+            product *= self._chance.random()
+            count += 1
+        return count
+
+    def _past(self, pair: Pair, now: int) -> None:
+        """Give the pair candles of the time before it opened, which end at its first price."""
+        for interval in INTERVALS:
+            step = interval * 60
+            end = now // 1_000_000_000 // step * step
+            price, rows = float(pair.start), []
+            for number in range(min(KEPT, 60)):
+                close = price
+                price *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(step)))
+                high, low = max(price, close) * 1.0002, min(price, close) * 0.9998
+                opened, highest, lowest, closed, mean = (
+                    Decimal(value).quantize(pair.tick) for value in (price, high, low, close, (high + low) / 2)
+                )
+                volume = self._size(pair) * interval
+                rows.append(Candle(end - number * step, opened, highest, lowest, closed, mean, volume, 10 * interval))
+            self._candles[pair.symbol].put(interval, rows[::-1])

@@ -1,0 +1,443 @@
+"""Kraken's WebSocket v2 without a socket: what a connection sends in, what it is sent, and what is published to all.
+
+Public data is looked at anew at each `publish`, a few times a second; executions and balances are told at once.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from peak_trade.emulator import words
+from peak_trade.emulator.book import Book
+from peak_trade.emulator.counters import NS, TIERS
+from peak_trade.emulator.documents import rfc3339
+from peak_trade.emulator.exchange import OrderNews, What
+from peak_trade.emulator.orders import LedgerEntry, Print
+from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair
+from peak_trade.emulator.rest import INTERVALS, Candle, RestParts, quiet
+
+Json = dict[str, Any]
+DEPTHS = (10, 25, 100, 500, 1000)
+#: Seconds without any other message after which a subscriber gets a heartbeat.
+HEARTBEAT_S = 1.0
+#: Longest message, bytes, and most messages that wait for one reader.
+MESSAGE_MAX, QUEUE_MAX = 64 * 1024, 10_000
+PUBLIC = frozenset({"ticker", "book", "trade", "ohlc", "instrument", "status", "heartbeat"})
+PRIVATE = frozenset({"executions", "balances"})
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """What a connection follows: a channel, of a pair where it has one, and how."""
+
+    channel: str
+    pair: Pair | None
+    options: Json
+    account: str = ""
+    shown: dict[tuple[bool, int], int] = field(default_factory=dict)
+    before: Any = None
+    sequence: int = 0
+
+
+class Connection:
+    """One client's connection."""
+
+    def __init__(self, hub: "Hub", number: int, now: int, *, private: bool) -> None:
+        self.hub, self.number, self.private = hub, number, private
+        self.subscriptions: dict[tuple[str, str, Any], Subscription] = {}
+        self.outbox: list[str] = []
+        self.last_sent = now
+
+    def send(self, message: Json, now: int) -> None:
+        """Put a message into the outbox."""
+        self.outbox.append(words.text(message))
+        self.last_sent = now
+
+    def receive(self, raw: str | bytes, now: int) -> None:
+        """Take a message of the client's."""
+        started = rfc3339(now)
+        try:
+            message = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            message = None
+        if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+            self.send({"error": "Malformed request", "success": False, "time_in": started, "time_out": rfc3339(now)}, now)
+            return
+        frame: Json = {"method": message["method"], "time_in": started, "time_out": rfc3339(now)}
+        if isinstance(message.get("req_id"), int) and not isinstance(message["req_id"], bool):
+            frame["req_id"] = message["req_id"]
+        if message["method"] == "ping":
+            self.send(frame | {"method": "pong"}, now)
+            return
+        params = message.get("params")
+        params = params if isinstance(params, dict) else {}
+        if message["method"] in ("subscribe", "unsubscribe"):
+            self.hub.subscribe(self, frame, params, now)
+        else:
+            self.hub.trade(self, frame, params, now)
+
+
+class Hub:
+    """All connections, and what is published to them."""
+
+    def __init__(self, desk: RestParts, trade: Callable[[Connection, Json, Json, int], None]) -> None:
+        self._desk, self._exchange = desk, desk.exchange
+        self.trade = trade
+        self.connections: dict[int, Connection] = {}
+        self._prints: dict[str, list[Print]] = {}
+        self._touched: set[str] = set()
+        self._number = 0
+        self._mode = desk.exchange.mode
+
+    # ---- connections ---------------------------------------------------------------------------------------------------
+
+    def connect(self, now: int, *, private: bool) -> Connection:
+        """Begin a connection; it is told the exchange's status."""
+        self._number += 1
+        found = Connection(self, self._number, now, private=private)
+        self.connections[self._number] = found
+        found.send(self._status(found), now)
+        return found
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.pop(connection.number, None)
+
+    def _status(self, connection: Connection) -> Json:
+        data = {
+            "api_version": "v2",
+            "connection_id": 10**18 + connection.number,
+            "system": self._exchange.mode.value,
+            "version": "2.0.10",
+        }
+        return {"channel": "status", "data": [data], "type": "update"}
+
+    # ---- subscriptions -------------------------------------------------------------------------------------------------
+
+    def subscribe(self, connection: Connection, frame: Json, params: Json, now: int) -> None:
+        """Answer a subscription or its end: one answer for each symbol."""
+        channel = params.get("channel")
+        if not isinstance(channel, str) or channel not in PUBLIC | PRIVATE or channel == "heartbeat":
+            connection.send(frame | {"error": "Subscription channel not supported", "success": False}, now)
+            return
+        if channel in PRIVATE:
+            self._subscribe_private(connection, frame, params, now)
+            return
+        if channel in ("instrument", "status"):
+            self._one(connection, frame, params, None, now)
+            return
+        symbols = params.get("symbol")
+        symbols = [symbols] if isinstance(symbols, str) else symbols
+        if not isinstance(symbols, list) or not symbols or not all(isinstance(name, str) for name in symbols):
+            connection.send(frame | {"error": "Event(s) not found", "success": False}, now)
+            return
+        for name in symbols[:200]:
+            pair = PAIRS.get(name)
+            if pair is None or pair.symbol not in self._exchange.listings:
+                error = f"Currency pair not supported {name}"
+                connection.send(frame | {"error": error, "success": False, "symbol": name}, now)
+            else:
+                self._one(connection, frame, params, pair, now)
+
+    def _one(self, connection: Connection, frame: Json, params: Json, pair: Pair | None, now: int) -> None:
+        channel = params["channel"]
+        options, wrong = _options(channel, params)
+        symbol = {"symbol": pair.symbol} if pair else {}
+        if wrong:
+            connection.send(frame | symbol | {"error": wrong, "success": False}, now)
+            return
+        key = (channel, pair.symbol if pair else "", options.get("depth") or options.get("interval"))
+        result = {"channel": channel, **symbol, **options}
+        if frame["method"] == "unsubscribe":
+            if connection.subscriptions.pop(key, None) is None:
+                connection.send(frame | symbol | {"error": "Subscription Not Found", "success": False}, now)
+                return
+            result.pop("snapshot", None)
+            connection.send(frame | {"result": result, "success": True}, now)
+            return
+        if key in connection.subscriptions:
+            connection.send(frame | symbol | {"error": "Already subscribed", "success": False}, now)
+            return
+        found = Subscription(channel, pair, options)
+        connection.subscriptions[key] = found
+        connection.send(frame | {"result": result, "success": True}, now)
+        self._snapshot(connection, found, now)
+
+    def _subscribe_private(self, connection: Connection, frame: Json, params: Json, now: int) -> None:
+        channel, token = params["channel"], params.get("token")
+        account = self.account_of(token, now)
+        if account is None:
+            error = "ESession:Invalid session" if isinstance(token, str) else "EGeneral:Invalid arguments:token"
+            connection.send(frame | {"error": error, "success": False}, now)
+            return
+        key = (channel, "", None)
+        if frame["method"] == "unsubscribe":
+            gone = connection.subscriptions.pop(key, None)
+            told: Json = {"result": {"channel": channel}, "success": True}
+            connection.send(frame | (told if gone else {"error": "Subscription Not Found", "success": False}), now)
+            return
+        if key in connection.subscriptions:
+            connection.send(frame | {"error": "Already subscribed", "success": False}, now)
+            return
+        options: Json = {"snapshot": params.get("snapshot") is not False}
+        if channel == "executions":
+            options = {
+                "maxratecount": int(TIERS[self._desk.tier].engine_most),
+                "snap_orders": params.get("snap_orders") is not False,
+                "snap_trades": params.get("snap_trades") is True,
+            }
+        found = Subscription(channel, None, options, account)
+        connection.subscriptions[key] = found
+        connection.send(frame | {"result": {"channel": channel, **options}, "success": True}, now)
+        self._snapshot(connection, found, now)
+
+    def account_of(self, token: object, now: int) -> str | None:
+        """Return whose token it is; None for nobody's, or one that is too old."""
+        found = self._desk.tokens.get(token) if isinstance(token, str) else None
+        return found[0].account if found and found[1] >= now else None
+
+    # ---- snapshots -----------------------------------------------------------------------------------------------------
+
+    def _snapshot(self, connection: Connection, sub: Subscription, now: int) -> None:
+        match sub.channel:
+            case "status":
+                connection.send(self._status(connection), now)
+            case "instrument" if sub.options["snapshot"]:
+                pairs = [listing.pair for listing in self._exchange.listings.values()]
+                connection.send({"channel": "instrument", "data": words.instrument_document(pairs), "type": "snapshot"}, now)
+            case "ticker" if sub.options["snapshot"] and sub.pair:
+                sub.before = self._ticker(sub.pair, now)
+                connection.send({"channel": "ticker", "data": [sub.before], "type": "snapshot"}, now)
+            case "trade" if sub.options["snapshot"] and sub.pair:
+                prints = list(self._exchange.listings[sub.pair.symbol].prints)[-50:]
+                data = [_print_document(sub.pair, one) for one in prints]
+                connection.send({"channel": "trade", "data": data, "type": "snapshot"}, now)
+            case "ohlc" if sub.options["snapshot"] and sub.pair:
+                rows = self._desk.candles(sub.pair, sub.options["interval"])[-10:]
+                data = [_candle_document(sub.pair, row, sub.options["interval"]) for row in rows]
+                connection.send({"channel": "ohlc", "data": data, "timestamp": rfc3339(now), "type": "snapshot"}, now)
+            case "book" if sub.pair:
+                self._book_snapshot(connection, sub, sub.pair, now)
+            case "executions":
+                self._executions_snapshot(connection, sub, now)
+            case "balances" if sub.options["snapshot"]:
+                self._numbered(connection, sub, self._balances(sub.account), "snapshot", now)
+            case _:
+                pass
+
+    def _book_snapshot(self, connection: Connection, sub: Subscription, pair: Pair, now: int) -> None:
+        book = self._exchange.listings[pair.symbol].book
+        sub.shown = _shown(book, sub.options["depth"])
+        if not sub.options["snapshot"]:
+            return
+        data = {
+            "asks": [words.level_document(level, pair) for level in book.asks.levels(sub.options["depth"])],
+            "bids": [words.level_document(level, pair) for level in book.bids.levels(sub.options["depth"])],
+            "checksum": book.checksum(),
+            "symbol": pair.symbol,
+            "timestamp": rfc3339(now),
+        }
+        connection.send({"channel": "book", "data": [data], "type": "snapshot"}, now)
+
+    def _executions_snapshot(self, connection: Connection, sub: Subscription, now: int) -> None:
+        data: list[Json] = []
+        if sub.options["snap_orders"]:
+            data += [words.order_report(order, "new", order.opened) for order in self._exchange.working[sub.account].values()]
+        if sub.options["snap_trades"]:
+            mine = [one for one in self._exchange.executions if one.order.account == sub.account][-50:]
+            data += [words.trade_report(one, one.at) for one in mine]
+        self._numbered(connection, sub, data, "snapshot", now)
+
+    def _numbered(self, connection: Connection, sub: Subscription, data: list[Json], kind: str, now: int) -> None:
+        sub.sequence += 1
+        connection.send({"channel": sub.channel, "data": data, "sequence": sub.sequence, "type": kind}, now)
+
+    # ---- what happens --------------------------------------------------------------------------------------------------
+
+    def hear_print(self, pair: Pair, one: Print) -> None:
+        """Take a public trade."""
+        self._prints.setdefault(pair.symbol, []).append(one)
+
+    def hear_level(self, pair: Pair, _buys: bool, _price: int) -> None:  # noqa: FBT001 - as the exchange tells it
+        """Take note that a book changed."""
+        self._touched.add(pair.symbol)
+
+    def hear_news(self, news: OrderNews) -> None:
+        """Tell an account what happened to its order, at once."""
+        for connection in list(self.connections.values()):
+            sub = connection.subscriptions.get(("executions", "", None))
+            if sub is None or sub.account != news.order.account:
+                continue
+            if news.what is What.TRADE and news.execution is not None:
+                report = words.trade_report(news.execution, news.at)
+            else:
+                report = words.order_report(news.order, news.what.value, news.at)
+            self._numbered(connection, sub, [report], "update", news.at)
+
+    def hear_entry(self, account: str, entry: LedgerEntry) -> None:
+        """Tell an account that a balance changed, at once."""
+        for connection in list(self.connections.values()):
+            sub = connection.subscriptions.get(("balances", "", None))
+            if sub is not None and sub.account == account:
+                self._numbered(connection, sub, [_entry_document(entry)], "update", entry.at)
+
+    def publish(self, now: int) -> None:
+        """Send what changed since the last time, and heartbeats."""
+        prints, self._prints = self._prints, {}
+        touched, self._touched = self._touched, set()
+        changed, self._mode = self._mode is not self._exchange.mode, self._exchange.mode
+        for connection in list(self.connections.values()):
+            if changed:
+                connection.send(self._status(connection), now)
+            for sub in connection.subscriptions.values():
+                if sub.pair is not None:
+                    self._update(connection, sub, sub.pair, prints.get(sub.pair.symbol, []), touched, now)
+            if connection.subscriptions and now - connection.last_sent >= HEARTBEAT_S * NS:
+                connection.send({"channel": "heartbeat"}, now)
+
+    def _update(
+        self, connection: Connection, sub: Subscription, pair: Pair, prints: Iterable[Print], touched: set[str], now: int
+    ) -> None:
+        prints = list(prints)
+        if sub.channel == "trade" and prints:
+            data = [_print_document(pair, one) for one in prints]
+            connection.send({"channel": "trade", "data": data, "type": "update"}, now)
+        elif sub.channel == "ohlc" and prints:
+            rows = self._desk.candles(pair, sub.options["interval"])[-1:]
+            data = [_candle_document(pair, row, sub.options["interval"]) for row in rows]
+            connection.send({"channel": "ohlc", "data": data, "timestamp": rfc3339(now), "type": "update"}, now)
+        elif sub.channel == "ticker" and (prints or (sub.options["event_trigger"] == "bbo" and pair.symbol in touched)):
+            connection.send({"channel": "ticker", "data": [self._ticker(pair, now)], "type": "update"}, now)
+        elif sub.channel == "book" and pair.symbol in touched:
+            self._book_update(connection, sub, pair, now)
+
+    def _book_update(self, connection: Connection, sub: Subscription, pair: Pair, now: int) -> None:
+        """Send the levels that changed; those that only fell out of the depth are the reader's to drop."""
+        book, depth = self._exchange.listings[pair.symbol].book, sub.options["depth"]
+        current = _shown(book, depth)
+        changed = [key for key, quantity in current.items() if sub.shown.get(key) != quantity]
+        gone = [key for key in sub.shown if key not in current and book.side(buys=key[0]).quantity(key[1]) == 0]
+        sub.shown = current
+        if not changed and not gone:
+            return
+        sides: dict[bool, list[Json]] = {True: [], False: []}
+        for buys, price in (*gone, *changed):
+            lots = book.side(buys=buys).quantity(price)
+            sides[buys].append({"price": words.price_of(price, pair), "qty": words.lots_of(lots, pair)})
+        data = {
+            "asks": sides[False],
+            "bids": sides[True],
+            "checksum": book.checksum(),
+            "symbol": pair.symbol,
+            "timestamp": rfc3339(now),
+        }
+        connection.send({"channel": "book", "data": [data], "type": "update"}, now)
+
+    def _ticker(self, pair: Pair, now: int) -> Json:
+        listing = self._exchange.listings[pair.symbol]
+        day = (self._desk.candles(pair, 1440) or [quiet(listing.last)])[-1]
+        ask, bid = listing.book.asks.levels(1), listing.book.bids.levels(1)
+        change = listing.last - day.open
+        return {
+            "ask": words.price_of(ask[0].price, pair) if ask else Decimal(0),
+            "ask_qty": words.lots_of(ask[0].quantity, pair) if ask else Decimal(0),
+            "bid": words.price_of(bid[0].price, pair) if bid else Decimal(0),
+            "bid_qty": words.lots_of(bid[0].quantity, pair) if bid else Decimal(0),
+            "change": change,
+            "change_pct": round(change / day.open * 100, 2),
+            "high": day.high,
+            "last": listing.last,
+            "low": day.low,
+            "symbol": pair.symbol,
+            "timestamp": rfc3339(now),
+            "trades": day.trades,
+            "volume": day.volume,
+            "vwap": day.vwap.quantize(pair.tick),
+        }
+
+    def _balances(self, account: str) -> list[Json]:
+        return [
+            {
+                "asset": name,
+                "asset_class": "currency",
+                "balance": amount,
+                "wallets": [{"balance": amount, "id": "main", "type": "spot"}],
+            }
+            for name, amount in self._exchange.accounts.by_name[account].balances.items()
+        ]
+
+
+def _options(channel: str, params: Json) -> tuple[Json, str]:
+    """Return how a channel is followed, or why it can't be."""
+    snapshot = params.get("snapshot")
+    found: Json = {"snapshot": snapshot is True if channel == "trade" else snapshot is not False}
+    if channel == "book":
+        found["depth"] = params.get("depth", 10)
+        if found["depth"] not in DEPTHS or isinstance(found["depth"], bool):
+            return found, "Subscription depth not supported"
+    elif channel == "ohlc":
+        found["interval"] = params.get("interval", 1)
+        if found["interval"] not in INTERVALS or isinstance(found["interval"], bool):
+            return found, "Subscription ohlc interval not supported"
+    elif channel == "ticker":
+        found["event_trigger"] = params.get("event_trigger", "trades")
+        if found["event_trigger"] not in ("trades", "bbo"):
+            return found, "Subscription event_trigger not supported"
+    elif channel == "status":
+        found = {}
+    return found, ""
+
+
+def _shown(book: Book, depth: int) -> dict[tuple[bool, int], int]:
+    """Return what a reader of that depth sees: quantity by side and price."""
+    return {(buys, level.price): level.quantity for buys in (False, True) for level in book.side(buys=buys).levels(depth)}
+
+
+def _print_document(pair: Pair, one: Print) -> Json:
+    return {
+        "ord_type": "market" if one.market else "limit",
+        "price": one.price,
+        "qty": one.volume,
+        "side": "buy" if one.buys else "sell",
+        "symbol": pair.symbol,
+        "timestamp": rfc3339(one.at),
+        "trade_id": one.number,
+    }
+
+
+def _candle_document(pair: Pair, row: Candle, interval: int) -> Json:
+    begin = row.at * NS
+    return {
+        "close": row.close,
+        "high": row.high,
+        "interval": interval,
+        "interval_begin": rfc3339(begin, 9),
+        "low": row.low,
+        "open": row.open,
+        "symbol": pair.symbol,
+        "timestamp": rfc3339(begin + interval * 60 * NS),
+        "trades": row.trades,
+        "volume": row.volume,
+        "vwap": row.vwap.quantize(pair.tick),
+    }
+
+
+def _entry_document(entry: LedgerEntry) -> Json:
+    return {
+        "amount": entry.amount,
+        "asset": ASSETS[entry.asset].name,
+        "asset_class": "currency",
+        "balance": entry.balance,
+        "category": entry.type,
+        "fee": entry.fee,
+        "ledger_id": entry.id,
+        "ref_id": entry.refid,
+        "subtype": "",
+        "timestamp": rfc3339(entry.at),
+        "type": entry.type,
+        "wallet_id": "main",
+        "wallet_type": "spot",
+    }

@@ -1,0 +1,147 @@
+"""JSON as Kraken's WebSocket v2 writes it: keys in the order of the alphabet, decimals as numbers with all their digits."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from peak_trade.emulator.book import Level
+from peak_trade.emulator.documents import rfc3339
+from peak_trade.emulator.orders import ClientFill, Lasting, OrderStatus, OrderType, PlacedOrder
+from peak_trade.emulator.pairs import ASSETS, Pair
+
+Json = dict[str, Any]
+_encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+_STATES = {
+    OrderStatus.CLOSED: "filled",
+    OrderStatus.CANCELED: "canceled",
+    OrderStatus.EXPIRED: "expired",
+    OrderStatus.PENDING: "pending_new",
+}
+
+
+def text(message: Json) -> str:
+    """Write a message."""
+    return _encode(message).decode()
+
+
+def price_of(ticks: int, pair: Pair) -> Decimal:
+    """Return whole ticks as a price with the pair's digits."""
+    return Decimal(ticks).scaleb(-pair.price_decimals)
+
+
+def lots_of(lots: int, pair: Pair) -> Decimal:
+    """Return whole lots as a quantity with the pair's digits."""
+    return Decimal(lots).scaleb(-pair.lot_decimals)
+
+
+def level_document(level: Level, pair: Pair) -> Json:
+    """Return a level of the book."""
+    return {"price": price_of(level.price, pair), "qty": lots_of(level.quantity, pair)}
+
+
+def instrument_document(pairs: list[Pair]) -> Json:
+    """Return assets and pairs as the instrument channel has them."""
+    names = {name for pair in pairs for name in (pair.base.name, pair.quote.name)}
+    return {
+        "assets": [
+            {
+                "id": asset.name,
+                "status": "enabled",
+                "precision": asset.decimals,
+                "precision_display": asset.display,
+                "borrowable": False,
+                "collateral_value": 0.0,
+                "margin_rate": 0.0,
+            }
+            for asset in ASSETS.values()
+            if asset.name in names
+        ],
+        "pairs": [
+            {
+                "symbol": pair.symbol,
+                "base": pair.base.name,
+                "quote": pair.quote.name,
+                "status": "online",
+                "qty_precision": pair.lot_decimals,
+                "qty_increment": Decimal(1).scaleb(-pair.lot_decimals),
+                "qty_min": pair.ordermin,
+                "price_precision": pair.price_decimals,
+                "price_increment": pair.tick,
+                "tick_size": pair.tick,
+                "cost_precision": pair.cost_decimals,
+                "cost_min": pair.costmin,
+                "marginable": False,
+                "has_index": False,
+            }
+            for pair in pairs
+        ],
+    }
+
+
+def order_status(order: PlacedOrder) -> str:
+    """Return an order's state in WebSocket v2's words."""
+    if order.state is OrderStatus.OPEN:
+        if order.wish.type.triggered and order.fired and not order.done:
+            return "triggered"
+        return "partially_filled" if order.done else "new"
+    return _STATES[order.state]
+
+
+def order_report(order: PlacedOrder, what: str, at: int) -> Json:
+    """Return an order as the executions channel has it."""
+    wish, pair = order.wish, order.wish.pair
+    told: Json = {
+        "avg_price": order.average.quantize(pair.tick) if order.done else Decimal(0),
+        "cum_cost": order.cost,
+        "cum_qty": order.done,
+        "exec_type": what,
+        "fee_ccy_pref": "fcib" if wish.fee_in_base else "fciq",
+        "fee_usd_equiv": order.fee,
+        "limit_price_type": "static",
+        "order_id": order.id,
+        "order_qty": order.volume,
+        "order_status": order_status(order),
+        "order_type": wish.type.value,
+        "order_userref": wish.userref,
+        "post_only": wish.post_only,
+        "reduce_only": wish.reduce_only,
+        "side": "buy" if wish.buys else "sell",
+        "stop_price": order.stop,
+        "symbol": pair.symbol,
+        "time_in_force": wish.lasting.value,
+        "timestamp": rfc3339(at),
+    }
+    if order.limit:
+        told["limit_price"] = order.limit
+    if wish.cl_ord_id:
+        told["cl_ord_id"] = wish.cl_ord_id
+    if order.reason and not order.state.working:
+        told["reason"] = order.reason
+    if wish.type.triggered:
+        told["triggers"] = {"price": order.stop, "price_type": "static", "reference": wish.trigger, "status": _trigger(order)}
+    if wish.lasting is Lasting.GTD:
+        told["expire_time"] = rfc3339(wish.expires)
+    return told
+
+
+def trade_report(found: ClientFill, at: int) -> Json:
+    """Return a fill as the executions channel has it; the last one of an order may still say partially filled."""
+    order = found.order
+    told = order_report(order, "trade", at)
+    told |= {
+        "cost": found.cost,
+        "exec_id": found.id,
+        "fees": [{"asset": found.fee_in, "qty": found.fee}],
+        "last_price": found.price,
+        "last_qty": found.volume,
+        "liquidity_ind": "m" if found.maker else "t",
+        "order_status": "partially_filled",
+        "trade_id": found.number,
+    }
+    told.pop("limit_price", None) if order.wish.type is OrderType.MARKET else None
+    return told
+
+
+def _trigger(order: PlacedOrder) -> str:
+    return "triggered" if order.fired else "untriggered"
