@@ -574,7 +574,6 @@ def test_api_can_be_tried(reader):
     assert flaws(page) == []
 
 
-@pytest.mark.xfail(reason="experiments.py reads a sweep's grid as an object; it is a list of pairs", strict=True)
 def test_sweep_tells_what_it_tried(reader, house):
     """A sweep's page names the values of each parameter."""
     page = reader.open(path_of(house, "sweep"))

@@ -352,6 +352,17 @@ def test_bytes_for_a_text(file, two, served, table, column):
         assert served.get(path).status_code == 200, path
 
 
+@pytest.mark.parametrize("odd", ["cast(x'ff41fe' as text)", "x'ff41fe'"])
+def test_an_id_that_is_no_text(file, two, served, odd):
+    """A session whose id itself is damaged hides no other session."""
+    real, broken = two
+    change(file, f"update session_list set session_id = {odd} where session_id = ?", broken)
+
+    for path in ("/", "/?sort=-account", "/api/live_sessions/stats", "/experiments", "/metrics", f"/session/{real}"):
+        assert served.get(path, headers={"connection": "close"}).status_code == 200, path
+    assert real in [row["session_id"] for row in served.json("/api/live_sessions")["sessions"]]
+
+
 @pytest.mark.parametrize("column", ["params", "spec", "versions"])
 def test_a_text_that_nests_without_end(file, two, served, column):
     """Brackets without end in one row damage that row and no other."""

@@ -2,14 +2,22 @@
 
 import asyncio
 import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ccxt
 import ccxt.async_support as ccxt_async
 import pytest
 from tests.emulated import Emulated, emulating, until
+from tests.paths import ROOT
 
 from peak_trade.emulator.signing import QUERY, ApiKey
 
@@ -540,3 +548,35 @@ def test_asynchronous_order(exchange):
     assert (order["status"], order["filled"]) == ("closed", 0.01)
     assert sum(trade["cost"] for trade in trades) == pytest.approx(order["cost"], abs=1e-4)
     assert balance["BTC"]["total"] == pytest.approx(9.99)
+
+
+# ---- its own tests ---------------------------------------------------------------------------------------------------------
+
+
+def test_its_own_suite(exchange, tmp_path):
+    """The live tests that ship inside ccxt pass in public and private REST, but for what the guide says of ccxt itself."""
+    package, key = Path(ccxt.__file__).parent, exchange.key()
+    copy = tmp_path / "python" / "ccxt"
+    shutil.copytree(package / "test", copy / "test")
+    for entry in package.iterdir():
+        if entry.name != "test":
+            (copy / entry.name).symlink_to(entry)
+    # Only its base tests want this, which run without an exchange.
+    (tmp_path / "python" / "psutil.py").touch()
+    guide = (ROOT / "docs" / "guide" / "emulator.md").read_text("utf-8")
+    (tmp_path / "skip-tests.json").write_text(re.search(r"```json\n(.*?)```", guide, re.S)[1])
+    told = {"apiKey": key.id, "secret": key.secret_text, "rateLimit": 1, "urls": options(exchange)["urls"]}
+    (tmp_path / "keys.local.json").write_text(json.dumps({"kraken": told}))
+
+    ended = subprocess.run(
+        [sys.executable, copy / "test" / "tests_init.py", "kraken", "--sync", "--private"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "python")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert re.findall(r"\[TEST_FAILURE\].*|\w+Error: .{,300}", ended.stdout) == []
+    done = set(re.findall(r"TESTING DONE +kraken (\w+)", ended.stdout))
+    assert {"loadMarkets", "fetchTicker", "fetchOHLCV", "fetchOrderBook", "fetchTrades", "fetchBalance", "fetchLedger"} <= done

@@ -16,8 +16,15 @@ from peak_trade.model.errors import InputError, NotFound
 
 app = typer.Typer(help="Serve a Kraken-compatible exchange for tests, offline.", no_args_is_help=True, rich_markup_mode=None)
 
+fault_app = typer.Typer(help="Make the exchange fail on command.", no_args_is_help=True, rich_markup_mode=None)
+scenario_app = typer.Typer(help="Faults at times, from a file.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(fault_app, name="fault")
+app.add_typer(scenario_app, name="scenario")
+
 Port = Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port; 0 takes a free one.")]
 DEFAULT_PORT = 8790
+#: Under which the keys file has the control token; no key has this name.
+CONTROL = "control"
 
 
 @app.command()
@@ -40,7 +47,8 @@ def serve(
         folder = parts.state / "emulator"
     listener = listener_at(host, port)
     number = listener.getsockname()[1]
-    place = _write_keys(folder, number, {name: _told(key) for name, key in opened.keys.items()})
+    told: dict[str, Any] = {name: _told(key) for name, key in opened.keys.items()}
+    place = _write_keys(folder, number, told | {CONTROL: {"token": opened.control_token, "host": listener.getsockname()[0]}})
     if not host.startswith("127.") and host not in ("localhost", "::1"):
         print(f"WARNING: {host} can be reached from the network; the emulator's keys are no secrets", file=sys.stderr)
     try:
@@ -54,16 +62,159 @@ def serve(
 @app.command()
 def keys(port: Port = DEFAULT_PORT, config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Print the keys of the emulator that serves on a port."""
-    with closing(options.open_parts(config)) as parts:
-        place = parts.state / "emulator" / f"{port}.json"
-    if not place.exists():
-        raise NotFound(f"expected an emulator on port {port}, found none; peak-trade emulator serve --port {port}")
-    told = json.loads(place.read_text("utf-8"))
+    told = _read_keys(port, config)
+    told.pop(CONTROL, None)
     if as_json:
         print(json.dumps(told, indent=2))
         return
     for name, key in told.items():
         print(f"{name}: key {key['key']}\n{' ' * len(name)}  secret {key['secret']}")
+
+
+@fault_app.command("add")
+def fault_add(
+    name: Annotated[str, typer.Argument(help="Name in the catalogue, such as rest.timeout_after.")],
+    endpoint: Annotated[str | None, typer.Option("--endpoint", help="REST method, such as AddOrder.")] = None,
+    channel: Annotated[str | None, typer.Option("--channel", help="Channel of a stream, such as book.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Method of a stream, such as subscribe.")] = None,
+    pair: Annotated[str | None, typer.Option("--pair", help="Pair, by any of its names.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Name of a key, such as trading.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="How often it strikes.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0, max=1, help="How likely it strikes.")] = None,
+    for_s: Annotated[float | None, typer.Option("--for", min=0, help="How long it lasts, seconds.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of its chance.")] = None,
+    arg: Annotated[list[str] | None, typer.Option("--arg", help="What it does in detail, name=value; repeatable.")] = None,
+    port: Port = DEFAULT_PORT,
+    config: options.ConfigFile = None,
+) -> None:
+    """Set a fault; without --count, --rate or --for it strikes once, or stays where its kind does."""
+    if wrong := [one for one in arg or [] if "=" not in one]:
+        raise InputError(f"expected --arg name=value, found {wrong[0]!r}; write both")
+    match = {"endpoint": endpoint, "channel": channel, "method": method, "pair": pair, "key": key}
+    told = {
+        "name": name,
+        "match": {what: value for what, value in match.items() if value is not None},
+        "args": dict(one.split("=", 1) for one in arg or []),
+    }
+    lasts = {"count": count, "rate": rate, "for_s": for_s, "seed": seed}
+    found = _control(port, config, "POST", "faults", told | {what: value for what, value in lasts.items() if value is not None})
+    print(f"{found['id']}: {_fault_words(found)}")
+
+
+@fault_app.command("list")
+def fault_list(
+    port: Port = DEFAULT_PORT,
+    config: options.ConfigFile = None,
+    catalogue: Annotated[bool, typer.Option("--catalogue", help="Print what faults there are instead.")] = False,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Print the faults that are set, or the catalogue."""
+    told = _control(port, config, "GET", "faults")
+    found = told["catalogue" if catalogue else "faults"]
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif catalogue:
+        for name, kind in found.items():
+            args = "".join(f" {what}={value}" for what, value in kind["args"].items())
+            print(f"{name:<32} {kind['does']}{'  [' + args.strip() + ']' if args else ''}")
+    else:
+        for one in found:
+            print(f"{one['id']}: {_fault_words(one)}")
+
+
+@fault_app.command("clear")
+def fault_clear(
+    number: Annotated[int | None, typer.Argument(min=1, help="The fault's number; all without one.")] = None,
+    port: Port = DEFAULT_PORT,
+    config: options.ConfigFile = None,
+) -> None:
+    """End one fault, or all that are set or planned."""
+    found = _control(port, config, "DELETE", "faults" if number is None else f"faults?id={number}")
+    if number is not None and not found["cleared"]:
+        raise NotFound(f"expected fault {number} to be set, found that it is not; peak-trade emulator fault list")
+    print(f"cleared: {found['cleared']}")
+
+
+@scenario_app.command("run")
+def scenario_run(
+    file: Annotated[Path, typer.Argument(help="JSON lines: a fault each, with at_s, seconds from now.")],
+    port: Port = DEFAULT_PORT,
+    config: options.ConfigFile = None,
+) -> None:
+    """Plan the faults of a file; all of them, or none where a line is wrong."""
+    try:
+        texts = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected to read {file}, found that it can't be read ({error}); give another file") from error
+    lines = []
+    for number, text in enumerate(texts, 1):
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        try:
+            lines.append(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"expected JSON in line {number} of {file}, found {text[:40]!r}; correct it") from error
+    print(f"planned: {_control(port, config, 'POST', 'scenario', {'lines': lines})['planned']}")
+
+
+@app.command()
+def log(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl+C.")] = False,
+    after: Annotated[int, typer.Option("--after", min=0, help="Only lines with a larger number.")] = 0,
+    port: Port = DEFAULT_PORT,
+    config: options.ConfigFile = None,
+) -> None:
+    """Print calls, accepted orders and faults as JSON lines."""
+    while True:
+        lines = _control(port, config, "GET", f"log?after={after}&wait_s={5 if follow else 0}")["lines"]
+        for line in lines:
+            print(json.dumps(line), flush=True)
+        after = lines[-1]["number"] if lines else after
+        if not lines and not follow:
+            return
+
+
+def _fault_words(told: dict[str, Any]) -> str:
+    """Return a fault in one line."""
+    words = [told["name"], *(f"{name}={value}" for name, value in (told["match"] | told["args"]).items())]
+    words += [f"{name}={told[name]}" for name in ("count", "for_s") if told[name] is not None]
+    words += [f"rate={told['rate']}"] if told["rate"] < 1 else []
+    return f"{' '.join(words)} (struck {told['struck']})"
+
+
+def _read_keys(port: int, config: Path | None) -> dict[str, Any]:
+    with closing(options.open_parts(config)) as parts:
+        place = parts.state / "emulator" / f"{port}.json"
+    if not place.exists():
+        raise NotFound(f"expected an emulator on port {port}, found none; peak-trade emulator serve --port {port}")
+    told: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    return told
+
+
+def _control(port: int, config: Path | None, method: str, path: str, told: Any = None) -> Any:
+    """Ask the emulator on a port, through its control interface; return its answer.
+
+    Raises:
+        NotFound: there is none. InputError: it refuses.
+    """
+    import http.client
+
+    control = _read_keys(port, config)[CONTROL]
+    # Whatever it listens on besides, its control answers on this machine only.
+    host = control["host"] if control["host"] not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - read, not bound
+    asked = http.client.HTTPConnection(host, port, timeout=30)
+    try:
+        body = None if told is None else json.dumps(told)
+        asked.request(method, f"/_ctl/{path}", body, {"X-Control-Token": control["token"]})
+        answer = asked.getresponse()
+        found = json.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NotFound(f"expected an emulator on port {port}, found no answer ({error}); serve it again") from error
+    finally:
+        asked.close()
+    if answer.status != 200:
+        raise InputError(str(found.get("error")))
+    return found
 
 
 def _choice(pairs: str | None, market: str, seed: int, speed: float, tier: str) -> Any:

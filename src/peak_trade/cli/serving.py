@@ -1,5 +1,6 @@
 """Serving an application until Ctrl+C, for the commands that do."""
 
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ def serve_until_stopped(app: Any, listener: socket.socket, told: Callable[[str],
         app, log_level="warning", access_log=False, proxy_headers=False, server_header=False, loop="asyncio"
     )
     # The server ends gracefully at the first signal, and then raises it again: that is the ordinary end.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     with closing(listener), suppress(KeyboardInterrupt):
         uvicorn.Server(settings).run(sockets=[listener])
 

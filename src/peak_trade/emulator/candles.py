@@ -1,6 +1,7 @@
 """Candles from trades, of every interval that Kraken has."""
 
 from collections import deque
+from collections.abc import Callable
 from decimal import Decimal
 
 from peak_trade.emulator.orders import ZERO, Print
@@ -15,10 +16,21 @@ class Candles:
 
     def __init__(self) -> None:
         self._rows: dict[int, deque[Candle]] = {interval: deque(maxlen=KEPT) for interval in INTERVALS}
+        self._past: dict[int, Callable[[int], list[Candle]]] = {}
 
     def of(self, interval: int) -> list[Candle]:
         """Return the candles of an interval in minutes, oldest first."""
-        return list(self._rows[interval])
+        rows, make = self._rows[interval], self._past.pop(interval, None)
+        if make is not None:
+            past = make(interval)
+            if rows and past and rows[0].at == past[-1].at:
+                rows[0] = joined(past.pop(), rows[0])
+            rows.extendleft(past[::-1][: KEPT - len(rows)])
+        return list(rows)
+
+    def precede(self, make: Callable[[int], list[Candle]]) -> None:
+        """Have the candles of the time before now made when they are first asked for, given an interval, oldest first."""
+        self._past = dict.fromkeys(self._rows, make)
 
     def add(self, one: Print) -> None:
         """Take a trade."""
@@ -46,4 +58,20 @@ def merged(candle: Candle | None, one: Print, at: int) -> Candle:
         vwap.quantize(Decimal("0.0000000001")),
         volume,
         candle.trades + 1,
+    )
+
+
+def joined(first: Candle, second: Candle) -> Candle:
+    """Return one candle of two of the same time."""
+    volume = first.volume + second.volume
+    vwap = (first.vwap * first.volume + second.vwap * second.volume) / volume if volume else second.vwap
+    return Candle(
+        first.at,
+        first.open,
+        max(first.high, second.high),
+        min(first.low, second.low),
+        second.close,
+        vwap.quantize(Decimal("0.0000000001")),
+        volume,
+        first.trades + second.trades,
     )

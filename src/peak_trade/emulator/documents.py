@@ -58,6 +58,22 @@ def pair_document(pair: Pair) -> Json:
     }
 
 
+def fee_document(volume: Decimal, *, maker: bool) -> Json:
+    """Return what a 30-day volume, US dollars, pays on a pair and when it pays less, as TradeVolume has it."""
+    tiers = sorted(FEES, key=lambda tier: tier.volume)
+    at = max(number for number, tier in enumerate(tiers) if tier.volume <= volume)
+    rates = [tier.maker if maker else tier.taker for tier in tiers]
+    following = tiers[at + 1].volume if at + 1 < len(tiers) else None
+    return {
+        "fee": fixed(rates[at], 4),
+        "minfee": fixed(min(rates), 4),
+        "maxfee": fixed(max(rates), 4),
+        "nextfee": None if following is None else fixed(rates[at + 1], 4),
+        "nextvolume": None if following is None else fixed(following, 4),
+        "tiervolume": fixed(tiers[at].volume, 4),
+    }
+
+
 def asset_document(asset: Asset) -> Json:
     """Return an asset as Assets has it."""
     return {
@@ -73,7 +89,8 @@ def order_words(order: PlacedOrder) -> str:
     """Write an order as Kraken describes it; ccxt reads this text."""
     wish, pair = order.wish, order.wish.pair
     side = "buy" if wish.buys else "sell"
-    start = f"{side} {fixed(order.volume, pair.lot_decimals)} {pair.altname} @"
+    volume = wish.cash if wish.cash and not order.volume else order.volume
+    start = f"{side} {fixed(volume, pair.lot_decimals)} {pair.altname} @"
     name = wish.type.value.replace("-", " ")
     if wish.type is OrderType.MARKET:
         return f"{start} market"
@@ -99,13 +116,30 @@ def _limit_words(order: PlacedOrder) -> str:
     return f"{offset.amount:+f}" + ("%" if offset.per_cent else "")
 
 
+def descr_document(order: PlacedOrder) -> Json:
+    """Return the words of an order and of what closes it, as AddOrder answers them."""
+    close = close_words(order)
+    return {"order": order_words(order)} | ({"close": close} if close else {})
+
+
+def close_words(order: PlacedOrder) -> str:
+    """Write the order that is to follow, as Kraken describes it; empty where there is none."""
+    wish = order.wish.close
+    if wish is None:
+        return ""
+    draft = PlacedOrder(id="", account="", wish=wish, opened=order.opened, volume=wish.volume)
+    draft.stop = wish.price if wish.type.triggered else Decimal(0)
+    draft.limit = wish.limit if wish.type.triggered else wish.price
+    return "close position @" + order_words(draft).partition("@")[2]
+
+
 def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
     """Return an order as OpenOrders, ClosedOrders and QueryOrders have it."""
     wish, pair = order.wish, order.wish.pair
     digits = pair.price_decimals
     first = order.stop if wish.type.triggered else order.limit
     told: Json = {
-        "refid": None,
+        "refid": order.refid or None,
         "userref": wish.userref,
         "status": order.state.value,
         "opentm": seconds(order.opened),
@@ -120,7 +154,7 @@ def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
             "price2": _limit_words(order) if wish.type.triggered and wish.type.has_limit else "0",
             "leverage": "none",
             "order": order_words(order),
-            "close": "",
+            "close": close_words(order),
         },
         "vol": fixed(order.volume, pair.lot_decimals),
         "vol_exec": fixed(order.done, pair.lot_decimals),
@@ -130,7 +164,7 @@ def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
         "stopprice": fixed(order.stop, max(digits, 5)),
         "limitprice": fixed(order.limit if wish.type.triggered else Decimal(0), max(digits, 5)),
         "misc": "amended" if order.amended else "",
-        "oflags": ",".join(wish.flags) or "fciq",
+        "oflags": ",".join(wish.flags if {"fcib", "fciq"} & set(wish.flags) else (*wish.flags, "fciq")),
         "margin": False,
     }
     if wish.cl_ord_id:

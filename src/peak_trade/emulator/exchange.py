@@ -423,14 +423,14 @@ class MatchingEngine:
         """
         self._check_amend(order, volume, limit, stop, post_only=post_only)
         pair, listing = order.wish.pair, self.listings[order.wish.pair.symbol]
+        if volume is not None and volume <= order.done:
+            order.volume = order.done
+            self._end(order, OrderStatus.CANCELED, "User requested", now)
+            return
         before = (order.volume, order.limit, order.stop)
         order.volume = order.volume if volume is None else volume
         order.limit = order.limit if limit is None else limit
         order.stop = order.stop if stop is None else stop
-        if order.volume <= order.done:
-            order.volume = order.done
-            self._end(order, OrderStatus.CANCELED, "User requested", now)
-            return
         try:
             self._rehold(order)
         except Rejection:
@@ -459,7 +459,9 @@ class MatchingEngine:
         self._check_open()
         if volume is None and limit is None and stop is None:
             raise Rejection("EGeneral:Invalid arguments")
-        if volume is not None and (volume < pair.ordermin or not order.volume):
+        if wish.type is OrderType.MARKET:
+            raise Rejection("EOrder:Invalid order")
+        if volume is not None and volume < pair.ordermin:
             raise Rejection("EGeneral:Invalid arguments:volume minimum not met")
         if limit is not None and (not wish.type.has_limit or not order.limit):
             raise Rejection("EGeneral:Invalid arguments:limit_price")

@@ -1,7 +1,7 @@
 """Faults on command: which are set, when each strikes, and a log of every one that did. Pure; time is an argument.
 
-A fault has a name of the catalogue, matches calls or messages, and lasts for a count, a duration, or until it is cleared; with a
-rate it strikes at random, from its own seed. What a fault does stands in the catalogue. Nothing shows a client that one struck.
+A fault has a name of the catalogue, matches calls or messages, and lasts for a count, a duration, or until it is cleared; with
+a rate it strikes at random, from its own seed. What it does stands in the catalogue. Nothing shows a client that one struck.
 """
 
 import random
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from peak_trade.emulator.counters import NS
 from peak_trade.emulator.exchange import MatchingEngine
+from peak_trade.emulator.orders import PlacedOrder
 from peak_trade.emulator.pairs import Pair, pair_of
 from peak_trade.emulator.parameters import Parameters
 from peak_trade.emulator.signing import ApiKey
@@ -95,7 +96,8 @@ class FaultKind(NamedTuple):
         act: what it does; its arguments depend on the place.
         args: what can be said about it, with the defaults; a value has its default's type.
         endpoints, channels: what it strikes where no match says otherwise; empty is everything.
-        lasting: it stays until cleared where nothing is said; else it strikes once.
+        lasts_s: how long it stays where nothing is said, 0 until it is cleared; None: it strikes once.
+        when: whether a target is of its kind at all; more: what it does at other places.
     """
 
     place: FaultPlace
@@ -104,7 +106,13 @@ class FaultKind(NamedTuple):
     args: Mapping[str, Any] = {}
     endpoints: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
-    lasting: bool = False
+    lasts_s: float | None = None
+    when: "Callable[[FaultTarget, FaultPlan], bool]" = lambda _target, _plan: True
+    more: Mapping[FaultPlace, Callable[..., Any]] = {}
+
+    def at(self, place: FaultPlace) -> Callable[..., Any] | None:
+        """Return what it does at a place."""
+        return self.act if place is self.place else self.more.get(place)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,13 +144,11 @@ class Fault:
 
     def fits(self, target: FaultTarget) -> bool:
         """Tell whether it is meant for a target."""
-        if (
-            not self.match.keys() & {"endpoint", "method"}
-            and self.kind.endpoints
-            and target.endpoint not in self.kind.endpoints
-        ):
+        kind, said = self.kind, self.match
+        anywhere = not target.endpoint or not kind.endpoints or bool(said.keys() & {"endpoint", "method"})
+        if not anywhere and target.endpoint not in kind.endpoints:
             return False
-        if "channel" not in self.match and self.kind.channels and target.channel not in self.kind.channels:
+        if target.channel and kind.channels and "channel" not in said and target.channel not in kind.channels:
             return False
         return target.matches(self.match)
 
@@ -170,6 +176,7 @@ class FaultPlan:
         self.halted: set[str] = set()
         self.shocks: list[tuple[str, float]] = []
         self._later: list[tuple[int, int, Callable[[int], None]]] = []
+        self._planned: list[tuple[int, int, Json]] = []
         self._numbers = self._lines = 0
 
     # ---- setting -------------------------------------------------------------------------------------------------------
@@ -187,11 +194,12 @@ class FaultPlan:
         fault = self.read(told, now)
         if len(self.faults) >= FAULTS_MAX:
             raise InputError(f"expected at most {FAULTS_MAX} faults, found as many set; clear some")
+        if fault.kind.place is FaultPlace.STATE:
+            fault.undo = fault.kind.act(fault, self, now)
         self.faults.append(fault)
         self.write("set", now, fault=fault.name, id=fault.number)
         if fault.kind.place is FaultPlace.STATE:
             self.note(fault, now, {})
-            fault.undo = fault.kind.act(fault, self, now)
         return fault
 
     def read(self, told: Json, now: int) -> Fault:
@@ -207,16 +215,16 @@ class FaultPlan:
         if kind is None or not isinstance(name, str):
             raise InputError(f"expected a fault of the catalogue, found {name!r}; choose one of {', '.join(self._catalogue)}")
         count, rate, for_s = _checked(told)
-        if count is None and rate is None and for_s is None and not kind.lasting:
-            count = 1
+        if count is None and rate is None and for_s is None:
+            count, for_s = (1, None) if kind.lasts_s is None else (None, kind.lasts_s or None)
         self._numbers += 1
         seed = told.get("seed", self._seed * 1_000_003 + self._numbers)
         return Fault(
             number=self._numbers,
             name=name,
             kind=kind,
-            match=_matched(told.get("match") or {}),
-            args=_argued(kind, told.get("args") or {}),
+            match=_matched({} if told.get("match") is None else told["match"]),
+            args=_argued(kind, {} if told.get("args") is None else told["args"]),
             count=count,
             rate=1.0 if rate is None else rate,
             until=0 if for_s is None else now + int(for_s * NS),
@@ -229,18 +237,17 @@ class FaultPlan:
         Raises:
             InputError: a line makes no sense; none is planned then.
         """
-        found: list[tuple[int, Json]] = []
+        found: list[tuple[int, int, Json]] = []
         for number, line in enumerate(lines, 1):
             at_s = line.get("at_s")
             if isinstance(at_s, bool) or not isinstance(at_s, int | float) or not 0 <= at_s <= 10**8:
                 raise InputError(f"expected at_s to be seconds from 0 on, found {at_s!r} in line {number}; correct it")
             rest = {name: value for name, value in line.items() if name != "at_s"}
             self.read(rest, now)
-            found.append((now + int(at_s * NS), rest))
-        if len(self._later) + len(found) > PLANNED_MAX:
+            found.append((now + int(at_s * NS), number, rest))
+        if len(self._planned) + len(found) > PLANNED_MAX:
             raise InputError(f"expected at most {PLANNED_MAX} planned faults, found more; clear some")
-        for at, rest in found:
-            self.later(at, lambda then, rest=rest: self.add(rest, then))  # type: ignore[misc]
+        self._planned += found
         return len(found)
 
     def clear(self, now: int, number: int | None = None) -> int:
@@ -249,7 +256,7 @@ class FaultPlan:
         for fault in found:
             self._end(fault, now)
         if number is None:
-            self._later = [one for one in self._later if one[2].__name__ != "<lambda>"]
+            self._planned = []
         return len(found)
 
     # ---- striking ------------------------------------------------------------------------------------------------------
@@ -258,7 +265,8 @@ class FaultPlan:
         """Return the faults that strike a target now; each is counted and logged."""
         found: list[Fault] = []
         for fault in self.faults if self.faults else ():
-            if fault.kind.place is not place or fault.over(now) or not fault.fits(target):
+            kind = fault.kind
+            if kind.at(place) is None or fault.over(now) or not fault.fits(target) or not kind.when(target, self):
                 continue
             if fault.rate >= 1.0 or fault.chance.random() < fault.rate:
                 self.note(fault, now, _about(target) | about)
@@ -280,18 +288,40 @@ class FaultPlan:
 
     def let_time_pass(self, now: int) -> None:
         """Do what was put off until now, and end faults that are over."""
-        due = sorted((one for one in self._later if one[0] <= now), key=lambda one: one[:2])
-        self._later = [one for one in self._later if one[0] > now]
-        for _, _, act in due:
-            act(now)
+        if self._planned:
+            due = sorted((one for one in self._planned if one[0] <= now), key=lambda one: one[:2])
+            self._planned = [one for one in self._planned if one[0] > now]
+            for _, _, told in due:
+                try:
+                    self.add(told, now)
+                except InputError as error:
+                    self.write("refused", now, fault=told["name"], error=str(error))
+        if self._later:
+            acts = sorted((one for one in self._later if one[0] <= now), key=lambda one: one[:2])
+            self._later = [one for one in self._later if one[0] > now]
+            for _, _, act in acts:
+                act(now)
         for fault in [one for one in self.faults if one.over(now)]:
-            if fault.kind.place is not FaultPlace.STATE or fault.until:
+            if fault.undo is None or fault.until:
                 self._end(fault, now)
 
     def later(self, at: int, act: Callable[[int], None]) -> None:
         """Put something off until a moment; it is given the time when it is done."""
         self._lines += 1
         self._later.append((at, self._lines, act))
+
+    def heard(self, target: FaultTarget, now: int, found: Outcome) -> None:
+        """Log a call and what came of it; `placed` is when an order was taken, whatever its client was told."""
+        about: Json = _about(target)
+        if found.answer is None or found.status != 200 or found.cut:
+            about |= {"status": found.status, "cut": found.cut}
+        if found.error:
+            about["error"] = found.error
+        self.write("call", now, **about)
+
+    def placed(self, order: PlacedOrder, now: int) -> None:
+        """Log that an order was taken."""
+        self.write("order accepted", now, order=order.id, cl_ord_id=order.wish.cl_ord_id, account=order.account)
 
     def write(self, what: str, now: int, **about: Any) -> None:
         """Add a line to the log."""
@@ -313,6 +343,12 @@ def _wrapped(
         return found
 
     return done
+
+
+def pair_named(given: Parameters) -> Pair | None:
+    """Return the one pair that a call names, None without one."""
+    found = given.values.get("pair") or given.values.get("symbol")
+    return pair_of(found) if isinstance(found, str) else None
 
 
 def _about(target: FaultTarget) -> Json:

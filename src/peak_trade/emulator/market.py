@@ -10,7 +10,7 @@ from peak_trade.emulator.book import Queued
 from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
 from peak_trade.emulator.pairs import Pair
-from peak_trade.emulator.rest import INTERVALS, Candle
+from peak_trade.emulator.rest import Candle
 
 #: Levels that the market keeps on each side, and how much of the price lies between two.
 LEVELS, SPACING = 12, 0.0002
@@ -21,16 +21,16 @@ WORTH = 1_500.0
 
 
 class SyntheticMarket:
-    """PlacedOrder flow of the pairs of an exchange; the same seed and the same steps give the same market."""
+    """Order flow of the pairs of an exchange; the same seed and the same steps give the same market."""
 
     def __init__(self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles]) -> None:
-        self._exchange, self._candles = exchange, candles
+        self._exchange, self._seed = exchange, seed
         self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
         self._mids = {name: float(listing.pair.start) for name, listing in exchange.listings.items()}
         self._quotes: dict[str, deque[Queued]] = {name: deque() for name in exchange.listings}
         self._now = now
         for name, listing in exchange.listings.items():
-            self._past(listing.pair, now)
+            candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval, now))  # type: ignore[misc]
             self._requote(name, listing.pair)
 
     def step(self, now: int) -> None:
@@ -45,7 +45,7 @@ class SyntheticMarket:
                 self._exchange.take(listing.pair, volume, now, buys=self._chance.random() < 0.5)
 
     def _requote(self, name: str, pair: Pair) -> None:
-        """Withdraw what is far from the price or used up, and quote anew around it."""
+        """Withdraw all quotes and quote anew around the price; clients' orders in the way are taken."""
         quotes, scale = self._quotes[name], 10**pair.price_decimals
         for order in quotes:
             self._exchange.withdraw(pair, order)
@@ -56,7 +56,10 @@ class SyntheticMarket:
                 price = mid * (1 - SPACING * number if buys else 1 + SPACING * number)
                 ticks = math.floor(price * scale) if buys else math.ceil(price * scale)
                 lots = int(self._size(pair).scaleb(pair.lot_decimals)) * number
-                if (quoted := self._exchange.quote(pair, ticks, lots, buys=buys)) is not None:
+                if self._exchange.listings[name].book.crosses(buys=buys, price=ticks):
+                    volume = Decimal(lots).scaleb(-pair.lot_decimals)
+                    self._exchange.take(pair, volume, self._now, buys=buys, limit=ticks)
+                elif (quoted := self._exchange.quote(pair, ticks, lots, buys=buys)) is not None:
                     quotes.append(quoted)
 
     def _size(self, pair: Pair) -> Decimal:
@@ -71,19 +74,19 @@ class SyntheticMarket:
             count += 1
         return count
 
-    def _past(self, pair: Pair, now: int) -> None:
-        """Give the pair candles of the time before it opened, which end at its first price."""
-        for interval in INTERVALS:
-            step = interval * 60
-            end = now // 1_000_000_000 // step * step
-            price, rows = float(pair.start), []
-            for number in range(min(KEPT, 60)):
-                close = price
-                price *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(step)))
-                high, low = max(price, close) * 1.0002, min(price, close) * 0.9998
-                opened, highest, lowest, closed, mean = (
-                    Decimal(value).quantize(pair.tick) for value in (price, high, low, close, (high + low) / 2)
-                )
-                volume = self._size(pair) * interval
-                rows.append(Candle(end - number * step, opened, highest, lowest, closed, mean, volume, 10 * interval))
-            self._candles[pair.symbol].put(interval, rows[::-1])
+    def _past(self, pair: Pair, interval: int, now: int) -> list[Candle]:
+        """Return candles of the time before the market opened, which end at its first price; the last is the running one."""
+        chance = random.Random(f"{self._seed} {pair.symbol} {interval}")  # noqa: S311 - a market, not a secret
+        step, price, rows = interval * 60, float(pair.start), []
+        end = now // 1_000_000_000 // step * step
+        worth = float(WORTH) / price * interval
+        for number in range(KEPT):
+            close = price
+            price *= math.exp(chance.gauss(0.0, VOLATILITY * math.sqrt(step)))
+            high, low = max(price, close) * 1.0002, min(price, close) * 0.9998
+            opened, highest, lowest, closed, mean = (
+                max(Decimal(value).quantize(pair.tick), pair.tick) for value in (price, high, low, close, (high + low) / 2)
+            )
+            volume = Decimal(worth * math.exp(chance.gauss(0.0, 0.8))).quantize(Decimal(1).scaleb(-pair.lot_decimals))
+            rows.append(Candle(end - number * step, opened, highest, lowest, closed, mean, volume, 10 * interval))
+        return rows[::-1]

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from peak_trade.emulator.accounts import HOUSE, MARKET
 from peak_trade.emulator.candles import Candles
-from peak_trade.emulator.exchange import MatchingEngine, OrderNews
+from peak_trade.emulator.catalogue import CATALOGUE
+from peak_trade.emulator.control import Control
+from peak_trade.emulator.exchange import MatchingEngine, OrderNews, What
+from peak_trade.emulator.faults import FaultPlan
 from peak_trade.emulator.market import SyntheticMarket
 from peak_trade.emulator.orders import Print
 from peak_trade.emulator.pairs import PAIRS, Pair
@@ -42,6 +45,7 @@ class OpenEmulator:
     emulator: Emulator
     engine: MatchingEngine
     keys: dict[str, ApiKey]
+    control_token: str
 
 
 def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: random.Random) -> OpenEmulator:
@@ -67,6 +71,8 @@ def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: rand
             hub.hear_print(pair, one)
 
     def hear_news(news: OrderNews) -> None:
+        if news.what is What.PENDING_NEW:
+            faults.placed(news.order, news.at)
         for hub in hubs:
             hub.hear_news(news)
 
@@ -75,6 +81,7 @@ def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: rand
             hub.hear_level(pair, buys, price)
 
     engine = MatchingEngine(pairs, seed=choice.seed, tell=hear_news, told_print=hear_print, touched=hear_level)
+    faults = FaultPlan(CATALOGUE, engine, choice.seed)
     market = SyntheticMarket(engine, choice.seed, began, candles)
     rights = {"trading": TRADING, "query": QUERY, "cancel": CANCEL_ONLY}
     keys = {name: make_key(name, CLIENT, allowed, secrets) for name, allowed in rights.items()}
@@ -87,7 +94,17 @@ def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: rand
         choice.tier,
     )
     rest = Rest(parts)
-    hub = Hub(parts, StreamTrading(parts, rest))
+    hub = Hub(parts, StreamTrading(parts, rest, faults), faults)
     hubs.append(hub)
     engine.accounts.listen(lambda who, entry: None if who in (MARKET, HOUSE) else hub.hear_entry(who, entry))
-    return OpenEmulator(emulator=Emulator(rest, hub, market.step, now), engine=engine, keys=keys)
+    token = secrets.randbytes(32).hex()
+    control = Control(faults, token, now)
+
+    def step(now: int) -> None:
+        shocks, faults.shocks = faults.shocks, []
+        for symbol, factor in shocks:
+            market._mids[symbol] *= factor  # a jump is no step of the market's own
+        market.step(now)
+
+    emulator = Emulator(rest, hub, step, now, control=control, keys=parts.keys)
+    return OpenEmulator(emulator=emulator, engine=engine, keys=keys, control_token=token)

@@ -1,18 +1,26 @@
 """Parameters of requests: a form or JSON in, typed values out; every complaint in Kraken's words."""
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
+from enum import Enum
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from peak_trade.emulator.orders import ZERO, Lasting, Offset, OrderType, Rejection, Wish
+from peak_trade.emulator.orders import ZERO, Lasting, Offset, OrderType, Rejection, SelfTrade, Wish
 from peak_trade.emulator.pairs import Pair, pair_of
 
 NS = 1_000_000_000
 #: Longest request body and most fields in it.
 BODY_MAX, FIELDS_MAX = 64 * 1024, 200
+CLOSE_FIELDS = ("ordertype", "price", "price2")
+Word = TypeVar("Word", bound=Enum)
+#: The last moment that may be named, unix seconds: the end of the year 9999, as datetime knows it.
+MOMENT_MAX = 253_402_300_799
+_NUMBER = re.compile(r"-?(\d{1,20}\.?\d{0,20}|\.\d{1,20})([eE][+-]?\d{1,2})?", re.ASCII)
 _TRUE, _FALSE = {"true", "1"}, {"false", "0", ""}
 
 
@@ -65,16 +73,13 @@ class Parameters:
         text = self.text(name)
         if not text:
             return default
-        try:
-            value = int(Decimal(text))
-        except (InvalidOperation, ValueError, OverflowError) as error:
-            raise Rejection(f"EGeneral:Invalid arguments:{name}") from error
-        if not low <= value <= high:
+        value = Decimal(text) if _NUMBER.fullmatch(text) else None
+        if value is None or not low <= value <= high or value != int(value):
             raise Rejection(f"EGeneral:Invalid arguments:{name}")
-        return value
+        return int(value)
 
     def number(self, name: str) -> Decimal:
-        """Return a positive decimal; 0 where there is none."""
+        """Return a decimal that is not below zero; 0 where there is none."""
         return decimal_of(name, self.text(name)) if self.text(name) else ZERO
 
     def names(self, name: str) -> list[str]:
@@ -90,36 +95,35 @@ class Parameters:
         return found
 
 
-def decimal_of(name: str, text: str) -> Decimal:
+def decimal_of(name: str, text: str, most: Decimal = Decimal("1e15")) -> Decimal:
     """Read a plain decimal of reasonable size.
 
     Raises:
-        Rejection: it is none, or not above zero.
+        Rejection: it is none, or below zero.
     """
-    try:
-        value = Decimal(text)
-    except InvalidOperation as error:
-        raise Rejection(f"EGeneral:Invalid arguments:{name}") from error
-    if not value.is_finite() or value < 0 or value >= Decimal("1e15") or value.as_tuple().exponent < -20:  # type: ignore[operator]
+    value = Decimal(text) if _NUMBER.fullmatch(text) else None
+    if value is None or not 0 <= value < most:
         raise Rejection(f"EGeneral:Invalid arguments:{name}")
     return value
 
 
-def offset_of(name: str, text: str) -> Offset | None:
-    """Read a relative price such as `+5`, `-2%` or `#1`; None for a plain one."""
+def offset_of(name: str, text: str, *, upwards: bool = True) -> Offset | None:
+    """Read a relative price such as `+5`, `-2%` or `#1`, whose sign is that of *upwards*; None for a plain one."""
     if not text or text[0] not in "+-#":
         return None
-    per_cent = text.endswith("%")
-    amount = decimal_of(name, text[1:].rstrip("%"))
-    return Offset(-amount if text[0] == "-" else amount, per_cent)
+    amount = decimal_of(name, text[1:].removesuffix("%"))
+    falls = text[0] == "-" or (text[0] == "#" and not upwards)
+    return Offset(-amount if falls else amount, text.endswith("%"))
 
 
 def moment_of(name: str, text: str, now: int) -> int:
     """Read a time: `0`, `+seconds` or unix seconds; nanoseconds UTC, 0 for none."""
     if not text or text == "0":
         return 0
-    seconds = decimal_of(name, text.lstrip("+"))
-    return int(seconds * NS) + (now if text.startswith("+") else 0)
+    found = int(decimal_of(name, text.removeprefix("+")) * NS) + (now if text.startswith("+") else 0)
+    if found > MOMENT_MAX * NS:
+        raise Rejection(f"EGeneral:Invalid arguments:{name}")
+    return found
 
 
 def deadline_of(text: str, now: int) -> int:
@@ -127,16 +131,25 @@ def deadline_of(text: str, now: int) -> int:
     if not text:
         return 0
     try:
-        found = int(Decimal(str(datetime.fromisoformat(text).timestamp())) * NS)
-    except (ValueError, OverflowError) as error:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
         raise Rejection("EGeneral:Invalid arguments:deadline") from error
-    if found - now > 60 * NS:
+    if found.tzinfo is None:
         raise Rejection("EGeneral:Invalid arguments:deadline")
-    return found
+    passed = found - datetime(1970, 1, 1, tzinfo=UTC)
+    at = (passed.days * 86_400 + passed.seconds) * NS + passed.microseconds * 1000
+    if at - now > 60 * NS:
+        raise Rejection("EGeneral:Invalid arguments:deadline")
+    return at
 
 
-def wish_of(given: Parameters, pair: Pair, now: int) -> Wish:
+def wish_of(given: Parameters, pair: Pair, now: int, last: Decimal = ZERO) -> Wish:
     """Read an order as AddOrder takes it.
+
+    Args:
+        given: the parameters; pair: what it trades.
+        now: nanoseconds UTC.
+        last: the pair's last price, from which relative prices count; 0: they are refused.
 
     Raises:
         Rejection: in Kraken's words.
@@ -144,37 +157,20 @@ def wish_of(given: Parameters, pair: Pair, now: int) -> Wish:
     side = given.text("type")
     if side not in ("buy", "sell"):
         raise Rejection("EGeneral:Invalid arguments:type")
-    try:
-        kind = OrderType(given.text("ordertype"))
-        lasting = Lasting(given.text("timeinforce", "GTC").upper())
-    except ValueError as error:
-        raise Rejection("EGeneral:Invalid arguments:ordertype") from error
-    flags = tuple(given.names("oflags"))
-    if set(flags) - {"post", "fcib", "fciq", "nompp", "viqc"}:
-        raise Rejection("EGeneral:Invalid arguments:oflags")
-    if "post" in flags and kind is not OrderType.LIMIT:
-        raise Rejection("EGeneral:Invalid arguments:oflags")
+    buys = side == "buy"
+    kind = _word(given, "ordertype", "", OrderType)
+    flags = _flags(given, kind, buys=buys)
     volume = given.number("volume")
     by_cost = "viqc" in flags
-    if by_cost and (kind is not OrderType.MARKET or side != "buy"):
-        raise Rejection("EGeneral:Invalid arguments:viqc")
+    if not by_cost:
+        volume = volume.quantize(Decimal(1).scaleb(-pair.lot_decimals), ROUND_DOWN)
     if not volume:
         raise Rejection("EGeneral:Invalid arguments:volume")
-    price, trail = _price(given, kind)
-    limit_text = given.text("price2")
-    limit_offset = offset_of("price2", limit_text) if kind.triggered else None
-    limit = ZERO if limit_offset or not kind.triggered or not limit_text else decimal_of("price2", limit_text)
-    if kind.triggered and kind.has_limit and not (limit or limit_offset):
-        raise Rejection("EGeneral:Invalid arguments:price2")
-    expires = moment_of("expiretm", given.text("expiretm"), now)
-    if lasting is Lasting.GTD and expires <= now:
-        raise Rejection("EGeneral:Invalid arguments:expiretm")
-    cl_ord_id = given.text("cl_ord_id")
-    if cl_ord_id and not _is_client_id(cl_ord_id):
-        raise Rejection("EGeneral:Invalid arguments:cl_ord_id")
-    return Wish(
+    price, trail = _price(given, kind, pair, last, buys=buys)
+    limit, limit_offset = _second_price(given, kind, buys=buys)
+    wish = Wish(
         pair=pair,
-        buys=side == "buy",
+        buys=buys,
         type=kind,
         volume=ZERO if by_cost else volume,
         cash=volume if by_cost else ZERO,
@@ -182,36 +178,125 @@ def wish_of(given: Parameters, pair: Pair, now: int) -> Wish:
         limit=limit,
         trail=trail,
         limit_offset=limit_offset,
-        lasting=lasting,
-        expires=expires,
-        starts=moment_of("starttm", given.text("starttm"), now),
-        deadline=deadline_of(given.text("deadline"), now),
         post_only="post" in flags,
         reduce_only=given.flag("reduce_only"),
         fee_in_base="fcib" in flags,
         userref=given.whole("userref", 0, -(2**31), 2**31 - 1),
-        cl_ord_id=cl_ord_id,
+        cl_ord_id=_client_id(given),
         flags=flags,
-        trigger=given.text("trigger", "last"),
+        self_trade=_word(given, "stptype", "cancel-newest", SelfTrade),
+        close=_close(given, pair, now, last, buys=buys),
     )
+    return _timed(given, _checked(given, wish), now)
 
 
-def _price(given: Parameters, kind: OrderType) -> tuple[Decimal, Offset | None]:
+def _word(given: Parameters, name: str, default: str, words: type[Word]) -> Word:
+    """Return one of the words that a parameter may be."""
+    try:
+        return words(given.text(name) or default)
+    except ValueError as error:
+        raise Rejection(f"EGeneral:Invalid arguments:{name}") from error
+
+
+def _flags(given: Parameters, kind: OrderType, *, buys: bool) -> tuple[str, ...]:
+    flags = tuple(given.names("oflags"))
+    if set(flags) - {"post", "fcib", "fciq", "nompp", "viqc"} or {"fcib", "fciq"} <= set(flags):
+        raise Rejection("EGeneral:Invalid arguments:oflags")
+    if "post" in flags and kind is not OrderType.LIMIT:
+        raise Rejection("EGeneral:Invalid arguments:oflags")
+    if "viqc" in flags and (kind is not OrderType.MARKET or not buys):
+        raise Rejection("EGeneral:Invalid arguments:viqc")
+    return flags
+
+
+def _checked(given: Parameters, wish: Wish) -> Wish:
+    """Refuse what a cash account can't do, or this exchange does not have."""
+    if given.text("leverage", "none").lower() not in ("", "none", "0", "1", "1:1"):
+        raise Rejection("EGeneral:Invalid arguments:leverage")
+    if given.text("displayvol") not in ("", "0"):
+        raise Rejection("EGeneral:Invalid arguments:displayvol")
+    trigger = given.text("trigger") or "last"
+    if trigger not in ("last", "index"):
+        raise Rejection("EGeneral:Invalid arguments:trigger")
+    if trigger == "index":
+        raise Rejection("EGeneral:Invalid arguments:Index unavailable")
+    return wish
+
+
+def _timed(given: Parameters, wish: Wish, now: int) -> Wish:
+    """Return an order with its times."""
+    try:
+        lasting = Lasting((given.text("timeinforce") or "GTC").upper())
+    except ValueError as error:
+        raise Rejection("EGeneral:Invalid arguments:timeinforce") from error
+    if wish.post_only and lasting in (Lasting.IOC, Lasting.FOK):
+        raise Rejection("EGeneral:Invalid arguments:timeinforce")
+    expires = moment_of("expiretm", given.text("expiretm"), now)
+    if (lasting is Lasting.GTD or expires) and expires <= now:
+        raise Rejection("EGeneral:Invalid arguments:expiretm")
+    starts = moment_of("starttm", given.text("starttm"), now)
+    if expires and starts >= expires:
+        raise Rejection("EGeneral:Invalid arguments:starttm")
+    deadline = deadline_of(given.text("deadline"), now)
+    return replace(wish, lasting=lasting, expires=expires, starts=starts, deadline=deadline)
+
+
+def _close(given: Parameters, pair: Pair, now: int, last: Decimal, *, buys: bool) -> Wish | None:
+    """Read the order that is to follow each fill: `close[ordertype]` and its prices, or JSON's `close`."""
+    nested = given.values.get("close")
+    values = nested if isinstance(nested, dict) else {name: given.text(f"close[{name}]") for name in CLOSE_FIELDS}
+    if nested is not None and nested != "" and not isinstance(nested, dict):
+        raise Rejection("EGeneral:Invalid arguments:close")
+    told: dict[str, Any] = {name: values.get(name) for name in CLOSE_FIELDS if values.get(name) not in (None, "")}
+    if not told:
+        return None
+    if told.get("ordertype") == "market":
+        raise Rejection("EGeneral:Invalid arguments:close[ordertype]")
+    told |= {"type": "sell" if buys else "buy", "volume": str(pair.ordermin), "userref": given.text("userref")}
+    return wish_of(Parameters(told), pair, now, last)
+
+
+def _rises(kind: OrderType, *, buys: bool) -> bool:
+    """Tell in which direction `#` leads from a price: to where the order would wait."""
+    return buys != (kind in (OrderType.LIMIT, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT))
+
+
+def _price(given: Parameters, kind: OrderType, pair: Pair, last: Decimal, *, buys: bool) -> tuple[Decimal, Offset | None]:
+    """Return the price that an order names, and the distance of a trailing one."""
     text = given.text("price")
     if kind is OrderType.MARKET:
         return ZERO, None
+    offset = offset_of("price", text, upwards=kind.trails or _rises(kind, buys=buys))
     if kind.trails:
-        trail = offset_of("price", text)
-        if trail is None or trail.amount <= 0:
+        if offset is None or offset.amount <= 0 or (offset.per_cent and offset.amount >= 100):
             raise Rejection("EGeneral:Invalid arguments:price")
-        return ZERO, trail
-    if not text or not decimal_of("price", text):
+        return ZERO, offset
+    if offset is not None:
+        price = (last + offset.of(last)).quantize(pair.tick) if last else ZERO
+    else:
+        price = decimal_of("price", text)
+    if price <= 0:
         raise Rejection("EGeneral:Invalid arguments:price")
-    return decimal_of("price", text), None
+    return price, None
 
 
-def _is_client_id(text: str) -> bool:
+def _second_price(given: Parameters, kind: OrderType, *, buys: bool) -> tuple[Decimal, Offset | None]:
+    """Return the limit of a triggered order, or its distance from the trigger."""
+    text = given.text("price2")
+    if not (kind.triggered and kind.has_limit):
+        return ZERO, None
+    offset = offset_of("price2", text, upwards=buys)
+    limit = ZERO if offset is not None or not text else decimal_of("price2", text)
+    if offset is None and not limit:
+        raise Rejection("EGeneral:Invalid arguments:price2")
+    return limit, offset
+
+
+def _client_id(given: Parameters) -> str:
+    text = given.text("cl_ord_id")
     plain = text.replace("-", "")
     if len(plain) == 32 and len(text) in (32, 36) and all(mark in "0123456789abcdefABCDEF" for mark in plain):
-        return True
-    return len(text) <= 18 and text.isascii() and text.isprintable()
+        return text
+    if len(text) > 18 or not text.isascii() or not text.isprintable():
+        raise Rejection("EGeneral:Invalid arguments:cl_ord_id")
+    return text

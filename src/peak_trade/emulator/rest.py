@@ -4,27 +4,47 @@ Checks come in Kraken's order: key, signature, nonce, permission, rate, argument
 string, never an exception.
 """
 
+import json
 import random
+import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
 from email.utils import format_datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from peak_trade.emulator import documents as doc
 from peak_trade.emulator.counters import AMEND, CANCEL, EDIT, NS, TIERS, Counter, by_age
 from peak_trade.emulator.exchange import Listing, MatchingEngine
-from peak_trade.emulator.orders import ZERO, OrderStatus, PlacedOrder, Rejection
-from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair, asset_of, fees_at, pair_of
-from peak_trade.emulator.parameters import Parameters, decimal_of, wish_of
+from peak_trade.emulator.orders import ZERO, ClientFill, OrderStatus, OrderType, PlacedOrder, Rejection
+from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair, asset_of, pair_of
+from peak_trade.emulator.parameters import Parameters, deadline_of, decimal_of, offset_of, wish_of
 from peak_trade.emulator.signing import ApiKey, Right, accept_nonce, signed_by
 
 Json = dict[str, Any]
 #: Minutes of candles.
 INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 PAGE = 50
+#: Most trades or ledger lines that are asked for by their ids.
+NAMED_MAX = 20
+#: Most candles in an answer.
+CANDLES_MAX = 720
+#: What AssetPairs shows of a pair; empty is all.
+INFO: dict[str, tuple[str, ...]] = {
+    "info": (),
+    "leverage": ("leverage_buy", "leverage_sell"),
+    "fees": ("fees", "fees_maker", "fee_volume_currency"),
+    "margin": ("margin_call", "margin_stop"),
+}
 #: Seconds for which a WebSocket token may be used.
 TOKEN_S = 900
+#: Tokens and amended orders that are remembered; the oldest go first.
+TOKENS_MAX, AMENDS_MAX = 10_000, 10_000
+SPAN = ("start", "end")
+HISTORY_TYPES = ("all", "any position", "closed position", "closing position", "no position")
+Listed = TypeVar("Listed")
+LETTERS = string.ascii_uppercase + string.digits
 
 
 class RestCall(NamedTuple):
@@ -54,6 +74,21 @@ def quiet(price: Decimal) -> Candle:
     return Candle(0, price, price, price, price, price, ZERO, 0)
 
 
+def until(candles: list[Candle], last: Decimal, step: int, now: int) -> list[Candle]:
+    """Return the newest candles up to the running one; where nothing was traded they stand still.
+
+    Args:
+        candles: oldest first; last: the price if there are none.
+        step, now: seconds, unix seconds.
+    """
+    running = now // step * step
+    price = candles[-1].close if candles else last
+    first = candles[-1].at + step if candles else running
+    first = max(first, running - (CANDLES_MAX - 1) * step)
+    still = [quiet(price)._replace(at=at) for at in range(first, running + 1, step)]
+    return [*candles, *still][-CANDLES_MAX:]
+
+
 @dataclass(slots=True)
 class RestParts:
     """What the interface works with, besides the exchange.
@@ -63,6 +98,7 @@ class RestParts:
         candles: returns a pair's candles of an interval in minutes, oldest first, the running one last.
         today: returns a pair's day: open, high, low, volume, cost, trades.
         tier: name of the rate limits in force.
+        amends: what was done to orders, by their id; of the latest so many orders.
     """
 
     exchange: MatchingEngine
@@ -73,6 +109,7 @@ class RestParts:
     tokens: dict[str, tuple[ApiKey, int]] = field(default_factory=dict)
     calls: dict[str, Counter] = field(default_factory=dict)
     engine: dict[tuple[str, str], Counter] = field(default_factory=dict)
+    amends: dict[str, list[Json]] = field(default_factory=dict)
 
 
 class Rest:
@@ -101,6 +138,7 @@ class Rest:
             "QueryOrders": (Right.OPEN_ORDERS, 1, self._query_orders),
             "TradesHistory": (Right.CLOSED_ORDERS, 2, self._history),
             "QueryTrades": (Right.CLOSED_ORDERS, 1, self._query_trades),
+            "OrderAmends": (Right.OPEN_ORDERS, 1, self._amends),
             "OpenPositions": (Right.OPEN_ORDERS, 1, lambda _key, _given, _now: {}),
             "Ledgers": (Right.LEDGER, 2, self._ledgers),
             "QueryLedgers": (Right.LEDGER, 1, self._query_ledgers),
@@ -187,8 +225,6 @@ class Rest:
     # ---- public --------------------------------------------------------------------------------------------------------
 
     def _time(self, _given: Parameters, now: int) -> Json:
-        from datetime import UTC, datetime
-
         moment = datetime.fromtimestamp(now // NS, UTC)
         return {"unixtime": now // NS, "rfc1123": format_datetime(moment, usegmt=True).replace("GMT", "+0000")}
 
@@ -205,7 +241,13 @@ class Rest:
     def _pairs(self, given: Parameters, _now: int) -> Json:
         if given.text("aclass_base", "currency") != "currency":
             return {}
-        return {key: doc.pair_document(pair) for key, pair in self._named(given).items()}
+        wanted = INFO.get(given.text("info") or "info")
+        if wanted is None:
+            raise Rejection("EGeneral:Invalid arguments:info")
+        documents = {key: doc.pair_document(pair) for key, pair in self._named(given).items()}
+        if not wanted:
+            return documents
+        return {key: {name: document[name] for name in wanted} for key, document in documents.items()}
 
     def _named(self, given: Parameters) -> dict[str, Pair]:
         """Return the pairs asked for under the key that an answer gives them: the id, or the slash name that was asked."""
@@ -257,14 +299,14 @@ class Rest:
             "o": doc.fixed(day.open, digits),
         }
 
-    def _ohlc(self, given: Parameters, _now: int) -> Json:
+    def _ohlc(self, given: Parameters, now: int) -> Json:
         key, listing = self._one(given)
         interval = given.whole("interval", 1, 1, 21600)
         if interval not in INTERVALS:
             raise Rejection("EGeneral:Invalid arguments:interval")
         since = given.whole("since", 0, 0, 2**62)
         digits = listing.pair.price_decimals
-        found = self._desk.candles(listing.pair, interval)[-720:]
+        found = until(self._desk.candles(listing.pair, interval), listing.last, interval * 60, now // NS)
         rows = [
             [
                 candle.at,
@@ -295,12 +337,13 @@ class Rest:
 
     def _trades(self, given: Parameters, _now: int) -> Json:
         key, listing = self._one(given)
-        since_text = given.text("since", "0") or "0"
-        since = int(decimal_of("since", since_text))
-        since = since if since > 10**14 else since * NS
+        asked = given.text("since")
+        named = decimal_of("since", asked or "0", Decimal("1e20"))
+        # Seconds and nanoseconds are told apart by their size: no second has so many digits before the year 5000.
+        since = int(named if named > 10**14 else named * NS)
         count = given.whole("count", 1000, 1, 1000)
         fresh = [one for one in listing.prints if one.at > since]
-        found = fresh[:count] if since else fresh[-count:]
+        found = fresh[:count] if asked else fresh[-count:]
         digits = max(listing.pair.price_decimals, 5)
         rows = [
             [
@@ -357,21 +400,11 @@ class Rest:
 
     def _volume(self, key: ApiKey, given: Parameters, _now: int) -> Json:
         volume = self._exchange.accounts.by_name[key.account].volume
-        tier = fees_at(volume)
         told: Json = {"currency": "ZUSD", "volume": doc.fixed(volume, 4)}
         if given.names("pair"):
-            for name, fee in (("fees", tier.taker), ("fees_maker", tier.maker)):
-                told[name] = {
-                    pair.id: {
-                        "fee": doc.fixed(fee, 4),
-                        "minfee": "0.1000" if name == "fees" else "0.0000",
-                        "maxfee": "0.4000" if name == "fees" else "0.2500",
-                        "nextfee": None,
-                        "nextvolume": None,
-                        "tiervolume": doc.fixed(tier.volume, 4),
-                    }
-                    for pair in self._named(given).values()
-                }
+            pairs = self._named(given).values()
+            told["fees"] = {pair.id: doc.fee_document(volume, maker=False) for pair in pairs}
+            told["fees_maker"] = {pair.id: doc.fee_document(volume, maker=True) for pair in pairs}
         return told
 
     def _key_info(self, key: ApiKey, _given: Parameters, _now: int) -> Json:
@@ -380,19 +413,38 @@ class Rest:
     def _token(self, key: ApiKey, _given: Parameters, now: int) -> Json:
         token = self._desk.chance.randbytes(32).hex()
         self._desk.tokens[token] = (key, now + TOKEN_S * NS)
+        if len(self._desk.tokens) > TOKENS_MAX:
+            del self._desk.tokens[next(iter(self._desk.tokens))]
         return {"token": token, "expires": TOKEN_S}
 
     # ---- orders --------------------------------------------------------------------------------------------------------
 
     def _open_orders(self, key: ApiKey, given: Parameters, _now: int) -> Json:
+        trades = given.flag("trades")
         found = self._matching(self._exchange.working[key.account].values(), given)
-        return {"open": {order.id: doc.order_document(order, trades=given.flag("trades")) for order in found}}
+        return {"open": {order.id: doc.order_document(order, trades=trades) for order in found}}
 
-    def _closed_orders(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        every = self._matching(reversed(self._exchange.finished[key.account]), given)
-        offset = given.whole("ofs", 0, 0, 10**9)
-        told = {order.id: doc.order_document(order, trades=given.flag("trades")) for order in every[offset : offset + PAGE]}
-        return {"closed": told} if given.flag("without_count") else {"closed": told, "count": len(every)}
+    def _closed_orders(self, key: ApiKey, given: Parameters, now: int) -> Json:
+        which, trades = given.text("closetime") or "both", given.flag("trades")
+        if which not in ("both", "open", "close"):
+            raise Rejection("EGeneral:Invalid arguments:closetime")
+        given.flag("consolidate_taker")
+        orders = self._exchange.orders
+        low, high = (self._moment(given, name, lambda txid: _order_time(orders.get(txid), key), now) for name in SPAN)
+        every = [
+            order
+            for order in self._matching(reversed(self._exchange.finished[key.account]), given)
+            if (which != "close" and low < order.opened <= high) or (which != "open" and low < order.closed <= high)
+        ]
+        return _paged(given, "closed", every, lambda order: (order.id, doc.order_document(order, trades=trades)))
+
+    def _moment(self, given: Parameters, name: str, of: Callable[[str], int | None], now: int) -> int:
+        """Return a bound of a span of time, nanoseconds: unix seconds, or the moment of what is named; start is outside."""
+        text = given.text(name)
+        if not text:
+            return -1 if name == "start" else now
+        found = of(text)
+        return int(decimal_of(name, text) * NS) if found is None else found
 
     @staticmethod
     def _matching(orders: Any, given: Parameters) -> list[PlacedOrder]:
@@ -404,126 +456,229 @@ class Rest:
         ]
 
     def _query_orders(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        names = given.names("txid")
-        if not 1 <= len(names) <= PAGE:
+        names, trades = given.names("txid"), given.flag("trades")
+        given.flag("consolidate_taker")
+        if not names and (given.text("userref") or given.text("cl_ord_id")):
+            every = [*self._exchange.working[key.account].values(), *reversed(self._exchange.finished[key.account])]
+            found = self._matching(every, given)[:PAGE]
+        elif not 1 <= len(names) <= PAGE:
             raise Rejection("EGeneral:Invalid arguments:txid")
-        found = [self._exchange.orders.get(name) for name in names]
-        if any(order is None or order.account != key.account for order in found):
-            raise Rejection("EOrder:Invalid order")
-        return {order.id: doc.order_document(order, trades=given.flag("trades")) for order in found if order}
+        else:
+            found = [order for name in names if (order := self._exchange.orders.get(name)) and order.account == key.account]
+            if len(found) < len(names):
+                raise Rejection("EOrder:Invalid order")
+            found = self._matching(found, given)
+        return {order.id: doc.order_document(order, trades=trades) for order in found}
 
-    def _history(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        mine = [one for one in reversed(self._exchange.executions) if one.order.account == key.account]
-        start, end = given.number("start"), given.number("end")
-        mine = [one for one in mine if (not start or one.at > start * NS) and (not end or one.at <= end * NS)]
-        offset = given.whole("ofs", 0, 0, 10**9)
-        told = {one.id: doc.trade_document(one) for one in mine[offset : offset + PAGE]}
-        return {"trades": told} if given.flag("without_count") else {"trades": told, "count": len(mine)}
+    def _mine(self, key: ApiKey) -> list[ClientFill]:
+        """Return a key's executions, newest first."""
+        return [one for one in reversed(self._exchange.executions) if one.order.account == key.account]
+
+    def _history(self, key: ApiKey, given: Parameters, now: int) -> Json:
+        if (given.text("type") or "all") not in HISTORY_TYPES:
+            raise Rejection("EGeneral:Invalid arguments:type")
+        given.flag("consolidate_taker")
+        mine = self._mine(key)
+        times = {one.id: one.at for one in mine}
+        low, high = (self._moment(given, name, times.get, now) for name in SPAN)
+        # Nothing is traded on margin, so there are only trades without a position.
+        spot = (given.text("type") or "all") in ("all", "no position")
+        found = [one for one in mine if low < one.at <= high and spot]
+        return _paged(given, "trades", found, lambda one: (one.id, doc.trade_document(one)))
 
     def _query_trades(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        wanted = set(given.names("txid"))
-        mine = {one.id: one for one in self._exchange.executions if one.id in wanted and one.order.account == key.account}
-        if not wanted or wanted - set(mine):
-            raise Rejection("EQuery:Unknown trade" if wanted else "EGeneral:Invalid arguments:txid")
-        return {name: doc.trade_document(one) for name, one in mine.items()}
+        wanted = given.names("txid")
+        if not 1 <= len(wanted) <= NAMED_MAX:
+            raise Rejection("EGeneral:Invalid arguments:txid")
+        mine = {one.id: one for one in self._mine(key) if one.id in wanted}
+        if set(wanted) - set(mine):
+            raise Rejection("EQuery:Unknown trade")
+        return {name: doc.trade_document(mine[name]) for name in wanted}
 
-    def _ledgers(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        names, kind = {found.name for name in given.names("asset") if (found := asset_of(name))}, given.text("type", "all")
+    def _ledgers(self, key: ApiKey, given: Parameters, now: int) -> Json:
+        names, kind = given.names("asset"), given.text("type") or "all"
+        assets = {found.name for name in names if (found := asset_of(name))}
+        if names != ["all"] and len(assets) < len(set(names)):
+            raise Rejection("EQuery:Unknown asset")
+        ledger = self._exchange.accounts.by_name[key.account].ledger
+        times = {entry.id: entry.at for entry in ledger} if given.text("start") or given.text("end") else {}
+        low, high = (self._moment(given, name, times.get, now) for name in SPAN)
         every = [
             entry
-            for entry in reversed(self._exchange.accounts.by_name[key.account].ledger)
-            if (not names or entry.asset in names) and kind in ("all", "", entry.type)
+            for entry in reversed(ledger)
+            if (not assets or entry.asset in assets) and kind in ("all", entry.type) and low < entry.at <= high
         ]
-        offset = given.whole("ofs", 0, 0, 10**9)
-        told = {entry.id: doc.entry_document(entry) for entry in every[offset : offset + PAGE]}
-        return {"ledger": told, "count": len(every)}
+        return _paged(given, "ledger", every, lambda entry: (entry.id, doc.entry_document(entry)))
 
     def _query_ledgers(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        wanted = set(given.names("id"))
-        ledger = self._exchange.accounts.by_name[key.account].ledger
-        return {entry.id: doc.entry_document(entry) for entry in ledger if entry.id in wanted}
+        wanted = given.names("id")
+        if not 1 <= len(wanted) <= NAMED_MAX:
+            raise Rejection("EGeneral:Invalid arguments:id")
+        mine = {entry.id: entry for entry in self._exchange.accounts.by_name[key.account].ledger if entry.id in wanted}
+        if set(wanted) - set(mine):
+            raise Rejection("EQuery:Unknown ledger")
+        return {name: doc.entry_document(mine[name]) for name in wanted}
 
     # ---- trading -------------------------------------------------------------------------------------------------------
 
-    def _add(self, key: ApiKey, given: Parameters, now: int) -> Json:
+    def _pair(self, given: Parameters) -> Pair:
         pair = given.pair()
-        self._charge(key.account, pair, 1, now)
-        wish = wish_of(given, pair, now)
-        if given.flag("validate"):
-            self._exchange.check(key.account, wish, now)
-            return {
-                "descr": {"order": doc.order_words(PlacedOrder(id="", account="", wish=wish, opened=now, volume=wish.volume))}
-            }
-        open_here = sum(order.wish.pair is pair for order in self._exchange.working[key.account].values())
+        if pair.symbol not in self._exchange.listings:
+            raise Rejection("EQuery:Unknown asset pair")
+        return pair
+
+    def _room(self, account: str, pair: Pair) -> None:
+        """Refuse an order beyond the most that may work at once."""
+        open_here = sum(order.wish.pair is pair for order in self._exchange.working[account].values())
         if open_here >= TIERS[self._desk.tier].open_orders:
             raise Rejection("EOrder:Orders limit exceeded")
+
+    def _add(self, key: ApiKey, given: Parameters, now: int) -> Json:
+        pair = self._pair(given)
+        self._charge(key.account, pair, 1, now)
+        wish = wish_of(given, pair, now, self._exchange.listings[pair.symbol].last)
+        if given.flag("validate"):
+            self._exchange.check(key.account, wish, now)
+            return {"descr": doc.descr_document(self._exchange.draft(key.account, wish, now))}
+        self._room(key.account, pair)
+        described = doc.descr_document(self._exchange.draft(key.account, wish, now))
         order = self._exchange.add(key.account, wish, now)
-        return {"descr": {"order": doc.order_words(order)}, "txid": [order.id]}
+        return {"descr": described, "txid": [order.id]}
 
     def _add_batch(self, key: ApiKey, given: Parameters, now: int) -> Json:
-        pair, given_orders = given.pair(), given.values.get("orders")
+        pair, given_orders = self._pair(given), given.values.get("orders")
+        if isinstance(given_orders, str):
+            given_orders = decoded(given_orders)
         if not isinstance(given_orders, list) or not 2 <= len(given_orders) <= 15:
             raise Rejection("EGeneral:Invalid arguments:orders")
         if not all(isinstance(one, dict) for one in given_orders):
             raise Rejection("EGeneral:Invalid arguments:orders")
+        only_look, deadline = given.flag("validate"), given.text("deadline")
         self._charge(key.account, pair, 1 + len(given_orders) / 2, now)
-        wishes = [wish_of(Parameters({**one, "deadline": given.text("deadline")}), pair, now) for one in given_orders]
+        last = self._exchange.listings[pair.symbol].last
+        wishes = [wish_of(Parameters({**one, "deadline": deadline}), pair, now, last) for one in given_orders]
+        names = [wish.cl_ord_id for wish in wishes if wish.cl_ord_id]
+        if len(set(names)) < len(names):
+            raise Rejection("EGeneral:Invalid arguments:cl_ord_id not unique")
         for wish in wishes:
             self._exchange.check(key.account, wish, now)
-        if given.flag("validate"):
-            return {"orders": [{"descr": {"order": ""}} for _ in wishes]}
+        drafts = [doc.descr_document(self._exchange.draft(key.account, wish, now)) for wish in wishes]
+        if only_look:
+            return {"orders": [{"descr": described} for described in drafts]}
         told: list[Json] = []
-        for wish in wishes:
+        for wish, described in zip(wishes, drafts, strict=True):
             try:
-                order = self._exchange.add(key.account, wish, now)
-                told.append({"txid": order.id, "descr": {"order": doc.order_words(order)}})
+                self._room(key.account, pair)
+                told.append({"txid": self._exchange.add(key.account, wish, now).id, "descr": described})
             except Rejection as refused:
                 told.append({"error": str(refused)})
         return {"orders": told}
 
     def _found(self, key: ApiKey, given: Parameters) -> PlacedOrder:
+        """Return the working order that is named by its id, its client's id, or a userref that no other has."""
         name, client = given.text("txid"), given.text("cl_ord_id")
+        if not name and not client:
+            raise Rejection("EGeneral:Invalid arguments:txid")
         mine = self._exchange.working[key.account]
         order = mine.get(name) or next((one for one in mine.values() if client and one.wish.cl_ord_id == client), None)
+        by_ref = [one for one in mine.values() if one.wish.userref and str(one.wish.userref) == name] if name else []
+        if order is None and len(by_ref) == 1:
+            order = by_ref[0]
         if order is None:
             raise Rejection("EOrder:Unknown order")
         return order
 
     def _amend(self, key: ApiKey, given: Parameters, now: int) -> Json:
         order = self._found(key, given)
-        self._charge(key.account, order.wish.pair, 1 + by_age(AMEND, now - order.opened), now)
-        values = {name: given.number(name) or None for name in ("order_qty", "limit_price", "trigger_price")}
-        self._exchange.amend(order, now, volume=values["order_qty"], limit=values["limit_price"], stop=values["trigger_price"])
-        return {"amend_id": "T" + order.id[1:]}
+        pair = order.wish.pair
+        self._charge(key.account, pair, 1 + by_age(AMEND, now - order.opened), now)
+        if given.text("display_qty"):
+            raise Rejection("EGeneral:Invalid arguments:display_qty")
+        self._in_time(given, now)
+        volume, stop = lots_of(given, "order_qty", pair), given.number("trigger_price") or None
+        last = self._exchange.listings[pair.symbol].last
+        limit = near("limit_price", given, last, pair)
+        self._exchange.amend(order, now, volume=volume, limit=limit, stop=stop, post_only=given.flag("post_only"))
+        amends = self._desk.amends.setdefault(order.id, [])
+        amends.append({"amend_id": self._amend_name(), "at": now, "order": snapshot(order)})
+        while len(self._desk.amends) > AMENDS_MAX:
+            del self._desk.amends[next(iter(self._desk.amends))]
+        return {"amend_id": amends[-1]["amend_id"]}
+
+    def _amend_name(self) -> str:
+        letters = "".join(self._desk.chance.choices(LETTERS, k=16))
+        return f"T{letters[:5]}-{letters[5:10]}-{letters[10:]}"
+
+    @staticmethod
+    def _in_time(given: Parameters, now: int) -> None:
+        deadline = deadline_of(given.text("deadline"), now)
+        if deadline and now > deadline:
+            raise Rejection("EService:Deadline elapsed")
+
+    def _amends(self, key: ApiKey, given: Parameters, _now: int) -> Json:
+        order = self._exchange.orders.get(given.text("order_id") or given.text("txid"))
+        if order is None or order.account != key.account:
+            raise Rejection("EOrder:Unknown order")
+        wish, pair = order.wish, order.wish.pair
+        first = {
+            "amend_id": "T" + order.id[1:],
+            "amend_type": "original",
+            "order_qty": doc.fixed(wish.volume, pair.lot_decimals),
+            "remaining_qty": doc.fixed(wish.volume, pair.lot_decimals),
+            "limit_price": doc.fixed(wish.limit if wish.type.triggered else wish.price, pair.price_decimals),
+            "timestamp": order.opened // 1_000_000,
+        }
+        told = [
+            {"amend_id": one["amend_id"], "amend_type": "user", **one["order"], "timestamp": one["at"] // 1_000_000}
+            for one in self._desk.amends.get(order.id, [])
+        ]
+        return {"count": 1 + len(told), "amends": [first, *told]}
 
     def _edit(self, key: ApiKey, given: Parameters, now: int) -> Json:
         order = self._found(key, given)
-        pair = order.wish.pair
+        pair, before = order.wish.pair, order.wish
         self._charge(key.account, pair, 1 + by_age(EDIT, now - order.opened), now)
-        volume = given.number("volume") or order.volume
-        price = given.number("price") or order.wish.price
-        changed: Json = {
-            "type": "buy" if order.wish.buys else "sell",
-            "ordertype": order.wish.type.value,
-            "volume": str(volume),
-            "price": str(price),
-            "price2": str(given.number("price2") or order.wish.limit or ""),
-            "oflags": given.text("oflags", ",".join(order.wish.flags)),
-            "userref": given.text("userref"),
-        }
-        wish = wish_of(Parameters(changed), pair, now)
-        self._exchange.check(key.account, wish, now)
-        self._exchange.cancel(order, now, "PlacedOrder replaced")
-        new = self._exchange.add(key.account, wish, now)
-        return {
+        if given.text("pair") and pair_of(given.text("pair")) is not pair:
+            raise Rejection("EGeneral:Invalid arguments:pair")
+        if before.type is OrderType.MARKET:
+            raise Rejection("EOrder:Invalid order")
+        self._in_time(given, now)
+        post = "post" in given.names("oflags") if given.text("oflags") else before.post_only
+        flags = tuple(flag for flag in before.flags if flag != "post") + (("post",) if post else ())
+        if post and before.type is not OrderType.LIMIT:
+            raise Rejection("EGeneral:Invalid arguments:oflags")
+        last = self._exchange.listings[pair.symbol].last
+        current = order.stop if before.type.triggered else order.limit
+        price = near("price", given, last, pair)
+        if price is not None and before.type.trails:
+            raise Rejection("EGeneral:Invalid arguments:price")
+        limit = near("price2", given, last, pair)
+        wish = replace(
+            before,
+            volume=lots_of(given, "volume", pair) or order.left,
+            price=price or (ZERO if before.type.trails else current),
+            limit=limit or (ZERO if before.limit_offset else order.limit if before.type.triggered else ZERO),
+            limit_offset=None if limit else before.limit_offset,
+            post_only=post,
+            flags=flags,
+            starts=0,
+            userref=given.whole("userref", before.userref, -(2**31), 2**31 - 1),
+            cl_ord_id="",
+            deadline=0,
+        )
+        told: Json = {
             "status": "ok",
-            "txid": new.id,
             "originaltxid": order.id,
-            "volume": doc.fixed(new.volume, pair.lot_decimals),
-            "price": doc.fixed(price, pair.price_decimals),
-            "orders_cancelled": 1,
-            "descr": {"order": doc.order_words(new)},
+            "volume": doc.fixed(wish.volume, pair.lot_decimals),
+            "price": doc.fixed(wish.price, pair.price_decimals),
+            "olduserref": before.userref,
+            "newuserref": wish.userref,
+            "descr": doc.descr_document(self._exchange.draft(key.account, wish, now)),
         }
+        if given.flag("validate"):
+            self._exchange.check(key.account, wish, now)
+            return told | {"orders_cancelled": 0}
+        return told | {"txid": self._exchange.replace(order, wish, now).id, "orders_cancelled": 1}
 
     def _cancel(self, key: ApiKey, given: Parameters, now: int) -> Json:
         name = given.text("txid")
@@ -531,27 +686,35 @@ class Rest:
         if name and name not in mine:
             by_ref = [order for order in mine.values() if order.wish.userref and str(order.wish.userref) == name]
             if by_ref:
-                return {"count": sum(self._cancel_one(key, order, now) for order in by_ref)}
-        return {"count": self._cancel_one(key, self._found(key, given), now)}
+                return {"count": self._cancel_these(key, by_ref, now)}
+        return {"count": self._cancel_these(key, [self._found(key, given)], now)}
 
-    def _cancel_one(self, key: ApiKey, order: PlacedOrder, now: int) -> int:
-        self._charge(key.account, order.wish.pair, by_age(CANCEL, now - order.opened), now)
-        self._exchange.cancel(order, now)
-        return 1
+    def _cancel_these(self, key: ApiKey, orders: list[PlacedOrder], now: int) -> int:
+        """Cancel all of them, or none where that costs too much."""
+        costs: dict[str, int] = {}
+        for order in orders:
+            symbol = order.wish.pair.symbol
+            costs[symbol] = costs.get(symbol, 0) + by_age(CANCEL, now - order.opened)
+        for symbol, cost in costs.items():
+            self._charge(key.account, PAIRS[symbol], cost, now)
+        for order in orders:
+            self._exchange.cancel(order, now)
+        return len(orders)
 
     def _cancel_batch(self, key: ApiKey, given: Parameters, now: int) -> Json:
-        names = [*_listed(given, "orders"), *_listed(given, "cl_ord_ids")]
-        if not 1 <= len(names) <= PAGE:
+        names, clients = set(_listed(given, "orders")), set(_listed(given, "cl_ord_ids"))
+        if not 1 <= len(names) + len(clients) <= PAGE:
             raise Rejection("EGeneral:Invalid arguments:orders")
-        mine = self._exchange.working[key.account]
         wanted = [
             order
-            for order in list(mine.values())
-            if order.id in names or order.wish.cl_ord_id in names or str(order.wish.userref or "-") in names
+            for order in self._exchange.working[key.account].values()
+            if order.id in names
+            or (order.wish.cl_ord_id and order.wish.cl_ord_id in names | clients)
+            or (order.wish.userref and str(order.wish.userref) in names)
         ]
         if not wanted:
             raise Rejection("EOrder:Unknown order")
-        return {"count": sum(self._cancel_one(key, order, now) for order in wanted)}
+        return {"count": self._cancel_these(key, wanted, now)}
 
     def _cancel_all(self, key: ApiKey, _given: Parameters, now: int) -> Json:
         return {"count": self._exchange.cancel_all(key.account, now)}
@@ -568,13 +731,57 @@ class Rest:
         return {"currentTime": doc.rfc3339(now, 0), "triggerTime": due}
 
 
+def _paged(given: Parameters, name: str, every: list[Listed], show: Callable[[Listed], tuple[str, Json]]) -> Json:
+    """Return a page of what was found, and how much there is."""
+    offset = given.whole("ofs", 0, 0, 10**9)
+    told: Json = {name: dict(map(show, every[offset : offset + PAGE]))}
+    return told if given.flag("without_count") else told | {"count": len(every)}
+
+
+def _order_time(order: PlacedOrder | None, key: ApiKey) -> int | None:
+    return order.opened if order is not None and order.account == key.account else None
+
+
 def _listed(given: Parameters, name: str) -> list[str]:
     found = given.values.get(name) or []
     if isinstance(found, str):
-        return [part.strip() for part in found.split(",") if part.strip()]
+        found = decoded(found) if found.lstrip().startswith("[") else [part.strip() for part in found.split(",")]
     if not isinstance(found, list):
         raise Rejection(f"EGeneral:Invalid arguments:{name}")
-    return [str(one.get("txid", "")) if isinstance(one, dict) else str(one) for one in found]
+    return [text for one in found if (text := str(one.get("txid", "")) if isinstance(one, dict) else str(one))]
+
+
+def decoded(text: str) -> Any:
+    """Return what JSON in a form's field says; None for what is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def lots_of(given: Parameters, name: str, pair: Pair) -> Decimal | None:
+    """Return a quantity, rounded down to the pair's lots; None where it is not given."""
+    return given.number(name).quantize(Decimal(1).scaleb(-pair.lot_decimals), ROUND_DOWN) if given.text(name) else None
+
+
+def near(name: str, given: Parameters, last: Decimal, pair: Pair) -> Decimal | None:
+    """Return a price, which may be relative to the last one; None where it is not given."""
+    offset = offset_of(name, given.text(name))
+    price = given.number(name) if offset is None else (last + offset.of(last)).quantize(pair.tick)
+    if price < 0:
+        raise Rejection(f"EGeneral:Invalid arguments:{name}")
+    return price or None
+
+
+def snapshot(order: PlacedOrder) -> Json:
+    """Return what an amendment made of an order, as OrderAmends has it."""
+    pair = order.wish.pair
+    told = {
+        "order_qty": doc.fixed(order.volume, pair.lot_decimals),
+        "remaining_qty": doc.fixed(order.left, pair.lot_decimals),
+        "limit_price": doc.fixed(order.limit, pair.price_decimals),
+    }
+    return told | ({"trigger_price": doc.fixed(order.stop, pair.price_decimals)} if order.stop else {})
 
 
 def still_open(order: PlacedOrder) -> bool:

@@ -3,28 +3,87 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import socket as sockets
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from peak_trade.emulator.parameters import BODY_MAX
+from peak_trade.emulator.control import Control
+from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget, Outcome, pair_named
+from peak_trade.emulator.orders import Rejection
+from peak_trade.emulator.parameters import BODY_MAX, Parameters
 from peak_trade.emulator.rest import Rest, RestCall
+from peak_trade.emulator.signing import ApiKey
 from peak_trade.emulator.stream import MESSAGE_MAX, QUEUE_MAX, Connection, Hub
 
 #: Seconds between two steps of the market.
 STEP_S = 0.1
+#: Where a connection's transport is put, so that it can be cut off.
+_TRANSPORT = "emulator.transport"
+
+
+class EmulatorApp(Starlette):
+    """The application; it remembers the transport of what it is called for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request or a connection."""
+        scope[_TRANSPORT] = getattr(getattr(send, "__self__", None), "transport", None)
+        await super().__call__(scope, receive, send)
+
+
+class CutOff(Response):
+    """An answer that never arrives, or half of one: the connection is reset."""
+
+    def __init__(self, content: bytes, *, begun: bool) -> None:
+        super().__init__(content, media_type="application/json")
+        self._begun = begun
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Cut the connection off."""
+        if self._begun:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": bytes(self.body)[: len(self.body) // 2], "more_body": True})
+            await asyncio.sleep(0.05)
+        cut_off(scope, reset=not self._begun)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+def cut_off(scope: Mapping[str, Any], *, reset: bool = True) -> None:
+    """Close a connection at once, without what the protocol says at its end."""
+    transport = scope.get(_TRANSPORT)
+    if transport is None:
+        return
+    if reset:
+        transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class Emulator:
     """The exchange, its market and its connections, ticking."""
 
-    def __init__(self, rest: Rest, hub: Hub, step: Callable[[int], None], now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        hub: Hub,
+        step: Callable[[int], None],
+        now: Callable[[], int],
+        *,
+        control: Control,
+        keys: Mapping[str, ApiKey],
+    ) -> None:
         self.rest, self.hub, self._step, self.now = rest, hub, step, now
+        self.faults: FaultPlan = hub.faults
+        self._control, self._keys = control, keys
         self._changed: dict[int, asyncio.Event] = {}
+        self._open: dict[int, WebSocket] = {}
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -32,8 +91,9 @@ class Emulator:
             Route("/0/{path:path}", self._http, methods=["GET", "POST"]),
             WebSocketRoute("/v2", self._public),
             WebSocketRoute("/auth/v2", self._private),
+            *self._control.routes(),
         ]
-        return Starlette(routes=routes, lifespan=self._running)
+        return EmulatorApp(routes=routes, lifespan=self._running)
 
     @contextlib.asynccontextmanager
     async def _running(self, _app: Starlette) -> AsyncIterator[None]:
@@ -43,12 +103,20 @@ class Emulator:
 
     async def _tick(self) -> None:
         while True:
-            now = self.now()
-            self.rest.let_time_pass(now)
-            self._step(now)
-            self.hub.publish(now)
+            self.pass_time(self.now())
+            await self._drop(self.now())
             self._wake()
             await asyncio.sleep(STEP_S)
+
+    def pass_time(self, now: int) -> None:
+        """Let faults, orders and the market go on, and publish what changed."""
+        self.faults.let_time_pass(now)
+        self.rest.let_time_pass(now)
+        if not self.faults.halted:
+            self._step(now)
+        self.hub.publish(now)
+
+    # ---- REST ----------------------------------------------------------------------------------------------------------
 
     async def _http(self, request: Request) -> Response:
         body = b""
@@ -58,9 +126,38 @@ class Emulator:
                 return Response('{"error":["EGeneral:Invalid arguments"]}', media_type="application/json")
         headers = {name.lower(): value for name, value in request.headers.items()}
         given = body or request.url.query.encode() if request.method == "GET" else body
-        found = self.rest.answer(RestCall(request.url.path, headers, given, self.now()))
+        call = RestCall(request.url.path, headers, given, self.now())
+        target = self._target(call)
+        self.faults.let_time_pass(call.now)
+        for fault in self.faults.strikes(FaultPlace.WAIT, target, call.now):
+            await asyncio.sleep(fault.kind.act(fault))
+        found = self.answered(call._replace(now=self.now()))
         self._wake()
-        return Response(json.dumps(found), media_type="application/json")
+        if found.hold_s:
+            await asyncio.sleep(found.hold_s)
+        return _response(found)
+
+    def answered(self, call: RestCall) -> Outcome:
+        """Return what a call comes to, with the faults that strike it."""
+        target = self._target(call)
+        found = self.faults.around(target, call.now, lambda: Outcome(self.rest.answer(call)))
+        self.faults.heard(target, call.now, found)
+        return found
+
+    def _target(self, call: RestCall) -> FaultTarget:
+        try:
+            given = Parameters.read(call.body, call.headers.get("content-type", ""))
+        except Rejection:
+            given = Parameters({})
+        private = "/private/" in call.path
+        return FaultTarget(
+            endpoint=call.path.rsplit("/", 1)[-1],
+            pair=pair_named(given),
+            key=self._keys.get(call.headers.get("api-key", "")) if private else None,
+            given=given,
+        )
+
+    # ---- WebSocket -----------------------------------------------------------------------------------------------------
 
     async def _public(self, socket: WebSocket) -> None:
         await self._serve(socket, private=False)
@@ -69,37 +166,75 @@ class Emulator:
         await self._serve(socket, private=True)
 
     async def _serve(self, socket: WebSocket, *, private: bool) -> None:
+        for fault in self.faults.strikes(FaultPlace.CONNECT, FaultTarget(endpoint=socket.url.path), self.now()):
+            await socket.send_denial_response(Response(status_code=fault.kind.act(fault)))
+            return
         await socket.accept()
         connection = self.hub.connect(self.now(), private=private)
         self._changed[connection.number] = asyncio.Event()
+        self._open[connection.number] = socket
         writing = asyncio.create_task(self._write(socket, connection))
         try:
             self._changed[connection.number].set()
             while True:
-                message = await socket.receive_text()
-                if len(message) <= MESSAGE_MAX:
-                    connection.receive(message, self.now())
+                found = await socket.receive()
+                if found["type"] != "websocket.receive":
+                    break
+                message = found.get("text") or found.get("bytes") or b""
+                connection.receive(message if len(message) <= MESSAGE_MAX else b"", self.now())
                 self._wake()
-        except (WebSocketDisconnect, RuntimeError, KeyError):
+        except (WebSocketDisconnect, RuntimeError):
             pass
         finally:
             writing.cancel()
             self.hub.leave(connection)
-            del self._changed[connection.number]
+            del self._changed[connection.number], self._open[connection.number]
 
     async def _write(self, socket: WebSocket, connection: Connection) -> None:
         changed = self._changed[connection.number]
-        while True:
-            await changed.wait()
-            changed.clear()
-            waiting, connection.outbox = connection.outbox, []
-            if len(waiting) > QUEUE_MAX:
-                await socket.close(1008)
-                return
-            for text in waiting:
-                await socket.send_text(text)
+        # A connection that was cut off can't be written to; its reader ends both.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                await changed.wait()
+                changed.clear()
+                waiting, connection.outbox = connection.outbox, []
+                for text in waiting:
+                    await socket.send_text(text)
+
+    async def _drop(self, now: int) -> None:
+        """End the connections that a fault ends."""
+        for private in (False, True):
+            target = FaultTarget(endpoint="/auth/v2" if private else "/v2")
+            numbers = [number for number in self._open if self.hub.connections[number].private is private]
+            for fault in self.faults.strikes(FaultPlace.SOCKET, target, now) if numbers else ():
+                for number in numbers:
+                    await self._close(number, fault.args["code"])
+
+    async def _close(self, number: int, code: int) -> None:
+        socket = self._open.get(number)
+        if socket is None:
+            return
+        if code == 1006:
+            cut_off(socket.scope)
+            return
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await socket.close(code)
 
     def _wake(self) -> None:
         for number, connection in self.hub.connections.items():
-            if connection.outbox and number in self._changed:
+            if len(connection.outbox) > QUEUE_MAX:
+                # Its reader takes too little: what waits would grow without end.
+                connection.outbox.clear()
+                self.faults.write("slow consumer", self.now(), connection=number)
+                cut_off(self._open[number].scope, reset=False)
+            elif connection.outbox and number in self._changed:
                 self._changed[number].set()
+
+
+def _response(found: Outcome) -> Response:
+    if found.cut:
+        return CutOff(json.dumps(found.answer).encode(), begun=found.cut == "truncated")
+    if found.answer is None:
+        kind = "application/json" if found.status == 200 and not found.body.startswith("<") else "text/html; charset=UTF-8"
+        return Response(found.body, found.status, media_type=kind)
+    return Response(json.dumps(found.answer), media_type="application/json")

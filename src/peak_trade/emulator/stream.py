@@ -15,6 +15,7 @@ from peak_trade.emulator.book import Book
 from peak_trade.emulator.counters import NS, TIERS
 from peak_trade.emulator.documents import rfc3339
 from peak_trade.emulator.exchange import OrderNews, What
+from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget
 from peak_trade.emulator.orders import LedgerEntry, Print
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair
 from peak_trade.emulator.rest import INTERVALS, Candle, RestParts, quiet
@@ -49,12 +50,14 @@ class Connection:
         self.hub, self.number, self.private = hub, number, private
         self.subscriptions: dict[tuple[str, str, Any], Subscription] = {}
         self.outbox: list[str] = []
+        self.late: dict[str, list[Json]] = {}
         self.last_sent = now
 
     def send(self, message: Json, now: int) -> None:
-        """Put a message into the outbox."""
-        self.outbox.append(words.text(message))
-        self.last_sent = now
+        """Put a message into the outbox, as the faults leave it."""
+        for one in self.hub.faulted(self, message, now) if self.hub.faults.faults or self.late else (message,):
+            self.outbox.append(words.text(one))
+            self.last_sent = now
 
     def receive(self, raw: str | bytes, now: int) -> None:
         """Take a message of the client's."""
@@ -75,7 +78,8 @@ class Connection:
         params = message.get("params")
         params = params if isinstance(params, dict) else {}
         if message["method"] in ("subscribe", "unsubscribe"):
-            self.hub.subscribe(self, frame, params, now)
+            if not self.hub.refused(self, frame, params, now):
+                self.hub.subscribe(self, frame, params, now)
         else:
             self.hub.trade(self, frame, params, now)
 
@@ -83,8 +87,8 @@ class Connection:
 class Hub:
     """All connections, and what is published to them."""
 
-    def __init__(self, desk: RestParts, trade: Callable[[Connection, Json, Json, int], None]) -> None:
-        self._desk, self._exchange = desk, desk.exchange
+    def __init__(self, desk: RestParts, trade: Callable[[Connection, Json, Json, int], None], faults: FaultPlan) -> None:
+        self._desk, self._exchange, self.faults = desk, desk.exchange, faults
         self.trade = trade
         self.connections: dict[int, Connection] = {}
         self._prints: dict[str, list[Print]] = {}
@@ -105,6 +109,32 @@ class Hub:
     def leave(self, connection: Connection) -> None:
         """Forget a connection."""
         self.connections.pop(connection.number, None)
+
+    def faulted(self, connection: Connection, message: Json, now: int) -> list[Json]:
+        """Return what is sent instead of a message."""
+        channel, found = str(message.get("channel", "")), [message]
+        data = message.get("data")
+        symbol = data[0].get("symbol") if isinstance(data, list) and data else None
+        target = FaultTarget(channel=channel, method=str(message.get("method", "")), pair=PAIRS.get(symbol or ""))
+        line = f"{channel} {symbol or ''}"
+        late = connection.late.pop(line, [])
+        for fault in self.faults.strikes(FaultPlace.MESSAGE, target, now, connection=connection.number):
+            act, put_off = fault.kind.at(FaultPlace.MESSAGE), connection.late.setdefault(line, [])
+            found = [one for before in found for one in (act(fault, before, put_off) if act else [before])]
+        connection.late = {name: kept for name, kept in connection.late.items() if kept}
+        return found + late
+
+    def refused(self, connection: Connection, frame: Json, params: Json, now: int) -> bool:
+        """Refuse a subscription, or leave it without an answer, where a fault says so; return whether one did."""
+        channel, symbol = params.get("channel"), params.get("symbol")
+        first = symbol[0] if isinstance(symbol, list) and symbol else symbol
+        pair = PAIRS.get(first) if isinstance(first, str) else None
+        target = FaultTarget(channel=channel if isinstance(channel, str) else "", method=frame["method"], pair=pair)
+        for fault in self.faults.strikes(FaultPlace.REQUEST, target, now, connection=connection.number):
+            if error := fault.kind.act(fault):
+                connection.send(frame | {"error": error, "success": False}, now)
+            return True
+        return False
 
     def _status(self, connection: Connection) -> Json:
         data = {

@@ -5,8 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from peak_trade.emulator.counters import NS
 from peak_trade.emulator.documents import rfc3339
+from peak_trade.emulator.faults import FaultPlan, FaultTarget, Outcome, pair_named
 from peak_trade.emulator.orders import Rejection
 from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.parameters import Parameters
@@ -17,11 +17,15 @@ from peak_trade.emulator.stream import Connection
 Json = dict[str, Any]
 
 
+class Unanswered(Exception):
+    """A fault leaves a message without an answer."""
+
+
 class StreamTrading:
     """Answers trading methods."""
 
-    def __init__(self, desk: RestParts, rest: Rest) -> None:
-        self._desk, self._rest = desk, rest
+    def __init__(self, desk: RestParts, rest: Rest, faults: FaultPlan) -> None:
+        self._desk, self._rest, self._faults = desk, rest, faults
         self._methods: dict[str, Callable[[ApiKey, Json, int], list[Json]]] = {
             "add_order": self._add,
             "amend_order": self._amend,
@@ -44,6 +48,8 @@ class StreamTrading:
             self._rest.let_time_pass(now)
             for told in act(key, params, now):
                 connection.send(frame | {"success": "error" not in told, "time_out": rfc3339(now)} | told, now)
+        except Unanswered:
+            return
         except Rejection as refused:
             named = params.get("symbol")
             symbol = {"symbol": named} if isinstance(named, str) and named in PAIRS else {}
@@ -60,8 +66,31 @@ class StreamTrading:
             raise Rejection("ESession:Invalid session")
         return key
 
+    def _act(self, name: str, key: ApiKey, given: Parameters, now: int) -> Any:
+        """Do what a REST method does, with the faults that strike it.
+
+        Raises:
+            Rejection: in Kraken's words.
+            Unanswered: a fault ate the answer.
+        """
+
+        def apply() -> Outcome:
+            try:
+                return Outcome({"error": [], "result": self._rest.act(name, key, given, now)})
+            except Rejection as refused:
+                return Outcome({"error": [str(refused)]})
+
+        target = FaultTarget(endpoint=name, pair=pair_named(given), key=key, given=given)
+        found = self._faults.around(target, now, apply)
+        self._faults.heard(target, now, found)
+        if found.answer is None or found.cut:
+            raise Unanswered
+        if found.error:
+            raise Rejection(found.error)
+        return found.answer["result"]
+
     def _add(self, key: ApiKey, params: Json, now: int) -> list[Json]:
-        found = self._rest.act("AddOrder", key, Parameters(rest_order(params)), now)
+        found = self._act("AddOrder", key, Parameters(rest_order(params)), now)
         if "txid" not in found:
             return [{"result": {}}]
         result: Json = {"order_id": found["txid"][0]}
@@ -73,7 +102,7 @@ class StreamTrading:
     def _amend(self, key: ApiKey, params: Json, now: int) -> list[Json]:
         names = ("cl_ord_id", "order_qty", "limit_price", "trigger_price", "deadline")
         given = {name: _plain(params[name]) for name in names if params.get(name) is not None}
-        found = self._rest.act("AmendOrder", key, Parameters(given | {"txid": params.get("order_id", "")}), now)
+        found = self._act("AmendOrder", key, Parameters(given | {"txid": params.get("order_id", "")}), now)
         which = {"order_id": params["order_id"]} if params.get("order_id") else {"cl_ord_id": params.get("cl_ord_id")}
         return [{"result": {"amend_id": found["amend_id"], **which}}]
 
@@ -83,7 +112,7 @@ class StreamTrading:
             "volume": _plain(params.get("order_qty")),
             "price": _plain(params.get("limit_price")),
         }
-        found = self._rest.act("EditOrder", key, Parameters(given), now)
+        found = self._act("EditOrder", key, Parameters(given), now)
         return [{"result": {"order_id": found["txid"], "original_order_id": found["originaltxid"]}}]
 
     def _cancel(self, key: ApiKey, params: Json, now: int) -> list[Json]:
@@ -92,19 +121,21 @@ class StreamTrading:
             given = params.get(field) or []
             for name in (given if isinstance(given, list) else [given])[:50]:
                 try:
-                    self._rest.act("CancelOrder", key, Parameters({theirs: str(name)}), now)
+                    self._act("CancelOrder", key, Parameters({theirs: str(name)}), now)
                     told.append({"result": {field: name}})
+                except Unanswered:
+                    continue
                 except Rejection as refused:
                     told.append({"error": str(refused), "success": False})
-        if not told:
+        if not any(params.get(field) for field in ("order_id", "cl_ord_id", "order_userref")):
             raise Rejection("EGeneral:Invalid arguments:order_id")
         return told
 
     def _cancel_all(self, key: ApiKey, _params: Json, now: int) -> list[Json]:
-        return [{"result": self._rest.act("CancelAll", key, Parameters({}), now)}]
+        return [{"result": self._act("CancelAll", key, Parameters({}), now)}]
 
     def _dead_man(self, key: ApiKey, params: Json, now: int) -> list[Json]:
-        return [{"result": self._rest.act("CancelAllOrdersAfter", key, Parameters({"timeout": params.get("timeout")}), now)}]
+        return [{"result": self._act("CancelAllOrdersAfter", key, Parameters({"timeout": params.get("timeout")}), now)}]
 
     def _batch_add(self, key: ApiKey, params: Json, now: int) -> list[Json]:
         orders = params.get("orders")
@@ -116,14 +147,14 @@ class StreamTrading:
             "validate": params.get("validate") is True,
             "orders": [rest_order(one) for one in orders],
         }
-        found = self._rest.act("AddOrderBatch", key, Parameters(given), now)
+        found = self._act("AddOrderBatch", key, Parameters(given), now)
         return [{"result": [{"order_id": one["txid"]} if "txid" in one else one for one in found["orders"]]}]
 
     def _batch_cancel(self, key: ApiKey, params: Json, now: int) -> list[Json]:
         orders = params.get("orders")
         if not isinstance(orders, list):
             raise Rejection("EGeneral:Invalid arguments:orders")
-        found = self._rest.act("CancelOrderBatch", key, Parameters({"orders": [str(one) for one in orders]}), now)
+        found = self._act("CancelOrderBatch", key, Parameters({"orders": [str(one) for one in orders]}), now)
         return [{"orders_cancelled": found["count"]}]
 
 

@@ -264,9 +264,10 @@ class Sessions:
         with self.database.reading() as connection:
             found = _in_order(connection, where, order, after, limit + 1)
             listed = rows_by_id(connection, schema.session_list, found[:limit])
-            rows = [listed[name] for name in found[:limit]]
+            # A damaged id is in an index and not in its row: it can't be shown, and must hide no other.
+            rows = [listed[name] for name in found[:limit] if name in listed]
             sessions = tuple(read_sessions(connection, rows))
-        return SessionPage(sessions, Place(rows[-1][order.name], found[limit - 1]) if len(found) > limit else None)
+        return SessionPage(sessions, _place(rows, order.name) if len(found) > limit else None)
 
     def census(self) -> Census:
         """Return what changes when a session begins, beats, ends or is acknowledged; takes a part of a millisecond."""
@@ -419,6 +420,11 @@ def _is_place(after: Place, *, figure: bool) -> bool:
         return len(texts) == 2
     # What is not a number, or larger than any, is false here.
     return value is None or (not isinstance(value, str | bool) and abs(value) <= _LARGEST)
+
+
+def _place(rows: Sequence[sa.RowMapping], column: str) -> Place | None:
+    """Return where a page ends."""
+    return Place(rows[-1][column], rows[-1]["session_id"]) if rows else None
 
 
 def _in_order(connection: sa.Connection, where: SessionFilter, order: _Sorting, after: Place | None, limit: int) -> list[str]:

@@ -119,7 +119,7 @@ def sheet_of(parts: Parts, run: Run) -> str:
     if run.status is not RunStatus.COMPLETED:
         raise CheckFailed(f"expected a completed run, found {run.run_id}, which is {run.status.value}; it has no report")
     path = parts.reports / run.run_id / (SWEEP_SHEET if run.run_type == SWEEP else TEAR_SHEET)
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return remake_report(parts, run.run_id).read_text("utf-8")
+    with suppress(OSError, UnicodeDecodeError):
+        if drawn := path.read_text("utf-8").strip():
+            return drawn
+    return remake_report(parts, run.run_id).read_text("utf-8")

@@ -4,14 +4,19 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from peak_trade.compose import Parts
 from peak_trade.journal.chain import accounts
 from peak_trade.journal.database import WAL_MENDED, WAL_SOUND, journal_mode
 from peak_trade.journal.operators import ACCOUNT
+from peak_trade.journal.session import Session
+from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.model.errors import PeakTradeError, StorageError
+from peak_trade.safety.kill_switch import UNKNOWN
 from peak_trade.webui.desk import Check
 
 #: Below this a disk is called full: a journal that can't be written stops every session.
@@ -61,6 +66,12 @@ def _database(parts: Parts) -> str:
 def _journal(parts: Parts) -> str:
     folder = parts.journal
     if not folder.exists():
+        latest: list[Session] = []
+        with suppress(StorageError):  # told by its own component
+            latest = parts.sessions.find(SessionFilter(), 1)
+        # A registry may be shared with other machines, whose journals are there.
+        if any(Path(one.journal).is_relative_to(folder) for one in latest):
+            raise StorageError(f"expected journals at {folder}, found none though sessions wrote there; restore them")
         return "there is none yet; the first session makes it"
     if not folder.is_dir():
         raise StorageError(f"expected a folder at {folder}, found a file; move it away and restore the journals")
@@ -95,6 +106,8 @@ def _store(parts: Parts) -> str:
 
 def _kill_switch(parts: Parts) -> str:
     state = parts.kill_switch.state()
+    if state is not None and state.by == UNKNOWN:
+        raise StorageError(f"expected to read the kill switch, found that {state.why}; it counts as on: peak-trade release")
     return "off" if state is None else f"on since {state.at}, by {state.by}: {state.why}"
 
 

@@ -6,6 +6,7 @@ Invariant: a token is only ever read from a header or a form's body.
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import re
 import secrets
@@ -48,7 +49,8 @@ SEALED = (
 _HEADERS = {
     "content-security-policy": STRICT,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # No referrer at all would make browsers send `Origin: null` with our own forms.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
@@ -133,6 +135,7 @@ class Attempts:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._wrong: list[float] = []
+        self._good: set[str] = set()
 
     def exhausted(self) -> bool:
         """Tell whether too many wrong tokens came within the last minute."""
@@ -141,12 +144,17 @@ class Attempts:
         return len(self._wrong) >= WRONG_MAX
 
     def holder(self, token: str) -> str | None:
-        """Return whose token it is; None for nobody's, and for any while too many were wrong."""
-        if self.exhausted():
+        """Return whose token it is; None for nobody's, and while too many were wrong for any that was never right."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        # Somebody who tries tokens must not keep those out who have one.
+        if self.exhausted() and digest not in self._good:
             return None
         name = self._desk.operators.holder(token) if token else None
         if name is None:
             self._wrong.append(self._desk.clock.elapsed_s())
+            self._good.discard(digest)
+        else:
+            self._good.add(digest)
         return name
 
 

@@ -118,7 +118,7 @@ def run_page(request: Request, run_id: str) -> Response:
         "figures": [(_name_of(name, quote), _value_of(name, value, quote)) for name, value in run.metrics.items()],
         "params": param_pairs(run.params),
         "terms": _flat(run.spec.get("terms")),
-        "grid": _flat(run.spec.get("grid")),
+        "grid": _flat(_named_values(run.spec.get("grid"))),
         "identity": identity_of(run),
         "versions": version_pairs({"versions": run.versions}),
         "reported": run.status is RunStatus.COMPLETED and run.run_type in REPORTED,
@@ -234,6 +234,13 @@ def _asked(request: Request, name: str) -> str:
 def _url(given: Mapping[str, str]) -> str:
     left = {name: value for name, value in given.items() if value}
     return f"/experiments?{urlencode(left)}" if left else "/experiments"
+
+
+def _named_values(given: object) -> object:
+    """Return a grid by its names: a specification keeps it as a list of pairs, in their order."""
+    if isinstance(given, list) and all(isinstance(item, list) and len(item) == 2 for item in given):
+        return {str(name): values for name, values in given}
+    return given
 
 
 def _flat(given: object) -> list[Pair]:

@@ -1,18 +1,15 @@
 """The engine behind REST: after any sequence of requests, money adds up, holds fit, the book is whole and orders end once."""
 
-import json
 import random
 from collections import Counter
 from decimal import Decimal
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from peak_trade.emulator import exchange
 from peak_trade.emulator.candles import Candles
 from peak_trade.emulator.exchange import MatchingEngine, What
-from peak_trade.emulator.orders import OrderStatus, OrderType, Rejection
+from peak_trade.emulator.orders import ZERO, OrderStatus, OrderType, Rejection
 from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.parameters import Parameters
 from peak_trade.emulator.rest import Rest, RestParts
@@ -77,143 +74,159 @@ def price_near(symbol, percent):
     return (middle * (1 + Decimal(percent) / 10_000)).quantize(PAIRS[symbol].tick)
 
 
-@st.composite
-def orders(draw):
-    """An order of any type, often sensible."""
-    symbol = draw(st.sampled_from(SYMBOLS))
-    unit = SCALES.get(symbol, (Decimal("2.5"), Decimal(10)))[1]
-    kind = draw(st.sampled_from([*[one.value for one in OrderType], "limit", "limit", "limit", "market"]))
+def an_order(chance):
+    """Return an order of any type, mostly sensible."""
+    symbol = chance.choice(SYMBOLS)
+    unit = SCALES.get(symbol, (0, Decimal(10)))[1]
+    kind = chance.choice([*[one.value for one in OrderType], *["limit"] * 6, *["market"] * 2])
     given = {
         "pair": symbol,
-        "type": draw(st.sampled_from(["buy", "sell"])),
+        "type": chance.choice(["buy", "sell"]),
         "ordertype": kind,
-        "volume": str(unit * draw(st.integers(1, 400)) / draw(st.sampled_from([1, 3, 7, 8]))),
-        "stptype": draw(st.sampled_from(["cancel-newest", "cancel-oldest", "cancel-both"])),
+        "volume": f"{unit * chance.randint(1, 400) / chance.choice([1, 1, 3, 7, 8]):.10f}",
+        "stptype": chance.choice(["cancel-newest", "cancel-oldest", "cancel-both"]),
     }
-    price = st.integers(-300, 300).map(lambda percent: str(price_near(symbol, percent)))
+
+    def price():
+        return str(price_near(symbol, chance.randint(-60, 60)))
+
     if kind.startswith("trailing"):
-        given["price"] = draw(st.sampled_from(["+0.5%", "+2%", "+0.1", "+10"]))
+        given["price"] = chance.choice(["+0.1%", "+0.5%", "+0.1", "+10"])
     elif kind != "market":
-        given["price"] = draw(st.one_of(price, st.sampled_from(["+0.5%", "-1%", "#0.3%"])))
+        given["price"] = chance.choice([price(), price(), price(), "+0.5%", "-0.4%", "#0.3%"])
     if kind.endswith("-limit"):
-        given["price2"] = draw(st.one_of(price, st.sampled_from(["+0.5%", "-1%", "+0", "#0.2%"])))
-    flags = draw(st.sets(st.sampled_from(["post", "fcib", "viqc", "nompp"]), max_size=2))
-    if flags:
-        given["oflags"] = ",".join(sorted(flags))
-        if "viqc" in flags:
-            given |= {"volume": str(draw(st.integers(1, 5_000))), "ordertype": "market", "type": "buy"}
-    lasting = draw(st.sampled_from(["GTC", "GTC", "IOC", "FOK", "GTD"]))
+        given["price2"] = chance.choice([price(), "+0.5%", "-1%", "+0", "#0.2%"])
+    if kind == "market" and given["type"] == "buy" and chance.random() < 0.3:
+        given |= {"oflags": "viqc", "volume": str(chance.randint(1, 5_000))}
+    elif chance.random() < 0.2:
+        given["oflags"] = chance.choice(["post", "fcib", "fciq"]) if kind == "limit" else "fcib"
+    lasting = chance.choice(["GTC", "GTC", "GTC", "IOC", "FOK", "GTD"])
     given["timeinforce"] = lasting
     if lasting == "GTD":
-        given["expiretm"] = draw(st.sampled_from(["+1", "+5", "+60"]))
-    if draw(st.integers(0, 7)) == 0:
-        given["starttm"] = draw(st.sampled_from(["+1", "+5", "+90"]))
-    if draw(st.integers(0, 7)) == 0:
-        given |= {"close[ordertype]": "limit", "close[price]": draw(price)}
-    if draw(st.integers(0, 4)) == 0:
-        given["cl_ord_id"] = draw(st.sampled_from(["a", "b", "c"]))
-    if draw(st.integers(0, 4)) == 0:
-        given["userref"] = draw(st.integers(1, 3))
+        given["expiretm"] = chance.choice(["+1", "+5", "+60"])
+    if chance.random() < 0.1:
+        given["starttm"] = chance.choice(["+1", "+4", "+90"])
+    if chance.random() < 0.15:
+        given |= {"close[ordertype]": chance.choice(["limit", "stop-loss"]), "close[price]": price()}
+    if chance.random() < 0.2:
+        given["cl_ord_id"] = chance.choice("abc")
+    if chance.random() < 0.2:
+        given["userref"] = chance.randint(1, 3)
     return given
 
 
-who = st.integers(0, 2)
+class Walk:
+    """Requests of three accounts, a market and a clock, as chance has it."""
 
+    def __init__(self, seed):
+        self.rig, self.chance = Rig(), random.Random(seed)
+        self.acts = [
+            *[self.add] * 12,
+            *[self.amend] * 4,
+            *[self.market_quotes] * 4,
+            *[self.market_takes] * 3,
+            *[self.edit, self.cancel, self.wait] * 2,
+            self.add_batch,
+            self.cancel_batch,
+            self.dead_man,
+        ]
 
-class ExchangeMachine(RuleBasedStateMachine):
-    """Requests of three accounts, a market, and a clock."""
+    def go(self, count):
+        """Do so many things, looking at everything after each."""
+        for _ in range(count):
+            self.chance.choice(self.acts)()
+            self.money_adds_up()
+            self.holds_fit()
+            self.books_are_whole()
+            self.fills_add_up()
+            self.orders_end_once()
+            self.counters_stay_above()
 
-    def __init__(self):
-        super().__init__()
-        self.rig = Rig()
+    def some_order(self):
+        """Return who acts on which of its orders."""
+        who = self.chance.randrange(3)
+        found = list(self.rig.engine.working[self.rig.keys[who].account].values())
+        return who, self.chance.choice(found) if found else None
 
-    def one_of(self, number):
-        found = list(self.rig.engine.working[self.rig.keys[number % 3].account].values())
-        return found[number // 3 % len(found)].id if found else "OAAAAA-AAAAA-AAAAAA"
+    def add(self):
+        self.rig.ask("AddOrder", self.chance.randrange(3), **an_order(self.chance))
 
-    @rule(who=who, order=orders())
-    def add(self, who, order):
-        self.rig.ask("AddOrder", who, **order)
+    def add_batch(self):
+        some = [an_order(self.chance) for _ in range(self.chance.randint(2, 4))]
+        self.rig.ask("AddOrderBatch", self.chance.randrange(3), pair=some[0]["pair"], orders=some)
 
-    @rule(who=who, some=st.lists(orders(), min_size=2, max_size=4))
-    def add_batch(self, who, some):
-        self.rig.ask("AddOrderBatch", who, pair=some[0]["pair"], orders=some)
+    def amend(self):
+        who, order = self.some_order()
+        if order is None:
+            return
+        given = {"txid": order.id}
+        if self.chance.random() < 0.6:
+            given["order_qty"] = str(order.volume * self.chance.randint(1, 250) / 100)
+        if self.chance.random() < 0.6:
+            field = self.chance.choice(["trigger_price", "limit_price"]) if order.wish.type.triggered else "limit_price"
+            given[field] = str(price_near(order.wish.pair.symbol, self.chance.randint(-60, 60)))
+        if self.chance.random() < 0.2:
+            given["post_only"] = "true"
+        before = snapshot(order)
+        if isinstance(self.rig.ask("AmendOrder", who, **given), str):
+            assert snapshot(order) == before
 
-    @rule(number=st.integers(0, 99), volume=st.integers(0, 300), percent=st.one_of(st.none(), st.integers(-300, 300)))
-    def amend(self, number, volume, percent):
-        name = self.one_of(number)
-        order = self.rig.engine.orders.get(name)
-        symbol = order.wish.pair.symbol if order else "BTC/USD"
-        given = {"txid": name}
-        if volume:
-            given["order_qty"] = str((order.volume if order else Decimal(1)) * volume / 100)
-        if percent is not None:
-            field = "trigger_price" if order and order.wish.type.triggered and percent % 2 else "limit_price"
-            given[field] = str(price_near(symbol, percent))
-        self.rig.ask("AmendOrder", number % 3, **given)
+    def edit(self):
+        who, order = self.some_order()
+        if order is None:
+            return
+        before = snapshot(order)
+        price = str(price_near(order.wish.pair.symbol, self.chance.randint(-60, 60)))
+        volume = str(order.volume * self.chance.randint(1, 30) / 10)
+        given = {"price": price} if self.chance.random() < 0.7 else {"volume": volume}
+        found = self.rig.ask("EditOrder", who, txid=order.id, pair=order.wish.pair.id, **given)
+        assert (snapshot(order) == before) is isinstance(found, str)
 
-    @rule(number=st.integers(0, 99), percent=st.integers(-300, 300), volume=st.integers(1, 30))
-    def edit(self, number, percent, volume):
-        name = self.one_of(number)
-        order = self.rig.engine.orders.get(name)
-        symbol = order.wish.pair.symbol if order else "BTC/USD"
-        given = {"txid": name, "price": str(price_near(symbol, percent))}
-        before = order and order.state
-        found = self.rig.ask("EditOrder", number % 3, **given, volume=str((order.volume if order else 1) * volume / 10))
-        if isinstance(found, str) and order:
-            assert order.state is before
+    def cancel(self):
+        who, order = self.some_order()
+        self.rig.ask("CancelOrder", who, txid=order.id if order else "OAAAAA-AAAAA-AAAAAA")
 
-    @rule(number=st.integers(0, 99))
-    def cancel(self, number):
-        self.rig.ask("CancelOrder", number % 3, txid=self.one_of(number))
+    def cancel_batch(self):
+        names = self.chance.choice(["1", "2"]), self.chance.choice("ab")
+        self.rig.ask("CancelOrderBatch", self.chance.randrange(3), orders=[names[0]], cl_ord_ids=[names[1]])
 
-    @rule(who=who, name=st.sampled_from(["1", "2", "a", "b"]))
-    def cancel_batch(self, who, name):
-        self.rig.ask("CancelOrderBatch", who, orders=[name], cl_ord_ids=[name])
+    def dead_man(self):
+        self.rig.ask("CancelAllOrdersAfter", self.chance.randrange(3), timeout=self.chance.choice([0, 10, 60]))
 
-    @rule(who=who)
-    def cancel_all(self, who):
-        self.rig.ask("CancelAll", who)
+    def wait(self):
+        self.rig.later(self.chance.choice([0, 0.3, 1, 6]))
 
-    @rule(who=who, seconds=st.sampled_from([0, 1, 30]))
-    def dead_man(self, who, seconds):
-        self.rig.ask("CancelAllOrdersAfter", who, timeout=seconds)
-
-    @rule(seconds=st.sampled_from([0, 0.3, 1, 6, 100]))
-    def wait(self, seconds):
-        self.rig.later(seconds)
-
-    @rule(symbol=st.sampled_from(SYMBOLS), percent=st.integers(-300, 300), size=st.integers(1, 500), buys=st.booleans())
-    def market_quotes(self, symbol, percent, size, buys):
+    def market_quotes(self):
+        symbol = self.chance.choice(SYMBOLS)
         pair, unit = PAIRS[symbol], SCALES.get(symbol, (0, Decimal(10)))[1]
+        buys = self.chance.random() < 0.5
+        percent = self.chance.randint(-60, 20) if buys else self.chance.randint(-20, 60)
         ticks = int(price_near(symbol, percent).scaleb(pair.price_decimals))
-        self.rig.engine.quote(pair, ticks, int((unit * size).scaleb(8)), buys=buys)
+        self.rig.engine.quote(pair, ticks, int((unit * self.chance.randint(1, 500)).scaleb(8)), buys=buys)
 
-    @rule(symbol=st.sampled_from(SYMBOLS), size=st.integers(1, 500), buys=st.booleans())
-    def market_takes(self, symbol, size, buys):
+    def market_takes(self):
+        symbol, buys = self.chance.choice(SYMBOLS), self.chance.random() < 0.5
         unit = SCALES.get(symbol, (0, Decimal(10)))[1]
-        self.rig.engine.take(PAIRS[symbol], unit * size, self.rig.now, buys=buys)
+        self.rig.engine.take(PAIRS[symbol], unit * self.chance.randint(1, 500), self.rig.now, buys=buys)
 
-    @invariant()
     def money_adds_up(self):
         """No asset is made or lost, to the last digit."""
         assert self.rig.sums() == self.rig.totals
 
-    @invariant()
     def holds_fit(self):
         """Each account holds what its working orders hold, which is what they need; nothing free is below zero."""
         engine = self.rig.engine
         for key in self.rig.keys:
             account, held = engine.accounts.by_name[key.account], Counter()
             for order in engine.working[key.account].values():
-                assert order.held == 0 or order.held == engine._need(order)[1] or order.wish.type is OrderType.MARKET
-                assert order.held or order.wish.type is OrderType.MARKET
+                # A fee that fell since leaves a little too much held; a market order that waits for its time holds nothing.
+                need = ZERO if order.wish.type is OrderType.MARKET else engine._need(order)[1]
+                assert need <= order.held <= need * (1 if not order.wish.buys else Decimal("1.004"))
                 held[order.held_in] += order.held
             held.pop("", None)
             assert account.held == dict(held)
             assert all(account.free(asset) >= 0 for asset in account.balances)
 
-    @invariant()
     def books_are_whole(self):
         """The best bid is below the best ask, and what rests is what its order has left."""
         engine = self.rig.engine
@@ -232,7 +245,6 @@ class ExchangeMachine(RuleBasedStateMachine):
                 assert order.state is OrderStatus.OPEN
                 assert not order.fired
 
-    @invariant()
     def fills_add_up(self):
         """Executions are what orders say of themselves, and never beyond a limit."""
         engine, fills = self.rig.engine, {}
@@ -252,7 +264,6 @@ class ExchangeMachine(RuleBasedStateMachine):
                 price, limit = news.execution.price, news.order.limit
                 assert price <= limit if news.order.wish.buys else price >= limit
 
-    @invariant()
     def orders_end_once(self):
         """An order is working or has told of exactly one end; its state says which."""
         engine = self.rig.engine
@@ -260,11 +271,10 @@ class ExchangeMachine(RuleBasedStateMachine):
         for order in engine.orders.values():
             assert ends[order.id] == (0 if order.state.working else 1)
             assert (order.id in engine.working[order.account]) is order.state.working
-            assert (order.state is OrderStatus.CLOSED) is (order.volume > 0 and order.left == 0 and bool(order.done)) or order.amended
+            assert order.state is not OrderStatus.CLOSED or (order.done == order.volume > 0)
         for done in engine.finished.values():
             assert len({order.id for order in done}) == len(done)
 
-    @invariant()
     def counters_stay_above(self):
         """Neither kind of counter is below zero, whenever it is read."""
         for counter in (*self.rig.parts.engine.values(), *self.rig.parts.calls.values()):
@@ -272,5 +282,13 @@ class ExchangeMachine(RuleBasedStateMachine):
             assert counter.value(self.rig.now + 10**15) == 0
 
 
-TestExchange = ExchangeMachine.TestCase
-TestExchange.settings = settings(max_examples=150, stateful_step_count=40, deadline=None, derandomize=True, database=None)
+def snapshot(order):
+    """Return what a refused change must leave alone."""
+    return (order.state, order.volume, order.limit, order.stop, order.done, order.held, order.amended, order.resting)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 2**32))
+def test_any_sequence_of_requests(seed):
+    """Money, holds, books, fills, ends and counters are right after each of 250 requests."""
+    Walk(seed).go(250)

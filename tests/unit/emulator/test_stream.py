@@ -9,48 +9,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.exchange import START, TOKEN, Rig, S
 
-from peak_trade.emulator.opening import EmulatorChoice, open_emulator
 from peak_trade.emulator.pairs import PAIRS
-from peak_trade.emulator.signing import TRADING
 from peak_trade.emulator.stream import DEPTHS
-
-START = 1_795_000_000_000_000_000
-S = 1_000_000_000
-
-
-class Rig:
-    """An exchange with a clock of its own and one connection."""
-
-    def __init__(self, pairs=("BTC/USD", "ETH/EUR"), seed=7, tier="pro"):
-        self.now = START
-        self.opened = open_emulator(EmulatorChoice(pairs=pairs, seed=seed, tier=tier), lambda: START, random.Random(3))
-        self.hub, self.engine = self.opened.emulator.hub, self.opened.engine
-        self.key = self.opened.keys["trading"]
-        assert self.key.rights == TRADING
-        self.hub._desk.tokens["tok"] = (self.key, START + 900 * S)
-        self.line = self.hub.connect(self.now, private=True)
-        self.ids = 0
-
-    def passed(self, seconds=0.1):
-        """Let the market go on and publish."""
-        self.now += int(seconds * S)
-        emulator = self.opened.emulator
-        emulator.rest.let_time_pass(self.now)
-        emulator._step(self.now)
-        self.hub.publish(self.now)
-
-    def got(self, channel=None):
-        """Take what was sent."""
-        texts, self.line.outbox = self.line.outbox, []
-        found = [json.loads(text, parse_float=Decimal) for text in texts]
-        return [one for one in found if channel is None or one.get("channel") == channel]
-
-    def ask(self, method, **params):
-        """Send a request and return all that came of it."""
-        self.ids += 1
-        self.line.receive(json.dumps({"method": method, "params": params, "req_id": self.ids}), self.now)
-        return self.got()
 
 
 class ClientBook:
@@ -98,7 +60,7 @@ def test_book_equals_the_engines(depth, symbol):
     rig = Rig(seed=depth)
     pair, chance = PAIRS[symbol], random.Random(depth)
     reader, book = ClientBook(depth, pair), rig.engine.listings[symbol].book
-    rig.ask("subscribe", channel="executions", token="tok")
+    rig.ask("subscribe", channel="executions", token=TOKEN)
     messages = rig.ask("subscribe", channel="book", symbol=[symbol], depth=depth)
     count = 0
     for _ in range(120):
@@ -116,7 +78,7 @@ def test_book_equals_the_engines(depth, symbol):
             price = round(price * (1 + chance.uniform(-0.002, 0.002)), pair.price_decimals)
             side = "buy" if buys else "sell"
             order = {"symbol": symbol, "side": side, "order_type": "limit", "order_qty": 0.01, "limit_price": price}
-            rig.ask("add_order", token="tok", **order)
+            rig.ask("add_order", token=TOKEN, **order)
         rig.passed(chance.choice([0.1, 1, 30]))
         messages = rig.got()
     assert count > 50
@@ -147,7 +109,7 @@ def test_one_acknowledgement_per_symbol(rig):
         ("subscribe", {"channel": "executions"}, "EGeneral:Invalid arguments:token"),
         ("unsubscribe", {"channel": "ticker", "symbol": ["BTC/USD"]}, "Subscription Not Found"),
         ("add_order", {"token": "no"}, "ESession:Invalid session"),
-        ("cancel_order", {"token": "tok", "order_id": ["OAAAAA-AAAAA-AAAAAA"]}, "EOrder:Unknown order"),
+        ("cancel_order", {"token": TOKEN, "order_id": ["OAAAAA-AAAAA-AAAAAA"]}, "EOrder:Unknown order"),
     ],
 )
 def test_errors_are_worded_as_krakens(rig, method, params, error):
@@ -206,11 +168,11 @@ def test_status_change_is_told(rig):
 
 
 def test_executions_of_a_filled_order(rig):
-    """A taker's order is pending_new, new, trade..., filled; sequence has no gap; balances follow; trades say partially filled."""
-    rig.ask("subscribe", channel="executions", token="tok")
-    rig.ask("subscribe", channel="balances", token="tok")
+    """A taker's order is pending_new, new, trade..., filled; sequence has no gap; balances follow, too."""
+    rig.ask("subscribe", channel="executions", token=TOKEN)
+    rig.ask("subscribe", channel="balances", token=TOKEN)
     asked = {"symbol": "BTC/USD", "side": "buy", "order_type": "market", "order_qty": 0.3, "cl_ord_id": "mine"}
-    found = rig.ask("add_order", token="tok", **asked)
+    found = rig.ask("add_order", token=TOKEN, **asked)
     reports = [message for message in found if message.get("channel") == "executions"]
     kinds = [message["data"][0]["exec_type"] for message in reports]
     (answer,) = [message for message in found if message.get("method") == "add_order"]
@@ -234,7 +196,7 @@ def test_executions_of_a_filled_order(rig):
 def test_small_quantities_keep_their_digits(rig):
     """A quantity of eight digits arrives whole, however JSON wrote it."""
     asked = {"symbol": "BTC/USD", "side": "buy", "order_type": "limit", "order_qty": 0.00005123, "limit_price": 80000}
-    (found,) = rig.ask("add_order", token="tok", **asked)
+    (found,) = rig.ask("add_order", token=TOKEN, **asked)
 
     assert rig.engine.orders[found["result"]["order_id"]].volume == Decimal("0.00005123")
 
@@ -245,8 +207,8 @@ def test_good_till_date(rig):
     until = "2026-11-18T06:00:00Z"
     due = int(datetime.fromisoformat(until).timestamp())
     rig.now = (due - 60) * S
-    rig.hub._desk.tokens["tok"] = (rig.key, rig.now + 900 * S)
-    (found,) = rig.ask("add_order", token="tok", time_in_force="gtd", expire_time=until, **asked)
+    rig.hub._desk.tokens[TOKEN] = (rig.key, rig.now + 900 * S)
+    (found,) = rig.ask("add_order", token=TOKEN, time_in_force="gtd", expire_time=until, **asked)
     order = rig.engine.orders[found["result"]["order_id"]]
     rig.engine.tick(due * S - 1)
     assert order.state.value == "open"
@@ -256,13 +218,13 @@ def test_good_till_date(rig):
 
 def test_token_lives_with_its_subscription(rig):
     """After 15 minutes a token opens nothing, but where a private channel is followed it still trades."""
-    rig.ask("subscribe", channel="executions", token="tok")
+    rig.ask("subscribe", channel="executions", token=TOKEN)
     rig.now += 901 * S
-    assert rig.ask("cancel_all", token="tok")[0]["result"] == {"count": 0}
+    assert rig.ask("cancel_all", token=TOKEN)[0]["result"] == {"count": 0}
 
     rig.line = rig.hub.connect(rig.now, private=True)
     rig.got()
-    assert rig.ask("cancel_all", token="tok")[0]["error"] == "ESession:Invalid session"
+    assert rig.ask("cancel_all", token=TOKEN)[0]["error"] == "ESession:Invalid session"
 
 
 JSON = st.recursive(
@@ -284,7 +246,7 @@ ONE_RIG = Rig()
 def test_nonsense_is_answered(method, params, req_id, token):
     """Whatever a frame holds, it is answered in JSON and nothing raises; no money moves."""
     if token and isinstance(params, dict):
-        params = params | {"token": "tok"}
+        params = params | {"token": TOKEN}
     before = len(ONE_RIG.engine.executions)
     ONE_RIG.line.receive(json.dumps({"method": method, "params": params, "req_id": req_id}), START)
 

@@ -215,17 +215,24 @@ def test_right_tokens_are_never_too_many(attempts, looked):
 
 def test_after_too_many_wrong_tokens_none_is_looked_at(attempts, looked):
     """The last attempt below the limit is looked at; after it none is, not even the right one."""
-    for _ in range(WRONG_MAX - 1):
+    for _ in range(WRONG_MAX):
+        assert not attempts.exhausted()
         assert attempts.holder("wrong") is None
-    assert attempts.holder("right") == "maria"
-    assert not attempts.exhausted()
-
-    assert attempts.holder("wrong") is None
     assert attempts.exhausted()
     count = looked.count
 
     assert attempts.holder("right") is None
     assert looked.count == count
+
+
+def test_a_token_that_was_right_stays_so(attempts):
+    """Whoever tries tokens does not keep out who has shown a right one before."""
+    assert attempts.holder("right") == "maria"
+    for _ in range(WRONG_MAX):
+        attempts.holder("wrong")
+    assert attempts.exhausted()
+
+    assert attempts.holder("right") == "maria"
 
 
 def test_a_minute_later_tokens_are_looked_at_again(attempts, clock):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.contract.rows import NOW, a_session
 from tests.paths import ROOT
 from tests.unit.webui.desks import SetClock
 
@@ -175,14 +176,14 @@ def test_the_kill_switch_on_is_well(parts):
 
 
 def test_a_damaged_kill_switch(parts):
-    """A kill switch whose file can't be read counts as on, and says so."""
+    """A kill switch whose file can't be read counts as on, and is not well."""
     parts.state.mkdir(parents=True)
     parts.kill_switch.path.write_bytes(b"\xff no json")
 
     found = checks(parts)["kill switch"]
 
-    assert "on since" in found.found
-    assert "unknown" in found.found
+    assert not found.healthy
+    assert "it counts as on" in found.found
 
 
 def test_everything_at_once(parts, monkeypatch):
@@ -195,3 +196,15 @@ def test_everything_at_once(parts, monkeypatch):
     parts.clock = SetClock(datetime(1970, 1, 1, tzinfo=UTC))
 
     assert list(failing(parts)) == ["registry", "signing key", "disk", "clock"]
+
+
+def test_journals_that_are_gone(parts):
+    """Where a session wrote into the folder of journals and that is gone, the component fails; others' sessions don't count."""
+    assert parts.signer.key_id
+    elsewhere = a_session(account="one", journal="/elsewhere/journal/one/x.jsonl")
+    parts.sessions.begin(elsewhere, NOW, 30.0)
+    assert "journal" not in failing(parts)
+
+    here = a_session(account="two", journal=str(parts.journal / "two" / "x.jsonl"))
+    parts.sessions.begin(here, NOW, 30.0)
+    assert "journal" in failing(parts)

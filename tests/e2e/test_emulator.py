@@ -1,0 +1,362 @@
+"""The emulator as a process and a server: faults of the transport, the control interface, and the commands."""
+
+import base64
+import itertools
+import json
+import re
+import signal
+import stat
+import threading
+import time
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+from tests.emulated import emulating, until
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from peak_trade.emulator import server
+from peak_trade.emulator.signing import signature
+
+NONCES = itertools.count(time.time_ns())
+ORDER = {"pair": "XBTUSD", "type": "buy", "ordertype": "limit", "volume": "0.01", "price": "80000.0"}
+
+
+@pytest.fixture(scope="module")
+def emulated():
+    with emulating() as found:
+        yield found
+
+
+@pytest.fixture
+def client(emulated):
+    """A raw client with a key of its own; faults end with it."""
+    found = Client(emulated)
+    yield found
+    emulated.inside(lambda: emulated.opened.emulator.faults.clear(emulated.clock()))
+    found.http.close()
+
+
+class Client:
+    """Signs what it sends, and nothing more."""
+
+    def __init__(self, emulated):
+        self.emulated, self.key = emulated, emulated.key()
+        self.http = httpx2.Client(base_url=emulated.url, timeout=10, trust_env=False)
+
+    def post(self, method, timeout=10, **params):
+        nonce, path = str(next(NONCES)), f"/0/private/{method}"
+        body = urlencode({**params, "nonce": nonce})
+        sign = base64.b64encode(signature(self.key.secret, path, nonce, body.encode())).decode()
+        headers = {"API-Key": self.key.id, "API-Sign": sign, "Content-Type": "application/x-www-form-urlencoded"}
+        return self.http.post(path, content=body, headers=headers, timeout=timeout)
+
+    def fault(self, name, **told):
+        told = {"name": name, "match": {"key": self.key.name}, **told}
+        return self.control("POST", "faults", json=told).raise_for_status().json()
+
+    def control(self, method, path, **more):
+        headers = {"X-Control-Token": self.emulated.opened.control_token}
+        return self.http.request(method, f"/_ctl/{path}", headers=headers, **more)
+
+    def open(self):
+        """Return how many orders work."""
+        working = self.emulated.opened.engine.working
+        return self.emulated.inside(lambda: len(working[self.key.account]))
+
+    def line(self, path="/v2"):
+        return connect(self.emulated.stream + path, proxy=None, close_timeout=1)
+
+
+# ---- calls ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "placed"), [("rest.timeout_before", 0), ("rest.timeout_after", 1)])
+def test_no_answer_in_time(client, name, placed):
+    """The client's own timeout ends the call; the order is there once, or not at all; the next call is answered."""
+    client.fault(name, args={"seconds": 1.5})
+    with pytest.raises(httpx2.ReadTimeout):
+        client.post("AddOrder", timeout=0.3, **ORDER)
+
+    assert client.open() == placed
+    assert client.post("AddOrder", **ORDER).json()["error"] == []
+    assert client.open() == placed + 1
+
+
+def test_silence_ends_in_a_reset(client):
+    """Who waits long enough sees the connection end without an answer."""
+    client.fault("rest.timeout_after", args={"seconds": 0.2})
+    with pytest.raises(httpx2.TransportError):
+        client.post("AddOrder", **ORDER)
+
+    assert client.open() == 1
+
+
+@pytest.mark.parametrize(("name", "placed"), [("rest.reset_before", 0), ("rest.reset_after", 1)])
+def test_reset(client, name, placed):
+    """The connection is reset; the order is there once, or not at all."""
+    client.fault(name)
+    with pytest.raises((httpx2.ReadError, httpx2.RemoteProtocolError)):
+        client.post("AddOrder", **ORDER)
+
+    assert client.open() == placed
+
+
+def test_truncated_body(client):
+    """Head and half of a body arrive, and then the end."""
+    client.fault("rest.reset_after", args={"cut": "truncated"})
+    with pytest.raises(httpx2.RemoteProtocolError, match="incomplete|peer closed"):
+        client.post("AddOrder", **ORDER)
+
+    assert client.open() == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 520, 522, 524])
+@pytest.mark.parametrize(("when", "placed"), [("before", 0), ("after", 1)])
+def test_pages_of_cloudflares(client, status, when, placed):
+    """The status and a page instead of JSON."""
+    client.fault(f"rest.http_5xx_{when}", args={"status": status})
+    answer = client.post("AddOrder", **ORDER)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<html>" in answer.text
+    assert client.open() == placed
+
+
+@pytest.mark.parametrize(("body", "text"), [("html", "<!DOCTYPE html>"), ("cut", '{"error":[],'), ("empty", "")])
+def test_no_json(client, body, text):
+    """Status 200 and no JSON."""
+    client.fault("rest.html_200", args={"body": body})
+    answer = client.post("AddOrder", **ORDER)
+
+    assert answer.status_code == 200
+    assert answer.text.startswith(text)
+    with pytest.raises(ValueError, match="Expecting|Unterminated|delimiter"):
+        answer.json()
+
+
+def test_captcha_for_a_while(client):
+    """A captcha page meets every call until it is over."""
+    client.fault("rest.captcha_403", for_s=60)
+    assert [client.post("Balance").status_code for _ in range(3)] == [403] * 3
+    client.emulated.advance(60)
+    assert client.post("Balance").status_code == 200
+
+
+def test_slow_call_is_applied_late(client):
+    """A call whose client has gone away is applied when its wait is over."""
+    client.fault("rest.slow", args={"seconds": 0.6})
+    with pytest.raises(httpx2.ReadTimeout):
+        client.post("AddOrder", timeout=0.2, **ORDER)
+    assert client.open() == 0
+    assert until(client.open) == 1
+
+
+def test_overtaken_call(client):
+    """Of two calls of one key the first is overtaken, and its nonce is too small then."""
+    client.fault("auth.nonce_reorder", args={"seconds": 0.5})
+    errors = []
+    first = threading.Thread(target=lambda: errors.append(client.post("Balance").json()["error"]))
+    first.start()
+    until(lambda: [one for one in client.control("GET", "faults").json()["faults"] if one["struck"]] or None)
+    assert client.post("Balance").json()["error"] == []
+    first.join()
+
+    assert errors == [["EAPI:Invalid nonce"]]
+
+
+def test_faults_do_not_show(client):
+    """An answer that a fault changed has the headers of every other."""
+    right = client.post("Balance")
+    client.fault("rest.service_busy")
+    wrong = client.post("Balance")
+
+    assert wrong.json() == {"error": ["EService:Busy"]}
+    assert set(wrong.headers) == set(right.headers)
+    assert wrong.status_code == right.status_code == 200
+
+
+# ---- connections ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1001, 1006, 1008, 1012])
+def test_drop(client, code):
+    """Every connection of that address ends as said, and the other address' does not."""
+    with client.line() as line, client.line("/auth/v2") as other:
+        line.recv(timeout=5), other.recv(timeout=5)
+        client.fault("ws.drop", args={"code": code}, match={"endpoint": "/v2"})
+        with pytest.raises(ConnectionClosed) as ended:
+            line.recv(timeout=5)
+        assert (ended.value.rcvd.code if ended.value.rcvd else 1006) == code
+        other.send('{"method":"ping"}')
+        assert json.loads(other.recv(timeout=5))["method"] == "pong"
+
+
+@pytest.mark.parametrize("status", [429, 403])
+def test_drop_storm(client, status):
+    """Connections end and none opens until it is over."""
+    with client.line() as line:
+        line.recv(timeout=5)
+        client.fault("ws.drop_storm", args={"status": status}, match={}, for_s=30)
+        with pytest.raises(ConnectionClosed):
+            line.recv(timeout=5)
+    with pytest.raises(InvalidStatus) as refused:
+        client.line()
+    assert refused.value.response.status_code == status
+    client.emulated.advance(30)
+    with client.line() as line:
+        assert json.loads(line.recv(timeout=5))["channel"] == "status"
+
+
+def test_slow_consumer(client, monkeypatch):
+    """A connection for which too much waits is ended, and its messages are forgotten."""
+    monkeypatch.setattr(server, "QUEUE_MAX", 50)
+    emulator = client.emulated.opened.emulator
+    with client.line() as line:
+        line.recv(timeout=5)
+        line.send('{"method":"subscribe","params":{"channel":"book","symbol":["BTC/USD","ETH/USD","SOL/USD"]}}')
+        for _ in range(6):
+            line.recv(timeout=5)
+
+        def flood():
+            for number in range(60):
+                emulator.pass_time(client.emulated.clock() + number)
+            emulator._wake()
+
+        client.emulated.inside(flood)
+        with pytest.raises(ConnectionClosed):
+            for _ in range(1000):
+                line.recv(timeout=5)
+
+
+@pytest.mark.parametrize("frame", [b"\x00\xff", b'{"method":"ping"}', "[", "null", '{"method":5}', "x" * 70_000])
+def test_frames_that_make_no_sense(client, frame):
+    """Whatever comes, text or bytes, the connection answers it and stays."""
+    with client.line() as line:
+        line.recv(timeout=5)
+        line.send(frame)
+        assert json.loads(line.recv(timeout=5))["time_in"]
+        line.send('{"method":"ping","req_id":3}')
+        assert json.loads(line.recv(timeout=5))["req_id"] == 3
+
+
+# ---- control -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["faults", "log", "scenario"])
+@pytest.mark.parametrize("headers", [{}, {"X-Control-Token": "wrong"}, {"X-Control-Token": "ü".encode()}])
+def test_control_needs_the_token(client, path, headers):
+    """Without the token nothing is told and nothing is set."""
+    for method in ("GET", "POST", "DELETE"):
+        answer = client.http.request(method, f"/_ctl/{path}", headers=headers, content=b'{"name":"rest.slow"}')
+        assert answer.status_code == 403
+    assert client.control("GET", "faults").json()["faults"] == []
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("10.0.0.5", 403), ("example", 403)])
+def test_control_is_for_this_machine(emulated, host, status):
+    """The token does not help from another machine."""
+    found = TestClient(emulated.opened.emulator.app(), client=(host, 5000))
+    answer = found.get("/_ctl/faults", headers={"X-Control-Token": emulated.opened.control_token})
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b'{"name":"x"}', b"\xff", b"[" * 100_000])
+def test_control_refuses_nonsense(client, body):
+    """A body that makes no sense is an error in a sentence."""
+    answer = client.control("POST", "faults", content=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("expected ")
+
+
+def test_control_clears_and_logs(client):
+    """A fault is set, listed, strikes, is logged, and is cleared by its number."""
+    number = client.fault("rest.service_busy", count=5)["id"]
+    after = client.control("GET", "log").json()["lines"][-1]["number"]
+    client.post("Balance")
+    (listed,) = client.control("GET", "faults").json()["faults"]
+    lines = client.control("GET", f"log?after={after}&wait_s=5").json()["lines"]
+
+    assert (listed["id"], listed["struck"], listed["count"]) == (number, 1, 4)
+    assert [line["what"] for line in lines] == ["fault", "call"]
+    assert lines[1]["error"] == "EService:Busy"
+    assert client.control("DELETE", f"faults?id={number}").json() == {"cleared": 1}
+    assert client.control("GET", "faults").json()["faults"] == []
+    assert client.control("DELETE", "faults?id=x").status_code == 400
+
+
+# ---- commands ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(project, socket_enabled):
+    """A served emulator: its port."""
+    process = project.start("emulator", "serve", "--port", "0", "--pairs", "BTC/EUR")
+    found = re.search(r":(\d+)", process.stderr.readline())
+    yield found.group(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert not list(project.folder.rglob(f"{found.group(1)}.json"))
+
+
+def test_commands(project, served):
+    """Faults are set, listed and cleared, scenarios run and the log is read by the command; keys are for their owner only."""
+    (place,) = project.folder.rglob(f"{served}.json")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    keys = project.run("emulator", "keys", "--port", served, "--json").json
+    assert set(keys) == {"trading", "query", "cancel"}
+
+    def run(*arguments):
+        return project.run("emulator", *arguments, "--port", served)
+
+    added = run("fault", "add", "rest.http_5xx_before", "--endpoint", "Time", "--count", "2", "--arg", "status=520")
+    assert (added.code, added.out) == (0, "1: rest.http_5xx_before endpoint=Time status=520 count=2 (struck 0)\n")
+    address = f"http://127.0.0.1:{served}/0/public/Time"
+    statuses = [httpx2.get(address, trust_env=False).status_code for _ in range(3)]
+    assert statuses == [520, 520, 200]
+    assert run("fault", "add", "market.halt", "--for", "1000").code == 0
+    assert "market.halt for_s=" in run("fault", "list").out
+    assert "rest.timeout_after" in run("fault", "list", "--catalogue").out
+    assert run("fault", "clear").out == "cleared: 1\n"
+
+    scenario = project.folder / "faults.jsonl"
+    scenario.write_text('# two\n{"at_s": 0, "name": "market.cancel_only"}\n\n{"at_s": 900, "name": "ws.drop"}\n')
+    assert run("scenario", "run", str(scenario)).out == "planned: 2\n"
+    status = f"http://127.0.0.1:{served}/0/public/SystemStatus"
+    until(lambda: httpx2.get(status, trust_env=False).json()["result"]["status"] == "cancel_only")
+    lines = [json.loads(line) for line in run("log").out.splitlines()]
+    assert [line["fault"] for line in lines if line["what"] == "fault"][:2] == ["rest.http_5xx_before"] * 2
+    assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("fault", "add", "rest.nothing"), 2, "expected a fault of the catalogue"),
+        (("fault", "add", "rest.slow", "--arg", "seconds"), 2, "expected --arg name=value"),
+        (("fault", "add", "rest.slow", "--pair", "A/B"), 2, "expected a pair that is listed"),
+        (("fault", "clear", "77"), 2, "expected fault 77 to be set"),
+        (("scenario", "run", "missing.jsonl"), 2, "expected to read missing.jsonl"),
+        (("scenario", "run", "wrong.jsonl"), 2, "expected JSON in line 2"),
+    ],
+)
+def test_commands_refuse(project, served, arguments, code, words):
+    """A command that makes no sense says what was expected."""
+    (project.folder / "wrong.jsonl").write_text('{"at_s": 1, "name": "ws.drop"}\nno\n')
+    ended = project.run("emulator", *arguments, "--port", served)
+
+    assert ended.code == code
+    assert words in ended.err
+
+
+def test_no_emulator(project):
+    """Without an emulator there is nothing to set a fault in."""
+    ended = project.run("emulator", "fault", "list", "--port", "1")
+
+    assert ended.code == 2
+    assert "expected an emulator on port 1, found none" in ended.err

@@ -1,0 +1,77 @@
+"""The emulated exchange without sockets, with a clock that tests move."""
+
+import base64
+import json
+import random
+from decimal import Decimal
+from urllib.parse import urlencode
+
+from peak_trade.emulator.opening import EmulatorChoice, open_emulator
+from peak_trade.emulator.rest import RestCall
+from peak_trade.emulator.signing import signature
+
+START = 1_795_000_000_000_000_000
+S = 1_000_000_000
+TOKEN = "tok"
+
+
+class Rig:
+    """An exchange with a clock of its own and one connection."""
+
+    def __init__(self, pairs=("BTC/USD", "ETH/EUR"), seed=7, tier="pro"):
+        self.now = START
+        self.opened = open_emulator(EmulatorChoice(pairs=pairs, seed=seed, tier=tier), lambda: START, random.Random(3))
+        self.hub, self.engine = self.opened.emulator.hub, self.opened.engine
+        self.key = self.opened.keys["trading"]
+        self.plan = self.hub.faults
+        self.nonce = 0
+        self.hub._desk.tokens[TOKEN] = (self.key, START + 900 * S)
+        self.line = self.hub.connect(self.now, private=True)
+        self.ids = 0
+
+    def passed(self, seconds=0.1):
+        """Let the market go on and publish."""
+        self.now += int(seconds * S)
+        self.opened.emulator.pass_time(self.now)
+
+    def got(self, channel=None):
+        """Take what was sent."""
+        texts, self.line.outbox = self.line.outbox, []
+        found = [json.loads(text, parse_float=Decimal) for text in texts]
+        return [one for one in found if channel is None or one.get("channel") == channel]
+
+    def ask(self, method, **params):
+        """Send a request and return all that came of it."""
+        self.ids += 1
+        self.line.receive(json.dumps({"method": method, "params": params, "req_id": self.ids}), self.now)
+        return self.got()
+
+    def call(self, method, **params):
+        """Make a private call; return its outcome."""
+        self.nonce += 1
+        body, path = urlencode({"nonce": self.nonce, **params}), f"/0/private/{method}"
+        sign = base64.b64encode(signature(self.key.secret, path, str(self.nonce), body.encode())).decode()
+        headers = {"api-key": self.key.id, "api-sign": sign, "content-type": "application/x-www-form-urlencoded"}
+        return self.opened.emulator.answered(RestCall(path, headers, body.encode(), self.now))
+
+    def read(self, method, **params):
+        """Make a public call; return its outcome."""
+        return self.opened.emulator.answered(RestCall(f"/0/public/{method}", {}, urlencode(params).encode(), self.now))
+
+    def fault(self, name, **told):
+        """Set a fault."""
+        return self.plan.add({"name": name, **told}, self.now)
+
+    def buy(self, **changes):
+        """Place a limit purchase that rests; return the call's outcome."""
+        asked = {"pair": "XBTUSD", "type": "buy", "ordertype": "limit", "volume": "0.01", "price": "80000.0"}
+        return self.call("AddOrder", **(asked | changes))
+
+    @property
+    def working(self):
+        """The client's working orders."""
+        return list(self.engine.working["client"].values())
+
+    def logged(self, what="fault"):
+        """Return the lines of the log of a kind."""
+        return [line for line in self.plan.log if line["what"] == what]

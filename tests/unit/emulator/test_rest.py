@@ -1,0 +1,527 @@
+"""REST without a socket: a fuzzer that gets nothing but Kraken's answers, the order of checks, and what each method filters."""
+
+import base64
+import json
+import random
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peak_trade.emulator.candles import Candles
+from peak_trade.emulator.exchange import ExchangeMode, MatchingEngine
+from peak_trade.emulator.pairs import PAIRS
+from peak_trade.emulator.rest import Rest, RestCall, RestParts
+from peak_trade.emulator.signing import QUERY, TRADING, make_key, signature
+
+S = 1_000_000_000
+START = 1_700_000_000 * S
+often = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+METHODS = [
+    "Balance",
+    "BalanceEx",
+    "TradeBalance",
+    "OpenOrders",
+    "ClosedOrders",
+    "QueryOrders",
+    "TradesHistory",
+    "QueryTrades",
+    "OpenPositions",
+    "Ledgers",
+    "QueryLedgers",
+    "TradeVolume",
+    "DepositStatus",
+    "GetApiKeyInfo",
+    "GetWebSocketsToken",
+    "AddOrder",
+    "AddOrderBatch",
+    "AmendOrder",
+    "EditOrder",
+    "OrderAmends",
+    "CancelOrder",
+    "CancelOrderBatch",
+    "CancelAll",
+    "CancelAllOrdersAfter",
+]
+PUBLIC = ["Time", "SystemStatus", "Assets", "AssetPairs", "Ticker", "OHLC", "Depth", "Trades", "Spread"]
+
+
+class Desk:
+    """An exchange with a small book, one client, and signed requests."""
+
+    def __init__(self, tier="pro", rights=TRADING):
+        chance = random.Random(5)
+        self.pair = PAIRS["BTC/USD"]
+        self.candles = {"BTC/USD": Candles(), "ETH/USD": Candles()}
+        pairs = [self.pair, PAIRS["ETH/USD"]]
+        self.engine = MatchingEngine(pairs, seed=3, told_print=lambda pair, one: self.candles[pair.symbol].add(one))
+        self.key = make_key("one", "one", rights, chance)
+        self.engine.accounts.open("one", at=START)
+        self.parts = RestParts(
+            self.engine, {self.key.id: self.key}, chance, lambda pair, interval: self.candles[pair.symbol].of(interval), tier
+        )
+        self.rest, self.now, self.nonce = Rest(self.parts), START, 0
+        for number in range(1, 6):
+            for buys in (True, False):
+                price = 900_000 + (-100 if buys else 100) * number
+                self.engine.quote(self.pair, price, 10**8, buys=buys)
+
+    def send(self, method, body, kind="application/x-www-form-urlencoded", nonce=None, **headers):
+        """Send a body to a private method, signed."""
+        path = f"/0/private/{method}"
+        signed = base64.b64encode(signature(self.key.secret, path, nonce or "", body)).decode()
+        told = {"content-type": kind, "api-key": self.key.id, "api-sign": signed} | headers
+        return self.rest.answer(RestCall(path, told, body, self.now))
+
+    def ask(self, method, *, whole=False, **given):
+        """Return a private method's result, or its first error."""
+        self.nonce += 1
+        self.now += S
+        nonce = str(self.nonce)
+        kind = "application/json" if any(isinstance(value, list | dict) for value in given.values()) else "form"
+        values = given | {"nonce": nonce}
+        body = json.dumps(values) if kind == "application/json" else urlencode(values)
+        found = self.send(method, body.encode(), kind, nonce)
+        if whole:
+            return found
+        return found["error"][0] if found["error"] else found["result"]
+
+    def public(self, method, **given):
+        """Return a public method's result, or its first error."""
+        found = self.rest.answer(RestCall(f"/0/public/{method}", {}, urlencode(given).encode(), self.now))
+        return found["error"][0] if found["error"] else found["result"]
+
+    def limit(self, price, *, side="buy", volume="0.1", **given):
+        """Place a limit order."""
+        return self.ask("AddOrder", pair="XBTUSD", type=side, ordertype="limit", price=str(price), volume=volume, **given)
+
+    def state(self):
+        """Return all that a refused request must leave alone."""
+        orders = [
+            (order.id, order.state, order.volume, order.limit, order.stop, order.done, order.held, order.reason)
+            for order in self.engine.orders.values()
+        ]
+        accounts = [
+            (name, dict(account.balances), dict(account.held), len(account.ledger))
+            for name, account in self.engine.accounts.by_name.items()
+        ]
+        return orders, accounts, len(self.engine.executions), dict(self.engine.timers)
+
+
+# ---- malformed requests ------------------------------------------------------------------------------------------------
+
+odd = st.one_of(
+    st.text(max_size=30),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.sampled_from(
+        ["NaN", "sNaN", "inf", "-0", "1e999999999", "1e-99", "9" * 400, "٣", "1_0", " 1", "+", "#", "%", "+%", "-5%", "0x1"]
+    ),
+    st.sampled_from(["buy", "limit", "XBTUSD", "BTC/USD", "1", "90000.0", "2099-01-01T00:00:00Z", "0001-01-01", "[", "{}"]),
+    st.lists(st.text(max_size=4), max_size=3),
+    st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
+)
+FIELDS = [
+    "pair",
+    "type",
+    "ordertype",
+    "volume",
+    "price",
+    "price2",
+    "oflags",
+    "timeinforce",
+    "starttm",
+    "expiretm",
+    "deadline",
+    "userref",
+    "cl_ord_id",
+    "validate",
+    "txid",
+    "trigger",
+    "leverage",
+    "displayvol",
+    "stptype",
+    "close",
+    "close[ordertype]",
+    "close[price]",
+    "reduce_only",
+    "timeout",
+    "orders",
+    "cl_ord_ids",
+    "order_qty",
+    "limit_price",
+    "trigger_price",
+    "post_only",
+    "asset",
+    "start",
+    "end",
+    "ofs",
+    "closetime",
+    "trades",
+    "since",
+    "count",
+    "interval",
+    "id",
+    "ledgers",
+    "without_count",
+]
+SENSIBLE = {
+    "pair": "XBTUSD",
+    "type": "buy",
+    "ordertype": "limit",
+    "volume": "0.1",
+    "price": "80000",
+    "orders": [{"type": "buy", "ordertype": "limit", "volume": "0.1", "price": "80000"}] * 2,
+}
+
+
+@st.composite
+def bodies(draw, nonce):
+    """A body, as form or JSON, with some fields odd, and its content type."""
+    values = dict(SENSIBLE) if draw(st.booleans()) else {}
+    values |= draw(st.dictionaries(st.sampled_from(FIELDS), odd, max_size=5))
+    if draw(st.booleans()):
+        values["orders"] = draw(st.lists(st.one_of(odd, st.dictionaries(st.sampled_from(FIELDS), odd)), max_size=4))
+    values["nonce"] = nonce
+    if draw(st.booleans()):
+        return json.dumps(values).encode(), "application/json"
+    return urlencode(values, errors="replace").encode(), "application/x-www-form-urlencoded"
+
+
+def is_answer(found):
+    """Tell whether an answer has Kraken's shape and can be written as JSON."""
+    json.dumps(found, allow_nan=False)
+    if found["error"]:
+        return set(found) == {"error"} and all(text[0] == "E" and ":" in text for text in found["error"])
+    return set(found) == {"error", "result"}
+
+
+@often
+@given(st.data())
+def test_malformed_requests_change_nothing(data):
+    """Signed requests with odd fields: always an answer in Kraken's shape, and a refusal leaves everything as it was."""
+    desk = Desk()
+    desk.limit(89_000)
+    for number in range(4):
+        method = data.draw(st.sampled_from(METHODS))
+        nonce = str(1_000 + number)
+        body, kind = data.draw(bodies(nonce))
+        before = desk.state()
+        found = desk.send(method, body, kind, nonce)
+        assert is_answer(found), found
+        if found["error"]:
+            assert desk.state() == before
+
+
+@often
+@given(
+    st.one_of(st.text(), st.sampled_from([f"/0/private/{name}" for name in METHODS])),
+    st.dictionaries(st.sampled_from(["api-key", "api-sign", "content-type", "x"]), st.text()),
+    st.binary(max_size=200),
+)
+def test_unsigned_requests_are_answered(path, headers, body):
+    """Any path, headers and bytes: an error of Kraken's."""
+    desk = Desk()
+    before = desk.state()
+    found = desk.rest.answer(RestCall(path, headers, body, desk.now))
+
+    assert is_answer(found)
+    assert found["error"]
+    assert desk.state() == before
+
+
+@often
+@given(st.sampled_from(METHODS), st.binary(max_size=300), st.sampled_from(["application/json", "form", ""]))
+def test_signed_rubbish_is_answered(method, body, kind):
+    """Bytes that are no form and no JSON, rightly signed with what nonce they have: refused."""
+    desk = Desk()
+    before = desk.state()
+
+    assert is_answer(desk.send(method, body, kind))
+    assert desk.state() == before
+
+
+@often
+@given(st.sampled_from(PUBLIC), st.dictionaries(st.sampled_from(FIELDS), odd, max_size=4), st.booleans())
+def test_public_methods_are_answered(method, values, as_json):
+    """Public methods with odd fields."""
+    desk = Desk()
+    body = json.dumps(values) if as_json else urlencode(values, errors="replace")
+
+    assert is_answer(desk.rest.answer(RestCall(f"/0/public/{method}", {}, body.encode(), desk.now)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 50_000, b'{"a":' * 50_000, b'{"nonce":' + b"9" * 50_000 + b"}", b"a=1&" * 5_000, b"\xff\xfe", b'{"nonce":1e400}'],
+)
+def test_deep_and_long_bodies_are_answered(body):
+    """Nesting, digits and fields without end cost an error, no exception."""
+    assert Desk().send("AddOrder", body, "application/json")["error"]
+
+
+# ---- checks in their order -----------------------------------------------------------------------------------------------
+
+
+def test_checks_come_in_krakens_order():
+    """Key, signature, nonce, permission, arguments: the first that fails is told."""
+    desk = Desk(rights=QUERY)
+    path, body = "/0/private/AddOrder", b"nonce=5&type=odd"
+    right = base64.b64encode(signature(desk.key.secret, path, "5", body)).decode()
+
+    def sent(**headers):
+        return desk.rest.answer(RestCall(path, headers, body, desk.now))["error"]
+
+    assert sent() == ["EAPI:Invalid key"]
+    assert sent(**{"api-key": desk.key.id}) == ["EAPI:Invalid signature"]
+    assert sent(**{"api-key": desk.key.id, "api-sign": right}) == ["EGeneral:Permission denied"]
+    assert sent(**{"api-key": desk.key.id, "api-sign": right}) == ["EAPI:Invalid nonce"]
+    assert desk.rest.answer(RestCall("/0/private/Nothing", {}, b"", 0))["error"] == ["EGeneral:Unknown method"]
+
+
+def test_too_many_calls_are_refused_until_time_passed():
+    """Starter: 15 calls at once; three seconds later one more."""
+    desk = Desk(tier="starter")
+
+    def balance(nonce):
+        return desk.send("Balance", f"nonce={nonce}".encode(), nonce=str(nonce))["error"]
+
+    assert [balance(nonce) for nonce in range(1, 17)] == [[]] * 15 + [["EAPI:Rate limit exceeded"]]
+    desk.now += 7 * S
+    assert balance(20) == []
+
+
+def test_placing_and_cancelling_at_once_is_dear():
+    """Starter: each pair of them costs 9 of 60, so the seventh is refused, and what it costs is charged all the same."""
+    desk = Desk(tier="starter")
+    told = []
+    for _ in range(7):
+        desk.now -= S
+        name = desk.limit(80_000)
+        desk.now -= S
+        told.append(desk.ask("CancelOrder", txid=name["txid"][0]) if isinstance(name, dict) else name)
+
+    assert told == [{"count": 1}] * 6 + ["EOrder:Rate limit exceeded"]
+
+
+# ---- orders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"pair": "XXX"}, "EQuery:Unknown asset pair"),
+        ({"pair": "SOL/USD"}, "EQuery:Unknown asset pair"),
+        ({"type": "hold"}, "EGeneral:Invalid arguments:type"),
+        ({"ordertype": "iceberg"}, "EGeneral:Invalid arguments:ordertype"),
+        ({"ordertype": "settle-position"}, "EGeneral:Invalid arguments:ordertype"),
+        ({"displayvol": "0.05"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"leverage": "5:1"}, "EGeneral:Invalid arguments:leverage"),
+        ({"reduce_only": "true"}, "EOrder:Reduce only:No position exists"),
+        ({"volume": "0"}, "EGeneral:Invalid arguments:volume"),
+        ({"volume": "0.00004999"}, "EGeneral:Invalid arguments:volume minimum not met"),
+        ({"volume": "0.00005", "price": "9999"}, "EOrder:Cost minimum not met"),
+        ({"price": "80000.01"}, "EOrder:Invalid price:XBTUSD price can only be specified up to 1 decimals."),
+        ({"price": "-100%"}, "EGeneral:Invalid arguments:price"),
+        ({"volume": "100"}, "EOrder:Insufficient funds"),
+        ({"oflags": "fcib,fciq"}, "EGeneral:Invalid arguments:oflags"),
+        ({"oflags": "post", "timeinforce": "IOC"}, "EGeneral:Invalid arguments:timeinforce"),
+        ({"timeinforce": "GTD"}, "EGeneral:Invalid arguments:expiretm"),
+        ({"timeinforce": "DAY"}, "EGeneral:Invalid arguments:timeinforce"),
+        ({"stptype": "none"}, "EGeneral:Invalid arguments:stptype"),
+        ({"cl_ord_id": "x" * 19}, "EGeneral:Invalid arguments:cl_ord_id"),
+        ({"userref": "2147483648"}, "EGeneral:Invalid arguments:userref"),
+        ({"deadline": "2023-11-14T22:13:19Z"}, "EService:Deadline elapsed"),
+        ({"close[ordertype]": "market"}, "EGeneral:Invalid arguments:close[ordertype]"),
+    ],
+)
+def test_an_order_is_refused_in_krakens_words(given, error):
+    """One wrong parameter, one error; nothing happened."""
+    desk = Desk()
+    before = desk.state()
+    told = {"pair": "XBTUSD", "type": "buy", "ordertype": "limit", "price": "80000", "volume": "0.1"} | given
+
+    assert desk.ask("AddOrder", **told) == error
+    assert desk.state() == before
+
+
+@pytest.mark.parametrize(
+    ("price", "side", "limit"),
+    [("+100", "buy", 90100), ("-5%", "buy", 85500), ("#1%", "buy", 89100), ("#1%", "sell", 90900), ("-0.1", "sell", 89999.9)],
+)
+def test_relative_prices_count_from_the_last(price, side, limit):
+    """Signed, or with `#` in the direction in which a limit waits."""
+    desk = Desk()
+    found = desk.limit(price, side=side, validate="true")
+
+    assert found["descr"]["order"] == f"{side} 0.10000000 XBTUSD @ limit {limit:.1f}"
+    assert desk.engine.orders == {}
+
+
+@pytest.mark.parametrize(("stptype", "left"), [("cancel-newest", [True, False]), ("cancel-oldest", [False, True])])
+def test_nobody_trades_with_itself(stptype, left):
+    """The newer or the older order ends, and nothing is traded."""
+    desk = Desk()
+    names = [desk.limit(89_995)["txid"][0], desk.limit(89_995, side="sell", stptype=stptype)["txid"][0]]
+
+    assert [name in desk.ask("OpenOrders")["open"] for name in names] == left
+    assert desk.ask("TradesHistory")["count"] == 0
+
+
+def test_a_close_follows_each_fill():
+    """What was filled gets an order the other way, which says whose it is."""
+    desk = Desk()
+    first = desk.limit(90_010, **{"close[ordertype]": "limit", "close[price]": "95000"})
+    (name, order), *more = desk.ask("OpenOrders")["open"].items()
+
+    assert first["descr"]["close"] == "close position @ limit 95000.0"
+    assert more == []
+    assert order["refid"] == first["txid"][0] != name
+    assert order["descr"]["order"] == "sell 0.10000000 XBTUSD @ limit 95000.0"
+
+
+def test_cancelling_by_userref():
+    """All orders of that reference end; an unknown one is an error."""
+    desk = Desk()
+    for number in (1, 1, 2):
+        desk.limit(80_000, userref=number)
+
+    assert desk.ask("CancelOrder", txid=1) == {"count": 2}
+    assert desk.ask("CancelOrder", txid=1) == "EOrder:Unknown order"
+    assert len(desk.ask("OpenOrders", userref=2)["open"]) == 1
+
+
+def test_an_edit_that_fails_leaves_the_order():
+    """Too dear or beyond the digits: the first order works on; a good one takes its place under a new id."""
+    desk = Desk()
+    (name,) = desk.limit(80_000, userref=7)["txid"]
+
+    assert desk.ask("EditOrder", txid=name, pair="XBTUSD", volume="100") == "EOrder:Insufficient funds"
+    assert desk.ask("EditOrder", txid=name, price="80000.01").startswith("EOrder:Invalid price")
+    found = desk.ask("EditOrder", txid=name, price="81000")
+    assert list(desk.ask("OpenOrders")["open"]) == [found["txid"]]
+    assert (found["originaltxid"], found["orders_cancelled"], found["newuserref"]) == (name, 1, 7)
+
+
+def test_amendments_are_listed():
+    """First the order as it was, then each change with its own id."""
+    desk = Desk()
+    (name,) = desk.limit(80_000)["txid"]
+    amend = desk.ask("AmendOrder", txid=name, limit_price="81000", order_qty="0.2")["amend_id"]
+    found = desk.ask("OrderAmends", order_id=name)
+
+    assert [one["limit_price"] for one in found["amends"]] == ["80000.0", "81000.0"]
+    assert found["amends"][1]["amend_id"] == amend
+    assert found["count"] == 2
+
+
+def test_a_batch_is_taken_or_refused_whole():
+    """One invalid order refuses all; one that can't be paid only itself, in the order of the request."""
+    desk = Desk()
+    good = {"type": "buy", "ordertype": "limit", "volume": "0.1", "price": "80000"}
+
+    assert desk.ask("AddOrderBatch", pair="XBTUSD", orders=[good, good | {"type": "x"}]) == "EGeneral:Invalid arguments:type"
+    found = desk.ask("AddOrderBatch", pair="XBTUSD", orders=[good | {"volume": "100"}, good])["orders"]
+    assert found[0] == {"error": "EOrder:Insufficient funds"}
+    assert list(desk.ask("OpenOrders")["open"]) == [found[1]["txid"]]
+
+
+# ---- history ---------------------------------------------------------------------------------------------------------
+
+
+def test_closed_orders_are_found_by_time_and_id():
+    """Start is outside, end inside, of opening or closing or either; an id stands for its opening."""
+    desk = Desk()
+    names = [desk.limit(80_000)["txid"][0] for _ in range(3)]
+    opened = [desk.engine.orders[name].opened / S for name in names]
+    desk.ask("CancelAll")
+
+    def found(**given):
+        return list(desk.ask("ClosedOrders", **given)["closed"])
+
+    assert found() == names[::-1]
+    assert found(closetime="open", start=opened[0]) == names[:0:-1]
+    assert found(closetime="open", end=names[0]) == names[:1]
+    assert found(closetime="close", end=opened[2]) == []
+    assert found(start=names[1], closetime="open") == names[2:]
+    assert desk.ask("ClosedOrders", ofs=2, without_count="true").keys() == {"closed"}
+
+
+def test_trades_and_ledgers_are_found_by_time_and_id():
+    """A trade has two ledger lines; both histories filter alike."""
+    desk = Desk()
+    for _ in range(2):
+        desk.limit(90_010)
+    trades = desk.ask("TradesHistory")["trades"]
+    second, first = trades
+    assert list(desk.ask("TradesHistory", start=first)["trades"]) == [second]
+    assert list(desk.ask("TradesHistory", end=trades[first]["time"])["trades"]) == [first]
+    assert desk.ask("TradesHistory", type="closed position")["count"] == 0
+    lines = desk.ask("QueryLedgers", id=",".join(trades[first]["ledgers"]))
+    assert {line["refid"] for line in lines.values()} == {first}
+    assert desk.ask("Ledgers", type="trade", asset="XBT")["count"] == 2
+    assert desk.ask("Ledgers", asset="NOPE") == "EQuery:Unknown asset"
+    assert desk.ask("QueryLedgers", id="LNOPE") == "EQuery:Unknown ledger"
+
+
+def test_trades_since_are_exclusive_and_complete():
+    """Page by page through a sweep of one moment: none twice, none lost."""
+    desk = Desk()
+    desk.ask("AddOrder", pair="XBTUSD", type="buy", ordertype="market", volume="4.5")
+    since, seen = "0", []
+    while rows := (page := desk.public("Trades", pair="XBTUSD", since=since, count=2))["XXBTZUSD"]:
+        seen += [row[6] for row in rows]
+        since = page["last"]
+
+    assert seen == [1, 2, 3, 4, 5]
+    assert page["last"] == since
+
+
+def test_candles_run_on_without_trades():
+    """The running candle is there; those between stand still at the last close; `last` is the one before."""
+    desk = Desk()
+    desk.limit(90_010)
+    at = desk.now // S // 60 * 60
+    desk.now += 180 * S
+    found = desk.public("OHLC", pair="XBTUSD", interval=1)
+
+    assert [row[0] for row in found["XXBTZUSD"]] == [at, at + 60, at + 120, at + 180]
+    assert [row[4] for row in found["XXBTZUSD"]] == ["90010.0"] * 4
+    assert found["last"] == at + 120
+    assert [row[0] for row in desk.public("OHLC", pair="XBTUSD", since=found["last"])["XXBTZUSD"]] == [at + 180]
+
+
+def test_fees_name_the_next_tier():
+    """TradeVolume says what is paid now and from which volume on less."""
+    fees = Desk().ask("TradeVolume", pair="XBTUSD")
+
+    assert fees["fees"]["XXBTZUSD"] | {} == {
+        "fee": "0.4000",
+        "minfee": "0.1000",
+        "maxfee": "0.4000",
+        "nextfee": "0.3500",
+        "nextvolume": "10000.0000",
+        "tiervolume": "0.0000",
+    }
+    assert fees["fees_maker"]["XXBTZUSD"]["nextfee"] == "0.2000"
+
+
+@pytest.mark.parametrize(
+    ("mode", "error"),
+    [
+        (ExchangeMode.CANCEL_ONLY, "EService:Market in cancel_only mode"),
+        (ExchangeMode.POST_ONLY, "EService:Market in post_only mode"),
+        (ExchangeMode.MAINTENANCE, "EService:Unavailable"),
+    ],
+)
+def test_modes_of_the_exchange(mode, error):
+    """New orders are refused, cancelling works."""
+    desk = Desk()
+    (name,) = desk.limit(80_000)["txid"]
+    desk.engine.mode = mode
+
+    assert desk.limit(80_000) == error
+    assert desk.ask("CancelOrder", txid=name) == {"count": 1}
