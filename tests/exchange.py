@@ -15,6 +15,12 @@ S = 1_000_000_000
 TOKEN = "tok"
 
 
+def digits(text):
+    """Read a number that has no exponent."""
+    assert "e" not in text.lower(), text
+    return Decimal(text)
+
+
 class Rig:
     """An exchange with a clock of its own and one connection."""
 
@@ -37,7 +43,7 @@ class Rig:
     def got(self, channel=None):
         """Take what was sent."""
         texts, self.line.outbox = self.line.outbox, []
-        found = [json.loads(text, parse_float=Decimal) for text in texts]
+        found = [json.loads(text, parse_float=digits) for text in texts]
         return [one for one in found if channel is None or one.get("channel") == channel]
 
     def ask(self, method, **params):

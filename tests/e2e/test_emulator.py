@@ -104,10 +104,21 @@ def test_reset(client, name, placed):
     assert client.open() == placed
 
 
+def test_accepted_order_is_in_the_log_first(client):
+    """A test that kills its client when an order was accepted finds that in the log while the client still waits."""
+    client.fault("rest.timeout_after", args={"seconds": 1.0})
+    after = client.control("GET", "log").json()["lines"][-1]["number"]
+    with pytest.raises(httpx2.ReadTimeout):
+        client.post("AddOrder", timeout=0.2, **ORDER, cl_ord_id="crash-1")
+    lines = client.control("GET", f"log?after={after}&wait_s=5").json()["lines"]
+
+    assert [line["cl_ord_id"] for line in lines if line["what"] == "order accepted"] == ["crash-1"]
+
+
 def test_truncated_body(client):
     """Head and half of a body arrive, and then the end."""
     client.fault("rest.reset_after", args={"cut": "truncated"})
-    with pytest.raises(httpx2.RemoteProtocolError, match="incomplete|peer closed"):
+    with pytest.raises(httpx2.RemoteProtocolError, match=r"incomplete|peer closed"):
         client.post("AddOrder", **ORDER)
 
     assert client.open() == 1
@@ -134,7 +145,7 @@ def test_no_json(client, body, text):
 
     assert answer.status_code == 200
     assert answer.text.startswith(text)
-    with pytest.raises(ValueError, match="Expecting|Unterminated|delimiter"):
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated|delimiter"):
         answer.json()
 
 
@@ -227,9 +238,13 @@ def test_slow_consumer(client, monkeypatch):
             emulator._wake()
 
         client.emulated.inside(flood)
-        with pytest.raises(ConnectionClosed):
-            for _ in range(1000):
+
+        def read_on():
+            while True:
                 line.recv(timeout=5)
+
+        with pytest.raises(ConnectionClosed):
+            read_on()
 
 
 @pytest.mark.parametrize("frame", [b"\x00\xff", b'{"method":"ping"}', "[", "null", '{"method":5}', "x" * 70_000])

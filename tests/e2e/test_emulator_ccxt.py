@@ -40,6 +40,13 @@ def options(exchange: Emulated, key: ApiKey | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture
+def punctual() -> Iterator[Emulated]:
+    """An emulator whose clock nobody else puts forward."""
+    with emulating() as found:
+        yield found
+
+
+@pytest.fixture
 def client(exchange) -> ccxt.kraken:
     """A client with an account of its own: 10 BTC, 1,000,000 EUR."""
     found = ccxt.kraken(options(exchange, exchange.key()))
@@ -98,14 +105,29 @@ def test_order_book(client):
 
 
 def test_candles(client, exchange):
-    """Candles are as old as asked, a minute apart, and the running one is the last."""
+    """The newest 720 candles come, a minute apart, the running one last; older ones are out of reach."""
+    began = exchange.clock() // 60_000_000_000 * 60_000
     found = client.fetch_ohlcv(SYMBOL, "1m")
 
-    assert 0 < len(found) <= 720
+    assert len(found) == 720
     assert {after[0] - before[0] for before, after in itertools.pairwise(found)} == {60_000}
     assert all(low <= min(opened, closed) <= max(opened, closed) <= high for _, opened, high, low, closed, _ in found)
-    assert found[-1][0] == exchange.clock() // 60_000_000_000 * 60_000
-    assert [row[0] for row in client.fetch_ohlcv(SYMBOL, "1m", since=found[-3][0])] == [row[0] for row in found[-3:]]
+    assert found[-1][0] - began in (0, 60_000)
+    assert [row[0] for row in client.fetch_ohlcv(SYMBOL, "1m", since=found[-3][0])][:3] == [row[0] for row in found[-3:]]
+    assert client.fetch_ohlcv(SYMBOL, "1m", since=86_400_000)[0][0] >= found[0][0]
+
+
+@pytest.mark.xfail(strict=True, reason="emulator/candles.py: Candles.add leaves out the intervals in which nobody traded")
+def test_candles_without_trades(punctual):
+    """Minutes in which nobody traded have candles too."""
+    client = ccxt.kraken(options(punctual, punctual.key()))
+    client.create_order("LTC/USDT", "market", "buy", 1)
+    client.fetch_ohlcv("LTC/USDT", "1m")
+    punctual.advance(600)
+    client.create_order("LTC/USDT", "market", "buy", 1)
+    found = client.fetch_ohlcv("LTC/USDT", "1m")
+
+    assert {after[0] - before[0] for before, after in itertools.pairwise(found)} == {60_000}
 
 
 @pytest.mark.parametrize("interval", ["5m", "15m", "30m", "1h", "4h", "1d", "1w"])
@@ -117,19 +139,21 @@ def test_candle_intervals(client, interval):
     assert [after[0] - before[0] for before, after in itertools.pairwise(found)] == [step] * 2
 
 
-def test_trades(client, exchange):
-    """Public trades are in order, numbered, and end where `since` says."""
-    exchange.advance(60)
-    client.create_order(SYMBOL, "market", "buy", 0.001)
-    client.create_order(SYMBOL, "market", "sell", 0.001)
+def test_trades(client):
+    """Public trades are in order and numbered, ours are among them, and a limit gives the newest."""
+    client.create_order(SYMBOL, "market", "buy", 0.00111)
+    client.create_order(SYMBOL, "market", "sell", 0.00222)
     found = client.fetch_trades(SYMBOL)
+    newest = client.fetch_trades(SYMBOL, limit=2)
 
     times = [trade["timestamp"] for trade in found]
     assert times == sorted(times)
     assert len({trade["id"] for trade in found}) == len(found)
-    assert {trade["side"] for trade in found[-2:]} == {"buy", "sell"}
-    assert found[-1]["cost"] == pytest.approx(found[-1]["price"] * found[-1]["amount"])
-    assert [trade["id"] for trade in client.fetch_trades(SYMBOL, limit=2)] == [trade["id"] for trade in found[-2:]]
+    ours = {trade["amount"]: trade for trade in found}
+    assert (ours[0.00111]["side"], ours[0.00222]["side"]) == ("buy", "sell")
+    assert ours[0.00111]["cost"] == pytest.approx(ours[0.00111]["price"] * 0.00111)
+    assert len(newest) == 2
+    assert int(newest[0]["id"]) >= int(found[-2]["id"])
 
 
 def test_time_and_status(client, exchange):
@@ -177,8 +201,8 @@ def test_ledger(client):
     trades = [line for line in lines if line["info"]["type"] == "trade"]
     assert {line["currency"] for line in trades} == {"BTC", "EUR"}
     in_euros = [line for line in trades if line["currency"] == "EUR"]
-    assert sum(line["amount"] for line in in_euros) == pytest.approx(paid, abs=1e-3)
-    assert sum(line["fee"]["cost"] for line in in_euros) == pytest.approx(paid * TAKER, abs=1e-3)
+    assert sum(line["amount"] for line in in_euros) == pytest.approx(paid, abs=2e-3)
+    assert sum(line["fee"]["cost"] for line in in_euros) == pytest.approx(paid * TAKER, abs=2e-3)
     assert client.fetch_ledger_entry(trades[0]["id"])["id"] == trades[0]["id"]
 
 
@@ -193,12 +217,12 @@ def test_market_order(client):
 
     assert (found["status"], found["filled"], found["remaining"]) == ("closed", 0.02, 0)
     assert found["cost"] == pytest.approx(found["average"] * 0.02, rel=1e-6)
-    assert float(found["fee"]["cost"]) == pytest.approx(found["cost"] * TAKER, abs=1e-4)
+    assert float(found["fee"]["cost"]) == pytest.approx(found["cost"] * TAKER, abs=2e-3)
     assert sum(trade["amount"] for trade in trades) == pytest.approx(0.02)
     assert {(trade["order"], trade["takerOrMaker"], trade["side"]) for trade in trades} == {(order["id"], "taker", "buy")}
     balance = client.fetch_balance()
     assert balance["BTC"]["total"] == pytest.approx(10.02)
-    assert balance["EUR"]["total"] == pytest.approx(1_000_000 - found["cost"] * (1 + TAKER), abs=1e-3)
+    assert balance["EUR"]["total"] == pytest.approx(1_000_000 - found["cost"] * (1 + TAKER), abs=2e-3)
 
 
 def test_market_order_by_cost(client):
@@ -251,7 +275,7 @@ def test_maker(client, exchange):
     found = client.fetch_order(resting["id"], SYMBOL)
 
     assert (found["status"], found["average"]) == ("closed", price)
-    assert float(found["fee"]["cost"]) == pytest.approx(found["cost"] * MAKER, abs=1e-4)
+    assert float(found["fee"]["cost"]) == pytest.approx(found["cost"] * MAKER, abs=2e-3)
     assert [trade["takerOrMaker"] for trade in client.fetch_my_trades(SYMBOL)] == ["maker"]
 
 
@@ -352,6 +376,58 @@ def test_good_till_date(client, exchange):
     exchange.advance(61)
     found = client.fetch_order(order["id"], SYMBOL)
     assert (found["status"], found["info"]["status"]) == ("expired", "expired")
+
+
+def test_conditional_close(client, exchange):
+    """An order that is filled places the one that was to close it."""
+    price = exchange.price(SYMBOL, 0.5)
+    close = {"ordertype": "stop-loss", "price": str(price)}
+    client.create_order(SYMBOL, "limit", "buy", 0.01, exchange.price(SYMBOL, 1.05), {"close": close})
+    opened = client.fetch_open_orders()
+
+    assert [(one["side"], one["amount"], one["info"]["descr"]["ordertype"]) for one in opened] == [("sell", 0.01, "stop-loss")]
+    assert float(opened[0]["info"]["descr"]["price"]) == price
+
+
+def test_relative_prices(client, exchange):
+    """A price in per cent is taken from the last one."""
+    for kind, side in (("limit", "buy"), ("stop-loss", "sell")):
+        given = {"pair": "XBTEUR", "type": side, "ordertype": kind, "volume": "0.01", "price": "-5%"}
+        client.privatePostAddOrder(given)
+
+    for order in client.fetch_open_orders():
+        assert float(order["info"]["descr"]["price"]) == pytest.approx(exchange.mid(SYMBOL) * 0.95, rel=0.01)
+
+
+def test_fee_in_base(client):
+    """A fee that was asked for in base currency is taken from what was bought."""
+    order = client.create_order(SYMBOL, "market", "buy", 0.01, None, {"oflags": "fcib"})
+    found, balance = client.fetch_order(order["id"], SYMBOL), client.fetch_balance()
+
+    assert found["fee"]["currency"] == "BTC"
+    assert balance["BTC"]["total"] == pytest.approx(10.01 - 0.01 * TAKER)
+    assert balance["EUR"]["total"] == pytest.approx(1_000_000 - found["cost"], abs=2e-3)
+
+
+def test_deadline(client, exchange):
+    """An order that comes after its deadline is refused, with an error that ccxt has no class for."""
+    price, now = exchange.price(SYMBOL, 0.5), exchange.clock() // 1_000_000
+    with pytest.raises(ccxt.ExchangeError, match="EService:Deadline elapsed"):
+        client.create_order(SYMBOL, "limit", "buy", 0.01, price, {"deadline": client.iso8601(now - 5_000)})
+
+    assert client.create_order(SYMBOL, "limit", "buy", 0.01, price, {"deadline": client.iso8601(now + 20_000)})["id"]
+
+
+def test_batch_beyond_the_funds(client, exchange):
+    """Of a batch, what the account can pay is placed; the rest is refused, which ccxt raises for all of it."""
+    wanted = [
+        {"symbol": SYMBOL, "type": "limit", "side": "buy", "amount": amount, "price": exchange.price(SYMBOL, 0.5)}
+        for amount in (0.1, 1_000)
+    ]
+    with pytest.raises(ccxt.InsufficientFunds):
+        client.create_orders(wanted)
+
+    assert [one["amount"] for one in client.fetch_open_orders()] == [0.1]
 
 
 def test_batches(client, exchange):
@@ -553,9 +629,9 @@ def test_asynchronous_order(exchange):
 # ---- its own tests ---------------------------------------------------------------------------------------------------------
 
 
-def test_its_own_suite(exchange, tmp_path):
+def test_its_own_suite(punctual, tmp_path):
     """The live tests that ship inside ccxt pass in public and private REST, but for what the guide says of ccxt itself."""
-    package, key = Path(ccxt.__file__).parent, exchange.key()
+    package, key = Path(ccxt.__file__).parent, punctual.key()
     copy = tmp_path / "python" / "ccxt"
     shutil.copytree(package / "test", copy / "test")
     for entry in package.iterdir():
@@ -565,7 +641,7 @@ def test_its_own_suite(exchange, tmp_path):
     (tmp_path / "python" / "psutil.py").touch()
     guide = (ROOT / "docs" / "guide" / "emulator.md").read_text("utf-8")
     (tmp_path / "skip-tests.json").write_text(re.search(r"```json\n(.*?)```", guide, re.S)[1])
-    told = {"apiKey": key.id, "secret": key.secret_text, "rateLimit": 1, "urls": options(exchange)["urls"]}
+    told = {"apiKey": key.id, "secret": key.secret_text, "rateLimit": 1, "urls": options(punctual)["urls"]}
     (tmp_path / "keys.local.json").write_text(json.dumps({"kraken": told}))
 
     ended = subprocess.run(

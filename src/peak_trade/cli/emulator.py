@@ -243,6 +243,9 @@ def _write_keys(folder: Path, port: int, told: dict[str, Any]) -> Path:
     from peak_trade.durable import write_text
 
     place = folder / f"{port}.json"
+    # The folder first: nobody else may look in while the file is not yet its owner's alone.
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     write_text(place, json.dumps(told, indent=2) + "\n")
     place.chmod(0o600)
     return place

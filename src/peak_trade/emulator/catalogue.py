@@ -22,6 +22,7 @@ Json = dict[str, Any]
 Inner = Callable[[], Outcome]
 ADDS = ("AddOrder", "AddOrderBatch", "AmendOrder", "EditOrder")
 CANCELS = ("CancelOrder", "CancelOrderBatch", "CancelAll")
+MODES = {mode.value for mode in ExchangeMode if mode is not ExchangeMode.ONLINE}
 _TITLES = {
     403: "Attention Required! | Cloudflare",
     502: "502 Bad Gateway",
@@ -112,15 +113,19 @@ def _mentioned(target: FaultTarget, plan: FaultPlan) -> list[PlacedOrder]:
     ]
 
 
-def _cancels(target: FaultTarget, plan: FaultPlan) -> bool:
+def _cancels(target: FaultTarget, plan: FaultPlan, _fault: Fault) -> bool:
     return bool(_mentioned(target, plan))
 
 
-def _private(target: FaultTarget, _plan: FaultPlan) -> bool:
+def _private(target: FaultTarget, _plan: FaultPlan, _fault: Fault) -> bool:
     return target.key is not None
 
 
-def _posting(target: FaultTarget, _plan: FaultPlan) -> bool:
+def _locked(target: FaultTarget, plan: FaultPlan, fault: Fault) -> bool:
+    return target.key is not None and plan.bad.get(target.key.id, 0) >= fault.args["after"]
+
+
+def _posting(target: FaultTarget, _plan: FaultPlan, _fault: Fault) -> bool:
     return "post" in str(target.given.values.get("oflags"))
 
 
@@ -188,10 +193,7 @@ def _lagging(fault: Fault, plan: FaultPlan, target: FaultTarget, now: int, inner
 def _slicing(fault: Fault, plan: FaultPlan, _target: FaultTarget, now: int, inner: Inner) -> Outcome:
     """Fill an order in parts of its volume; what is left then rests or is cancelled."""
     found = inner()
-    try:
-        parts = [float(one) for one in fault.args["parts"].split(",")]
-    except ValueError:
-        parts = [0.5]
+    parts = [float(one) for one in fault.args["parts"].split(",")]
     for order in _placed(found, plan):
         for number, part in enumerate(parts, 1):
             at = now + int(number * fault.args["delay_s"] * NS)
@@ -219,6 +221,14 @@ def _refused_post(_fault: Fault, plan: FaultPlan, _target: FaultTarget, now: int
     for order in _placed(found, plan):
         plan.engine.cancel(order, now, "Post only order")
     return found
+
+
+def _elapsing(fault: Fault, plan: FaultPlan, _target: FaultTarget, now: int, inner: Inner) -> Outcome:
+    if fault.args["part"] > 0:
+        for order in _placed(inner(), plan):
+            fill_now(plan.engine, order, fault.args["part"], now)
+            _ending(plan, order, "Deadline elapsed")(now)
+    return Outcome({"error": ["EService:Deadline elapsed"]})
 
 
 def _self_ending(fault: Fault, plan: FaultPlan, _target: FaultTarget, now: int, inner: Inner) -> Outcome:
@@ -263,7 +273,9 @@ def _mode(mode: ExchangeMode) -> Callable[..., Callable[[], None]]:
         plan.engine.mode = mode
 
         def undo() -> None:
-            plan.engine.mode = ExchangeMode.ONLINE
+            # Another mode that is still set holds on; this one is out of the list already.
+            others = [ExchangeMode(name) for name in (one.name.removeprefix("market.") for one in plan.faults) if name in MODES]
+            plan.engine.mode = others[-1] if others else ExchangeMode.ONLINE
 
         return undo
 
@@ -399,7 +411,10 @@ def _corrupt(fault: Fault, message: Json, late: list[Json]) -> list[Json]:
         return {"drop": _nothing, "reorder": _afterwards, "repeat": _twice}[mode](fault, message, late)
     message = copy.deepcopy(message)
     for one in message["data"]:
-        if mode == "thin":
+        if mode == "zeros":
+            for level in (*one["asks"], *one["bids"]):
+                level["qty"] = level["qty"].normalize()
+        elif mode == "thin":
             one["asks"], one["bids"] = one["asks"][:3], one["bids"][:3]
         else:
             one["checksum"] ^= 1
@@ -466,7 +481,9 @@ _REST = {
     ),
     "rest.captcha_403": FaultKind(_AT.CALL, _failing(applied=False), "a captcha", {"status": 403}, lasts_s=60.0),
     "rest.slow": FaultKind(_AT.WAIT, _waiting, "waits before it is looked at", {"seconds": 1.0, "jitter": 0.0}),
-    "rest.deadline_elapsed": _error("EService:Deadline elapsed", "the engine was late", endpoints=ADDS),
+    "rest.deadline_elapsed": FaultKind(
+        _AT.CALL, _elapsing, "the engine was late; part of it may be filled before", {"part": 0.0}, endpoints=ADDS
+    ),
     "rest.service_unavailable": _error("EService:Unavailable", "unavailable"),
     "rest.service_busy": _error("EService:Busy", "busy"),
     "rest.service_timeout": _error("EService:Timeout", "timed out inside"),
@@ -479,7 +496,14 @@ _AUTH = {
         _AT.CALL, _poisoning, "nonces are refused; ahead raises the one stored", {"ahead": 0}, when=_private, lasts_s=0.0
     ),
     "auth.nonce_reorder": FaultKind(_AT.WAIT, _waiting, "a later call of the key overtakes", {"seconds": 0.3}, when=_private),
-    "auth.lockout": _error("EGeneral:Temporary lockout", "locked out", when=_private, lasts_s=900.0),
+    "auth.lockout": FaultKind(
+        _AT.CALL,
+        _refusing("EGeneral:Temporary lockout"),
+        "locked out, once the key made so many bad requests (after)",
+        {"applied": False, "after": 0},
+        when=_locked,
+        lasts_s=900.0,
+    ),
     "auth.invalid_key": _error("EAPI:Invalid key", "the key is gone", when=_private, lasts_s=0.0),
     "auth.invalid_signature": _error("EAPI:Invalid signature", "signatures are refused", when=_private),
     "auth.permission_denied": _error("EGeneral:Permission denied", "orders are refused", endpoints=ADDS, lasts_s=0.0),
@@ -529,7 +553,7 @@ _ORDER = {
 _MARKET = {
     f"market.{mode.value}": FaultKind(_AT.STATE, _mode(mode), f"the exchange is in {mode.value} mode", lasts_s=0.0)
     for mode in ExchangeMode
-    if mode is not ExchangeMode.ONLINE
+    if mode.value in MODES
 } | {
     "market.gap": FaultKind(_AT.STATE, _jump, "the price jumps", {"per_cent": -10.0}),
     "market.flash": _quotes(_wide, "a spread so many times as wide", {"factor": 50.0}),
@@ -566,7 +590,7 @@ _DATA = {
     ),
 }
 _EXECUTIONS: Any = {"channels": ("executions",)}
-_SUBSCRIBE: Any = {"when": lambda target, _plan: target.method == "subscribe"}
+_SUBSCRIBE: Any = {"when": lambda target, _plan, _fault: target.method == "subscribe"}
 _WS = {
     "ws.drop": FaultKind(_AT.SOCKET, _code, "connections end: 1006 without a word, else with a code", {"code": 1006}),
     "ws.drop_storm": FaultKind(
@@ -580,7 +604,11 @@ _WS = {
     "ws.silent": FaultKind(_AT.MESSAGE, _nothing, "open, but nothing is sent", lasts_s=0.0),
     "ws.half_open": FaultKind(_AT.MESSAGE, _nothing, "one channel is frozen", channels=("book",), lasts_s=0.0),
     "ws.book_corrupt": FaultKind(
-        _AT.MESSAGE, _corrupt, "mode: checksum, drop, reorder, repeat or thin", {"mode": "checksum"}, channels=("book",)
+        _AT.MESSAGE,
+        _corrupt,
+        "mode: checksum, drop, reorder, repeat, thin or zeros (no trailing ones)",
+        {"mode": "checksum"},
+        channels=("book",),
     ),
     "ws.exec_gap": FaultKind(_AT.MESSAGE, _nothing, "a sequence number is missing", **_EXECUTIONS),
     "ws.exec_dup": FaultKind(_AT.MESSAGE, _twice, "a message comes twice", **_EXECUTIONS),

@@ -5,8 +5,9 @@ a rate it strikes at random, from its own seed. What it does stands in the catal
 """
 
 import random
+import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Any, NamedTuple
@@ -22,6 +23,18 @@ from peak_trade.model.errors import InputError
 Json = dict[str, Any]
 #: Lines of the log that are kept, faults that may be set at once, and times that may be planned.
 LOG_MAX, FAULTS_MAX, PLANNED_MAX = 20_000, 1_000, 100_000
+#: What some arguments may be, by name; the others are any value of their type.
+LIMITS: Mapping[str, Container[Any]] = {
+    "status": range(400, 600),
+    "code": frozenset({1000, 1001, 1002, 1003, 1006, *range(1007, 1015), *range(3000, 5000)}),
+    "rows": range(1, 701),
+    "ahead": range(10**9 + 1),
+    "body": ("html", "cut", "empty"),
+    "cut": ("reset", "truncated"),
+    "mode": ("checksum", "drop", "reorder", "repeat", "thin", "zeros"),
+    "rest": ("stay", "cancel"),
+    "side": ("buy", "sell"),
+}
 MATCHES = ("endpoint", "channel", "method", "pair", "key")
 
 
@@ -64,8 +77,9 @@ class FaultTarget:
     """What a fault is looked up for.
 
     Attributes:
-        endpoint: REST method, such as `AddOrder`, also of a trading method of WebSocket v2; method: as WebSocket v2 names it.
-        key: the key's name; account: whose it is.
+        endpoint: REST method, such as `AddOrder`, also of a trading method of WebSocket v2; of messages and connections the
+            address, `/v2` or `/auth/v2`. method: as WebSocket v2 names it.
+        key: who calls; given: what the call says.
     """
 
     endpoint: str = ""
@@ -107,7 +121,7 @@ class FaultKind(NamedTuple):
     endpoints: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     lasts_s: float | None = None
-    when: "Callable[[FaultTarget, FaultPlan], bool]" = lambda _target, _plan: True
+    when: "Callable[[FaultTarget, FaultPlan, Fault], bool]" = lambda _target, _plan, _fault: True
     more: Mapping[FaultPlace, Callable[..., Any]] = {}
 
     def at(self, place: FaultPlace) -> Callable[..., Any] | None:
@@ -142,13 +156,13 @@ class Fault:
         """Tell whether it strikes no more."""
         return self.count == 0 or (self.until != 0 and now >= self.until)
 
-    def fits(self, target: FaultTarget) -> bool:
-        """Tell whether it is meant for a target."""
+    def fits(self, target: FaultTarget, place: FaultPlace) -> bool:
+        """Tell whether it is meant for a target at a place."""
         kind, said = self.kind, self.match
-        anywhere = not target.endpoint or not kind.endpoints or bool(said.keys() & {"endpoint", "method"})
-        if not anywhere and target.endpoint not in kind.endpoints:
-            return False
-        if target.channel and kind.channels and "channel" not in said and target.channel not in kind.channels:
+        if place in (FaultPlace.MESSAGE, FaultPlace.REQUEST):
+            if kind.channels and "channel" not in said and target.channel not in kind.channels:
+                return False
+        elif kind.endpoints and not said.keys() & {"endpoint", "method"} and target.endpoint not in kind.endpoints:
             return False
         return target.matches(self.match)
 
@@ -167,13 +181,18 @@ class Fault:
 
 
 class FaultPlan:
-    """The faults that are set, those that come, and the log."""
+    """The faults that are set, those that come, and the log.
+
+    Attributes:
+        halted: who halts the market; shocks: jumps that its next step makes, pair and factor; bad: bad requests by key.
+    """
 
     def __init__(self, catalogue: Mapping[str, FaultKind], engine: MatchingEngine, seed: int = 0) -> None:
         self._catalogue, self.engine, self._seed = catalogue, engine, seed
         self.faults: list[Fault] = []
         self.log: deque[Json] = deque(maxlen=LOG_MAX)
         self.halted: set[str] = set()
+        self.bad: dict[str, int] = {}
         self.shocks: list[tuple[str, float]] = []
         self._later: list[tuple[int, int, Callable[[int], None]]] = []
         self._planned: list[tuple[int, int, Json]] = []
@@ -266,7 +285,7 @@ class FaultPlan:
         found: list[Fault] = []
         for fault in self.faults if self.faults else ():
             kind = fault.kind
-            if kind.at(place) is None or fault.over(now) or not fault.fits(target) or not kind.when(target, self):
+            if kind.at(place) is None or fault.over(now) or not fault.fits(target, place) or not kind.when(target, self, fault):
                 continue
             if fault.rate >= 1.0 or fault.chance.random() < fault.rate:
                 self.note(fault, now, _about(target) | about)
@@ -317,6 +336,8 @@ class FaultPlan:
             about |= {"status": found.status, "cut": found.cut}
         if found.error:
             about["error"] = found.error
+        if target.key is not None and found.error in ("EAPI:Invalid signature", "EAPI:Invalid nonce"):
+            self.bad[target.key.id] = self.bad.get(target.key.id, 0) + 1
         self.write("call", now, **about)
 
     def placed(self, order: PlacedOrder, now: int) -> None:
@@ -391,7 +412,16 @@ def _argued(kind: FaultKind, args: Any) -> dict[str, Any]:
     if not isinstance(args, dict) or (extra := sorted(set(args) - set(kind.args))):
         names = ", ".join(kind.args) or "none"
         raise InputError(f"expected args among {names}, found {extra[0] if isinstance(args, dict) else args!r}; correct them")
-    return {name: _as(name, args.get(name, default), default) for name, default in kind.args.items()}
+    found = {name: _as(name, args.get(name, default), default) for name, default in kind.args.items()}
+    for name, value in found.items():
+        # A pair's status is a word, and no status of HTTP's: without a default any text will do.
+        if kind.args[name] != "" and name in LIMITS and value not in LIMITS[name]:
+            raise InputError(
+                f"expected {name} to be like {kind.args[name]!r}, found {value!r}; give one that Kraken could send"
+            )
+    if "parts" in found and not re.fullmatch(r"(0?\.\d{1,6}|1)(,(0?\.\d{1,6}|1)){0,49}", found["parts"]):
+        raise InputError(f"expected parts such as 0.3,0.3, found {found['parts']!r}; give at most 50 shares of the volume")
+    return found
 
 
 def _as(name: str, value: Any, default: Any) -> Any:

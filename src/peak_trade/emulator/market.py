@@ -16,6 +16,8 @@ from peak_trade.emulator.rest import Candle
 LEVELS, SPACING = 12, 0.0002
 #: Volatility of the price for the square root of a second, and market orders a second, of each pair.
 VOLATILITY, ORDERS_PER_S = 0.00005, 0.8
+#: No price goes beyond this, quote currency.
+HIGHEST = 1e7
 #: What a typical order is worth, quote currency.
 WORTH = 1_500.0
 
@@ -32,6 +34,11 @@ class SyntheticMarket:
         for name, listing in exchange.listings.items():
             candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval, now))  # type: ignore[misc]
             self._requote(name, listing.pair)
+
+    def jump(self, pair: Pair, factor: float) -> None:
+        """Move a pair's price at once; many jumps do not leave what a price can be."""
+        lowest = float(pair.tick) * 1_000
+        self._mids[pair.symbol] = min(max(self._mids[pair.symbol] * factor, lowest), HIGHEST)
 
     def step(self, now: int) -> None:
         """Let time pass up to a moment, nanoseconds."""

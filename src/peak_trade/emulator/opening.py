@@ -103,7 +103,7 @@ def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: rand
     def step(now: int) -> None:
         shocks, faults.shocks = faults.shocks, []
         for symbol, factor in shocks:
-            market._mids[symbol] *= factor  # a jump is no step of the market's own
+            market.jump(PAIRS[symbol], factor)
         market.step(now)
 
     emulator = Emulator(rest, hub, step, now, control=control, keys=parts.keys)

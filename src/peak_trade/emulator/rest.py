@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from peak_trade.emulator import documents as doc
 from peak_trade.emulator.counters import AMEND, CANCEL, EDIT, NS, TIERS, Counter, by_age
 from peak_trade.emulator.exchange import Listing, MatchingEngine
-from peak_trade.emulator.orders import ZERO, ClientFill, OrderStatus, OrderType, PlacedOrder, Rejection
+from peak_trade.emulator.orders import ZERO, ClientFill, OrderType, PlacedOrder, Rejection
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair, asset_of, pair_of
 from peak_trade.emulator.parameters import Parameters, deadline_of, decimal_of, offset_of, wish_of
 from peak_trade.emulator.signing import ApiKey, Right, accept_nonce, signed_by
@@ -96,7 +96,6 @@ class RestParts:
     Attributes:
         keys: by their id; tokens: keys by WebSocket token, with the moment until which each may be used.
         candles: returns a pair's candles of an interval in minutes, oldest first, the running one last.
-        today: returns a pair's day: open, high, low, volume, cost, trades.
         tier: name of the rate limits in force.
         amends: what was done to orders, by their id; of the latest so many orders.
     """
@@ -341,7 +340,8 @@ class Rest:
         named = decimal_of("since", asked or "0", Decimal("1e20"))
         # Seconds and nanoseconds are told apart by their size: no second has so many digits before the year 5000.
         since = int(named if named > 10**14 else named * NS)
-        count = given.whole("count", 1000, 1, 1000)
+        # ccxt's own suite asks Kraken for 12,000 and is content with fewer.
+        count = min(given.whole("count", 1000, 1, 10**9), 1000)
         fresh = [one for one in listing.prints if one.at > since]
         found = fresh[:count] if asked else fresh[-count:]
         digits = max(listing.pair.price_decimals, 5)
@@ -782,8 +782,3 @@ def snapshot(order: PlacedOrder) -> Json:
         "limit_price": doc.fixed(order.limit, pair.price_decimals),
     }
     return told | ({"trigger_price": doc.fixed(order.stop, pair.price_decimals)} if order.stop else {})
-
-
-def still_open(order: PlacedOrder) -> bool:
-    """Tell whether an order may still trade."""
-    return order.state in (OrderStatus.PENDING, OrderStatus.OPEN)

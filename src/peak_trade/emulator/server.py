@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket as sockets
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,6 +24,7 @@ from peak_trade.emulator.rest import Rest, RestCall
 from peak_trade.emulator.signing import ApiKey
 from peak_trade.emulator.stream import MESSAGE_MAX, QUEUE_MAX, Connection, Hub
 
+_LOG = logging.getLogger("uvicorn.error")
 #: Seconds between two steps of the market.
 STEP_S = 0.1
 #: Where a connection's transport is put, so that it can be cut off.
@@ -41,19 +43,27 @@ class EmulatorApp(Starlette):
 class CutOff(Response):
     """An answer that never arrives, or half of one: the connection is reset."""
 
-    def __init__(self, content: bytes, *, begun: bool) -> None:
+    def __init__(self, content: bytes, *, begun: bool, hold_s: float) -> None:
         super().__init__(content, media_type="application/json")
-        self._begun = begun
+        self._begun, self._hold_s = begun, hold_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Cut the connection off."""
+        """Say nothing for a while, unless the client goes, and cut the connection off."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(_gone(receive), self._hold_s)
+            return
         if self._begun:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": bytes(self.body)[: len(self.body) // 2], "more_body": True})
             await asyncio.sleep(0.05)
         cut_off(scope, reset=not self._begun)
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def cut_off(scope: Mapping[str, Any], *, reset: bool = True) -> None:
@@ -103,8 +113,12 @@ class Emulator:
 
     async def _tick(self) -> None:
         while True:
-            self.pass_time(self.now())
-            await self._drop(self.now())
+            try:
+                self.pass_time(self.now())
+                await self._drop(self.now())
+            except Exception:  # noqa: BLE001 - whatever it is, the connections must not notice
+                # A market that stands still without a word would look like a quiet one.
+                _LOG.exception("the emulator's market could not go on; this step was left out")
             self._wake()
             await asyncio.sleep(STEP_S)
 
@@ -133,8 +147,6 @@ class Emulator:
             await asyncio.sleep(fault.kind.act(fault))
         found = self.answered(call._replace(now=self.now()))
         self._wake()
-        if found.hold_s:
-            await asyncio.sleep(found.hold_s)
         return _response(found)
 
     def answered(self, call: RestCall) -> Outcome:
@@ -203,9 +215,9 @@ class Emulator:
 
     async def _drop(self, now: int) -> None:
         """End the connections that a fault ends."""
-        for private in (False, True):
-            target = FaultTarget(endpoint="/auth/v2" if private else "/v2")
-            numbers = [number for number in self._open if self.hub.connections[number].private is private]
+        for address in ("/v2", "/auth/v2"):
+            target = FaultTarget(endpoint=address)
+            numbers = [number for number in self._open if self.hub.connections[number].address == address]
             for fault in self.faults.strikes(FaultPlace.SOCKET, target, now) if numbers else ():
                 for number in numbers:
                     await self._close(number, fault.args["code"])
@@ -233,7 +245,7 @@ class Emulator:
 
 def _response(found: Outcome) -> Response:
     if found.cut:
-        return CutOff(json.dumps(found.answer).encode(), begun=found.cut == "truncated")
+        return CutOff(json.dumps(found.answer).encode(), begun=found.cut == "truncated", hold_s=found.hold_s)
     if found.answer is None:
         kind = "application/json" if found.status == 200 and not found.body.startswith("<") else "text/html; charset=UTF-8"
         return Response(found.body, found.status, media_type=kind)

@@ -53,6 +53,11 @@ class Connection:
         self.late: dict[str, list[Json]] = {}
         self.last_sent = now
 
+    @property
+    def address(self) -> str:
+        """The path at which it was opened."""
+        return "/auth/v2" if self.private else "/v2"
+
     def send(self, message: Json, now: int) -> None:
         """Put a message into the outbox, as the faults leave it."""
         for one in self.hub.faulted(self, message, now) if self.hub.faults.faults or self.late else (message,):
@@ -64,7 +69,7 @@ class Connection:
         started = rfc3339(now)
         try:
             message = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             message = None
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):
             self.send({"error": "Malformed request", "success": False, "time_in": started, "time_out": rfc3339(now)}, now)
@@ -115,7 +120,8 @@ class Hub:
         channel, found = str(message.get("channel", "")), [message]
         data = message.get("data")
         symbol = data[0].get("symbol") if isinstance(data, list) and data else None
-        target = FaultTarget(channel=channel, method=str(message.get("method", "")), pair=PAIRS.get(symbol or ""))
+        where: Json = {"endpoint": connection.address, "channel": channel, "method": str(message.get("method", ""))}
+        target = FaultTarget(**where, pair=PAIRS.get(symbol or ""))
         line = f"{channel} {symbol or ''}"
         late = connection.late.pop(line, [])
         for fault in self.faults.strikes(FaultPlace.MESSAGE, target, now, connection=connection.number):
@@ -129,7 +135,8 @@ class Hub:
         channel, symbol = params.get("channel"), params.get("symbol")
         first = symbol[0] if isinstance(symbol, list) and symbol else symbol
         pair = PAIRS.get(first) if isinstance(first, str) else None
-        target = FaultTarget(channel=channel if isinstance(channel, str) else "", method=frame["method"], pair=pair)
+        where: Json = {"endpoint": connection.address, "channel": channel if isinstance(channel, str) else ""}
+        target = FaultTarget(**where, method=frame["method"], pair=pair)
         for fault in self.faults.strikes(FaultPlace.REQUEST, target, now, connection=connection.number):
             if error := fault.kind.act(fault):
                 connection.send(frame | {"error": error, "success": False}, now)

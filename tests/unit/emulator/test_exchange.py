@@ -7,6 +7,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peak_trade.emulator import exchange
 from peak_trade.emulator.candles import Candles
 from peak_trade.emulator.exchange import MatchingEngine, What
 from peak_trade.emulator.orders import ZERO, OrderStatus, OrderType, Rejection
@@ -292,3 +293,150 @@ def snapshot(order):
 def test_any_sequence_of_requests(seed):
     """Money, holds, books, fills, ends and counters are right after each of 250 requests."""
     Walk(seed).go(250)
+
+
+# ---- one by one ------------------------------------------------------------------------------------------------------
+
+
+def a_rig(*quotes):
+    """Return a rig with the market's quotes in BTC/USD: price, volume, side."""
+    rig = Rig()
+    for price, volume, side in quotes:
+        rig.engine.quote(PAIRS["BTC/USD"], int(price * 10), int(Decimal(volume) * 10**8), buys=side == "buy")
+    return rig
+
+
+def placed(rig, who=0, **given):
+    """Place an order in BTC/USD; a limit purchase unless told otherwise."""
+    told = {"pair": "BTC/USD", "type": "buy", "ordertype": "limit", "volume": "0.1"} | given
+    found = rig.ask("AddOrder", who, **told)
+    assert isinstance(found, dict), found
+    return rig.engine.orders[found["txid"][0]]
+
+
+def market_trades(rig, price):
+    """Let the market trade with itself at a price, so that it is the last one."""
+    rig.engine.quote(PAIRS["BTC/USD"], int(price * 10), 10**5, buys=False)
+    rig.engine.take(PAIRS["BTC/USD"], Decimal("0.001"), rig.now, buys=True, limit=int(price * 10))
+
+
+def test_a_stop_that_can_not_be_paid_any_more_ends():
+    """It held its trigger's cost; the market is far above when it fires: cancelled, not overdrawn."""
+    rig = a_rig((Decimal(98_000), "1", "sell"))
+    order = placed(rig, 2, ordertype="stop-loss", price="91000", volume="0.032")
+    market_trades(rig, 91_000)
+
+    assert (order.state, order.reason, order.done) == (OrderStatus.CANCELED, "Insufficient funds", 0)
+    assert rig.engine.accounts.by_name["cid"].held == {}
+
+
+def test_a_market_order_that_waits_is_looked_at_when_it_begins():
+    """The money was there when it was placed and is gone when its time has come."""
+    rig = a_rig((Decimal(90_000), "1", "sell"))
+    order = placed(rig, 2, ordertype="market", volume="0.03", starttm="+10")
+    placed(rig, 2, price="80000", volume="0.03")
+    rig.later(10)
+
+    assert (order.state, order.reason) == (OrderStatus.CANCELED, "Insufficient funds")
+
+
+def test_triggers_fire_in_chains():
+    """Each stop's trade touches the next one's trigger; hundreds of them are no matter of the stack."""
+    rig = Rig()
+    orders = []
+    for number in range(200):
+        price = 90_010 + 10 * number
+        rig.engine.quote(PAIRS["BTC/USD"], price * 10, 10**5, buys=False)
+        rig.now += 10 * S
+        orders.append(placed(rig, number % 2, ordertype="stop-loss", price=str(price), volume="0.001"))
+    rig.engine.take(PAIRS["BTC/USD"], Decimal("0.001"), rig.now, buys=True)
+
+    assert [order.state for order in orders].count(OrderStatus.CLOSED) == 199
+    assert orders[-1].reason == "Market price protection"
+
+
+def test_all_or_nothing_does_not_count_own_orders():
+    """What it would have to trade with itself is not there for it."""
+    rig = a_rig((Decimal(90_100), "0.1", "sell"))
+    own = placed(rig, type="sell", price="90050")
+    order = placed(rig, price="90100", volume="0.15", timeinforce="FOK")
+
+    assert (order.state, order.reason, order.done) == (OrderStatus.CANCELED, "Fill or kill", 0)
+    assert own.state is OrderStatus.OPEN
+
+
+def test_less_of_a_partly_filled_order_ends_it():
+    """An amendment to what is filled or less cancels the rest; a larger one goes on from there."""
+    rig = a_rig((Decimal(90_000), "0.04", "sell"))
+    order = placed(rig, price="90000")
+    assert (order.done, order.left) == (Decimal("0.04"), Decimal("0.06"))
+    rig.ask("AmendOrder", txid=order.id, order_qty="0.2")
+    assert (order.state, order.left) == (OrderStatus.OPEN, Decimal("0.16"))
+    rig.ask("AmendOrder", txid=order.id, order_qty="0.03")
+
+    assert (order.state, order.volume, order.done) == (OrderStatus.CANCELED, Decimal("0.04"), Decimal("0.04"))
+
+
+def test_only_a_smaller_order_keeps_its_place():
+    """Less quantity keeps the turn, more of it or another price goes behind."""
+    rig = Rig()
+    first, second = placed(rig, 0, price="89000"), placed(rig, 1, price="89000")
+    book = rig.engine.listings["BTC/USD"].book
+
+    def turn():
+        return [queued.name for queued in book.bids.orders()]
+
+    rig.ask("AmendOrder", 0, txid=first.id, order_qty="0.05")
+    assert turn() == [first.id, second.id]
+    rig.ask("AmendOrder", 0, txid=first.id, order_qty="0.06")
+    assert turn() == [second.id, first.id]
+
+
+def test_a_market_order_against_a_thin_book():
+    """It takes what lies within the protection, the rest is cancelled; an empty book gives nothing."""
+    rig = a_rig((Decimal(90_000), "0.02", "sell"), (Decimal(99_000), "0.02", "sell"), (Decimal("99000.1"), "1", "sell"))
+    order = placed(rig, ordertype="market")
+    assert (order.state, order.done, order.reason) == (OrderStatus.CANCELED, Decimal("0.04"), "Market price protection")
+    order = placed(Rig(), ordertype="market")
+
+    assert (order.state, order.done) == (OrderStatus.CANCELED, 0)
+
+
+def test_an_order_expires_at_its_time():
+    """A nanosecond before it works, then it is expired, even where another begins in the same moment and would take it."""
+    rig = Rig()
+    order = placed(rig, 0, price="89000", timeinforce="GTD", expiretm="+10")
+    placed(rig, 1, type="sell", price="89000", starttm="+10")
+    rig.later(9.999999999)
+    assert order.state is OrderStatus.OPEN
+    rig.later(0.000000001)
+
+    assert (order.state, order.done) == (OrderStatus.EXPIRED, 0)
+
+
+def test_a_dead_man_s_switch_goes_off_once():
+    """All orders end when nobody calls again; then it is off until it is armed anew."""
+    rig = Rig()
+    rig.ask("CancelAllOrdersAfter", timeout=60)
+    order = placed(rig, price="80000")
+    rig.later(60)
+    assert order.state is OrderStatus.CANCELED
+    later = placed(rig, price="80000")
+    rig.later(1_000)
+
+    assert later.state is OrderStatus.OPEN
+
+
+def test_finished_orders_are_forgotten(monkeypatch):
+    """Only the newest are kept, under every name that they had."""
+    monkeypatch.setattr(exchange, "FINISHED_MAX", 3)
+    rig = Rig()
+    names = []
+    for _ in range(6):
+        order = placed(rig, price="80000")
+        names.append(order.id)
+        rig.now += 300 * S
+        rig.ask("CancelOrder", txid=order.id)
+
+    assert [order.id for order in rig.engine.finished["ann"]] == names[3:]
+    assert list(rig.engine.orders) == names[3:]

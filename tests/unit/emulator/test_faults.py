@@ -4,6 +4,8 @@ import json
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.exchange import TOKEN, Rig, S
 
 from peak_trade.emulator.catalogue import ADDS, CATALOGUE
@@ -128,6 +130,12 @@ def test_scenario_at_its_times(rig):
         {"name": "rest.slow", "match": {"endpoint": 1}},
         {"name": "rest.slow", "seed": "x"},
         {"name": "rest.slow", "extra": 1},
+        {"name": "rest.http_5xx_after", "args": {"status": 200}},
+        {"name": "ws.drop", "args": {"code": 1005}},
+        {"name": "rest.html_200", "args": {"body": "song"}},
+        {"name": "order.partial_fill", "args": {"parts": "half"}},
+        {"name": "order.partial_fill", "args": {"parts": "1.5"}},
+        {"name": "data.ohlc_hole", "args": {"rows": 0}},
         {"name": "market.gap", "args": {"per_cent": -100}},
         {"name": "order.ghost", "args": {"account": "nobody"}},
         {"name": "order.ghost", "args": {"volume": "much"}},
@@ -233,7 +241,15 @@ def test_refusals(rig, name, error):
     assert rig.buy().error == ""
 
 
-@pytest.mark.parametrize("name", ["rest.service_timeout", "rest.deadline_elapsed"])
+def test_deadline_after_a_part(rig):
+    """A part is filled before the deadline, the rest is cancelled, and the answer tells neither."""
+    rig.fault("rest.deadline_elapsed", args={"part": 0.4})
+    assert rig.buy().error == "EService:Deadline elapsed"
+    (order,) = rig.engine.finished["client"]
+    assert (order.done, order.state.value) == (Decimal("0.004"), "canceled")
+
+
+@pytest.mark.parametrize("name", ["rest.service_timeout", "rest.service_busy"])
 def test_refusal_after_it_was_applied(rig, name):
     """`applied` makes a refusal lie: the order is there."""
     rig.fault(name, args={"applied": True})
@@ -252,6 +268,17 @@ def test_permission_leaves_cancels(rig):
     assert rig.call("CancelAll").error == "EGeneral:Temporary lockout"
     rig.now += 900 * S
     assert rig.call("CancelAll").error == ""
+
+
+def test_lockout_after_bad_requests(rig):
+    """So many bad requests of a key lock it out, one fewer do not."""
+    rig.fault("auth.lockout", args={"after": 2})
+    rig.call("Balance")
+    for _ in range(2):
+        rig.nonce = 0
+        assert rig.call("Balance").error == "EAPI:Invalid nonce"
+    rig.nonce = 100
+    assert rig.call("Balance").error == "EGeneral:Temporary lockout"
 
 
 def test_poisoned_nonce(rig):
@@ -427,6 +454,16 @@ def test_modes(rig, mode, error):
     assert [one["data"][0]["system"] for one in rig.got("status")] in ([mode, "online"], [])
 
 
+def test_modes_on_top_of_each_other(rig):
+    """A mode that ends leaves the other that is still set."""
+    first = rig.fault("market.cancel_only")
+    rig.fault("market.post_only")
+    rig.plan.clear(rig.now, first.number)
+    assert rig.engine.mode.value == "post_only"
+    rig.plan.clear(rig.now)
+    assert rig.engine.mode.value == "online"
+
+
 def test_gap(rig):
     """The price of one pair jumps, and no other."""
     books = {name: listing.book for name, listing in rig.engine.listings.items()}
@@ -587,7 +624,7 @@ def test_sparse_executions(rig):
     assert second["order_id"] == first["order_id"]
 
 
-@pytest.mark.parametrize("mode", ["checksum", "drop", "reorder", "repeat", "thin"])
+@pytest.mark.parametrize("mode", ["checksum", "drop", "reorder", "repeat", "thin", "zeros"])
 def test_corrupt_books(rig, mode):
     """One message of one pair's book is wrong, and no other."""
     other = Rig()
@@ -612,6 +649,9 @@ def test_corrupt_books(rig, mode):
     }
     if mode in expected:
         assert wrong[0] == expected[mode]
+    elif mode == "zeros":
+        assert wrong == right  # as numbers they are equal
+        assert str(wrong[0][0]) != str(right[0][0])
     else:
         assert wrong[0][0] != right[0][0]
         assert wrong[0][1:] == right[0][1:]
@@ -626,6 +666,18 @@ def test_silence(rig):
     assert rig.ask("ping") == []
     rig.passed(1)
     assert rig.ask("ping")[-1]["method"] == "pong"
+
+
+def test_only_its_own_channel(rig):
+    """A fault of executions leaves acknowledgements, pongs and books alone, and one of an address the other's messages."""
+    rig.fault("ws.exec_gap")
+    rig.fault("market.crossed", count=1)
+    rig.fault("ws.silent", match={"endpoint": "/v2"})
+    assert rig.ask("ping")[0]["method"] == "pong"
+    assert rig.ask("subscribe", channel="book", symbol=["BTC/USD"])[0]["success"] is True
+    assert rig.logged() == []
+    rig.line = rig.hub.connect(rig.now, private=False)
+    assert rig.ask("ping") == []
 
 
 def test_half_open(rig):
@@ -661,6 +713,50 @@ def test_lost_answers_on_a_stream(rig):
     rig.fault("rest.timeout_before", match={"endpoint": "AddOrder"})
     assert rig.ask("add_order", token=TOKEN, **asked) == []
     assert len(rig.working) == 1
+
+
+@pytest.mark.parametrize("per_cent", [-99, 9900])
+def test_market_outlives_many_gaps(rig, per_cent):
+    """However often the price jumps, there is a market with two sides."""
+    for _ in range(30):
+        rig.fault("market.gap", args={"per_cent": per_cent})
+        rig.passed()
+
+    for listing in rig.engine.listings.values():
+        assert 0 < listing.book.bids.best() < listing.book.asks.best()
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=6), inner, max_size=2),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(sorted(CATALOGUE))
+ARGS = st.sampled_from(sorted({name for kind in CATALOGUE.values() for name in kind.args}))
+TOLD = st.fixed_dictionaries(
+    {"name": NAMES | ANY},
+    optional={
+        "match": ANY | st.dictionaries(st.sampled_from(["endpoint", "pair", "key", "channel"]), ANY, max_size=2),
+        "args": ANY | st.dictionaries(ARGS, ANY, max_size=2),
+        "count": ANY,
+        "rate": ANY,
+        "for_s": ANY,
+        "seed": ANY,
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(told=TOLD)
+def test_fuzz(told):
+    """Whatever is said of a fault, it is set or refused in a sentence."""
+    try:
+        FUZZED.plan.read(told, FUZZED.now)
+    except InputError as error:
+        assert str(error).startswith("expected ")
+
+
+FUZZED = Rig()
 
 
 def test_every_entry_can_be_told(rig):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peak_trade.emulator import rest
 from peak_trade.emulator.candles import Candles
 from peak_trade.emulator.exchange import ExchangeMode, MatchingEngine
 from peak_trade.emulator.pairs import PAIRS
@@ -525,3 +526,18 @@ def test_modes_of_the_exchange(mode, error):
 
     assert desk.limit(80_000) == error
     assert desk.ask("CancelOrder", txid=name) == {"count": 1}
+
+
+def test_tokens_and_amendments_are_forgotten(monkeypatch):
+    """Only those of the latest are kept, so that days of trading cost no memory."""
+    monkeypatch.setattr(rest, "TOKENS_MAX", 2)
+    monkeypatch.setattr(rest, "AMENDS_MAX", 2)
+    desk = Desk()
+    tokens = [desk.ask("GetWebSocketsToken")["token"] for _ in range(3)]
+    names = [desk.limit(80_000)["txid"][0] for _ in range(3)]
+    for name in names:
+        desk.ask("AmendOrder", txid=name, limit_price="81000")
+
+    assert list(desk.parts.tokens) == tokens[1:]
+    assert list(desk.parts.amends) == names[1:]
+    assert desk.ask("OrderAmends", order_id=names[0])["count"] == 1
