@@ -150,7 +150,8 @@ def trade_report(found: ClientFill, at: int) -> Json:
         "order_status": "partially_filled",
         "trade_id": found.number,
     }
-    told.pop("limit_price", None) if order.wish.type is OrderType.MARKET else None
+    if order.wish.type is OrderType.MARKET:
+        told.pop("limit_price", None)
     return told
 
 

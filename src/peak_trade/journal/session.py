@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from peak_trade.journal.run import JsonObject, Run
+from peak_trade.journal.run import JsonObject, Run, RunStatus
 from peak_trade.model.clock import RunId
 from peak_trade.model.stage import Stage
 
@@ -69,6 +69,16 @@ class Session:
     def session_id(self) -> RunId:
         """The id, which is that of the run."""
         return self.run.run_id
+
+    @property
+    def quote(self) -> str:
+        """The currency of its money."""
+        return str(self.feed.get("quote") or self.run.symbol.rpartition("/")[2])
+
+    @property
+    def unhandled(self) -> bool:
+        """Whether it failed and nobody has acknowledged that."""
+        return self.run.status is RunStatus.FAILED and self.acknowledged is None
 
     def to_json(self) -> dict[str, Any]:
         """Return the session record as one flat JSON object."""

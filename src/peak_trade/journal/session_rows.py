@@ -43,7 +43,7 @@ def list_row(session: Session) -> dict[str, Any]:
         "account": session.account,
         "env_name": run.env_name,
         "started_at": run.started_at,
-        "currency": session.feed.get("quote") or run.symbol.rpartition("/")[2],
+        "currency": session.quote,
         "searched": "\n".join((run.run_id, run.strategy, run.symbol, session.account, session.notes)).lower(),
     } | summed(run.metrics)
 

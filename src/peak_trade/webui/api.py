@@ -321,7 +321,7 @@ def _summary(session: Session) -> dict[str, Any]:
         "account": session.account,
         "symbol": run.symbol,
         "timeframe": run.timeframe,
-        "quote": str(session.feed.get("quote") or run.symbol.rpartition("/")[2]),
+        "quote": session.quote,
         "strategy": run.strategy,
         "tier": session.tier,
         "status": run.status.value,

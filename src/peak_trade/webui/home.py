@@ -114,7 +114,7 @@ def home(request: Request) -> HTMLResponse:
 
 def row_of(session: Session) -> Row:
     """Return a session as a row of the table."""
-    quote = quote_of(session)
+    quote = session.quote
     metrics = session.run.metrics
     texts = tuple(
         ""
@@ -122,13 +122,7 @@ def row_of(session: Session) -> Row:
         else figure_number(name, metrics.get(name), quote)
         for name in FIGURES
     )
-    attention = session.run.status.value == "failed" and session.acknowledged is None
-    return Row(session, quote, texts, attention)
-
-
-def quote_of(session: Session) -> str:
-    """Return the currency of a session's money."""
-    return str(session.feed.get("quote") or session.run.symbol.rpartition("/")[2])
+    return Row(session, quote, texts, session.unhandled)
 
 
 def run_line(run: Run) -> tuple[Run, str, str]:

@@ -87,7 +87,7 @@ def _shown(session: Session, seen: SessionView, spoken: Language) -> dict[str, A
         "tail": [(one, body_text(one.body)) for one in seen.tail],
         "records": seen.records,
         "markets": _markets(seen),
-        "attention": session.run.status.value == "failed" and session.acknowledged is None,
+        "attention": session.unhandled,
         "updates": f"session:{session.session_id}" if session.run.status.value == "started" else "",
     }
 
@@ -140,7 +140,7 @@ def commands_of(session: Session, record: Mapping[str, Any]) -> list[Pair]:
         ("Follow its journal", f"peak-trade session tail {name} --follow"),
         ("Draw its report anew", f"peak-trade report {name}"),
     ]
-    if session.run.status.value == "failed" and session.acknowledged is None:
+    if session.unhandled:
         more.append(("Acknowledge the failure", f"peak-trade session acknowledge {name} --note 'what was found'"))
     return [*facts.commands(dict(record)), *more]
 
