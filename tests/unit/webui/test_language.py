@@ -151,7 +151,9 @@ def session_texts(ear: Ear) -> None:
         ear.said(head.removesuffix(record["quote"]).rstrip(", ") for head in tables.leg_heads(record))
         ear.said(row[1] for row in tables.reason_rows(record))
         run = Fake(status=RunStatus.FAILED)
-        for what, text in session_page.commands_of(Fake(session_id="one", run=run, unhandled=run.status is RunStatus.FAILED), record):
+        for what, text in session_page.commands_of(
+            Fake(session_id="one", run=run, unhandled=run.status is RunStatus.FAILED), record
+        ):
             ear.call("command", what, text)
     ear.said((*tables.REASON_HEADS, *tables.REASONS.values()))
 
