@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -112,6 +113,8 @@ class Emulator:
         ticking.cancel()
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
             try:
                 self.pass_time(self.now())
@@ -120,7 +123,9 @@ class Emulator:
                 # A market that stands still without a word would look like a quiet one.
                 _LOG.exception("the emulator's market could not go on; this step was left out")
             self._wake()
-            await asyncio.sleep(STEP_S)
+            # What a step takes does not put off the next; one that took longer is not made up for.
+            due = max(due + STEP_S, loop.time())
+            await asyncio.sleep(due - loop.time())
 
     def pass_time(self, now: int) -> None:
         """Let faults, orders and the market go on, and publish what changed."""
@@ -249,4 +254,4 @@ def _response(found: Outcome) -> Response:
     if found.answer is None:
         kind = "application/json" if found.status == 200 and not found.body.startswith("<") else "text/html; charset=UTF-8"
         return Response(found.body, found.status, media_type=kind)
-    return Response(json.dumps(found.answer), media_type="application/json")
+    return Response(msgspec.json.encode(found.answer), media_type="application/json")

@@ -3,7 +3,7 @@
 Public data is looked at anew at each `publish`, a few times a second; executions and balances are told at once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -58,11 +58,14 @@ class Connection:
         """The path at which it was opened."""
         return "/auth/v2" if self.private else "/v2"
 
-    def send(self, message: Json, now: int) -> None:
-        """Put a message into the outbox, as the faults leave it."""
-        for one in self.hub.faulted(self, message, now) if self.hub.faults.faults or self.late else (message,):
-            self.outbox.append(words.text(one))
-            self.last_sent = now
+    def send(self, message: Json, now: int, text: str | None = None) -> None:
+        """Put a message into the outbox, as the faults leave it; *text* is the message written, where that was done before."""
+        if self.hub.faults.faults or self.late:
+            told = [words.text(one) for one in self.hub.faulted(self, message, now)]
+        else:
+            told = [text or words.text(message)]
+        self.outbox += told
+        self.last_sent = now if told else self.last_sent
 
     def receive(self, raw: str | bytes, now: int) -> None:
         """Take a message of the client's."""
@@ -87,6 +90,25 @@ class Connection:
                 self.hub.subscribe(self, frame, params, now)
         else:
             self.hub.trade(self, frame, params, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Bulletin:
+    """What is published at one moment: the trades and touched pairs since the last, and what was written for all its readers."""
+
+    now: int
+    prints: dict[str, list[Print]]
+    touched: set[str]
+    shown: dict[tuple[str, int], dict[tuple[bool, int], int]] = field(default_factory=dict)
+    ready: dict[tuple[Any, ...], tuple[Json, int, str]] = field(default_factory=dict)
+
+    def written(self, key: tuple[Any, ...], make: Callable[[], Json]) -> tuple[Json, int, str]:
+        """Return a message, the moment and the message as text; made by the first who needs it."""
+        found = self.ready.get(key)
+        if found is None:
+            message = make()
+            found = self.ready[key] = (message, self.now, words.text(message))
+        return found
 
 
 class Hub:
@@ -323,43 +345,59 @@ class Hub:
 
     def publish(self, now: int) -> None:
         """Send what changed since the last time, and heartbeats."""
-        prints, self._prints = self._prints, {}
-        touched, self._touched = self._touched, set()
+        bulletin = Bulletin(now, self._prints, self._touched)
+        self._prints, self._touched = {}, set()
         changed, self._mode = self._mode is not self._exchange.mode, self._exchange.mode
         for connection in list(self.connections.values()):
             if changed:
                 connection.send(self._status(connection), now)
             for sub in connection.subscriptions.values():
                 if sub.pair is not None:
-                    self._update(connection, sub, sub.pair, prints.get(sub.pair.symbol, []), touched, now)
+                    self._tell(connection, sub, sub.pair, bulletin)
             if connection.subscriptions and now - connection.last_sent >= HEARTBEAT_S * NS:
                 connection.send({"channel": "heartbeat"}, now)
 
-    def _update(
-        self, connection: Connection, sub: Subscription, pair: Pair, prints: Iterable[Print], touched: set[str], now: int
-    ) -> None:
-        prints = list(prints)
-        if sub.channel == "trade" and prints:
-            data = [_print_document(pair, one) for one in prints]
-            connection.send({"channel": "trade", "data": data, "type": "update"}, now)
-        elif sub.channel == "ohlc" and prints:
+    def _tell(self, connection: Connection, sub: Subscription, pair: Pair, bulletin: Bulletin) -> None:
+        if key := self._due(sub, pair, bulletin):
+            connection.send(*bulletin.written(key, lambda: self._update(sub, pair, bulletin)))
+
+    def _due(self, sub: Subscription, pair: Pair, bulletin: Bulletin) -> tuple[Any, ...]:
+        """Return a name for what a subscriber must be told, the same for all who get the same; empty for nothing."""
+        traded = pair.symbol in bulletin.prints
+        match sub.channel:
+            case "trade" | "ohlc" if traded:
+                return sub.channel, pair.symbol, sub.options.get("interval")
+            case "ticker" if traded or (sub.options["event_trigger"] == "bbo" and pair.symbol in bulletin.touched):
+                return sub.channel, pair.symbol
+            case "book" if pair.symbol in bulletin.touched:
+                place = (pair.symbol, sub.options["depth"])
+                if place not in bulletin.shown:
+                    bulletin.shown[place] = _shown(self._exchange.listings[pair.symbol].book, sub.options["depth"])
+                # Those who were shown the same until now get the same; who came in between has a view of his own.
+                before, sub.shown, sub.before = sub.shown, bulletin.shown[place], sub.shown
+                return ("book", *place, id(before)) if before != sub.shown else ()
+            case _:
+                return ()
+
+    def _update(self, sub: Subscription, pair: Pair, bulletin: Bulletin) -> Json:
+        """Return what changed for a subscriber."""
+        now = bulletin.now
+        if sub.channel == "trade":
+            data = [_print_document(pair, one) for one in bulletin.prints[pair.symbol]]
+            return {"channel": "trade", "data": data, "type": "update"}
+        if sub.channel == "ohlc":
             rows = self._desk.candles(pair, sub.options["interval"])[-1:]
             data = [_candle_document(pair, row, sub.options["interval"]) for row in rows]
-            connection.send({"channel": "ohlc", "data": data, "timestamp": rfc3339(now), "type": "update"}, now)
-        elif sub.channel == "ticker" and (prints or (sub.options["event_trigger"] == "bbo" and pair.symbol in touched)):
-            connection.send({"channel": "ticker", "data": [self._ticker(pair, now)], "type": "update"}, now)
-        elif sub.channel == "book" and pair.symbol in touched:
-            self._book_update(connection, sub, pair, now)
+            return {"channel": "ohlc", "data": data, "timestamp": rfc3339(now), "type": "update"}
+        if sub.channel == "ticker":
+            return {"channel": "ticker", "data": [self._ticker(pair, now)], "type": "update"}
+        return self._book_update(sub, pair, now)
 
-    def _book_update(self, connection: Connection, sub: Subscription, pair: Pair, now: int) -> None:
-        """Send the levels that changed; those that only fell out of the depth are the reader's to drop."""
-        book, depth = self._exchange.listings[pair.symbol].book, sub.options["depth"]
-        current = _shown(book, depth)
-        changed = [key for key, quantity in current.items() if sub.shown.get(key) != quantity]
-        gone = [key for key in sub.shown if key not in current and book.side(buys=key[0]).quantity(key[1]) == 0]
-        sub.shown = current
-        if not changed and not gone:
-            return
+    def _book_update(self, sub: Subscription, pair: Pair, now: int) -> Json:
+        """Return the levels that changed; those that only fell out of the depth are the reader's to drop."""
+        book, before = self._exchange.listings[pair.symbol].book, sub.before
+        changed = [key for key, quantity in sub.shown.items() if before.get(key) != quantity]
+        gone = [key for key in before if key not in sub.shown and book.side(buys=key[0]).quantity(key[1]) == 0]
         sides: dict[bool, list[Json]] = {True: [], False: []}
         for buys, price in (*gone, *changed):
             lots = book.side(buys=buys).quantity(price)
@@ -371,7 +409,7 @@ class Hub:
             "symbol": pair.symbol,
             "timestamp": rfc3339(now),
         }
-        connection.send({"channel": "book", "data": [data], "type": "update"}, now)
+        return {"channel": "book", "data": [data], "type": "update"}
 
     def _ticker(self, pair: Pair, now: int) -> Json:
         listing = self._exchange.listings[pair.symbol]
