@@ -226,7 +226,11 @@ def half_hour(folder: Path) -> dict[str, float]:  # noqa: ARG001 - as the other 
 
     def call(method: str, body: str) -> None:
         path, sent = f"/0/private/{method}", f"nonce={(number := next(nonce))}&{body}".encode()
-        headers = {"api-key": key.id, "api-sign": base64.b64encode(signature(key.secret, path, str(number), sent)).decode(), "user-agent": "bench"}
+        headers = {
+            "api-key": key.id,
+            "api-sign": base64.b64encode(signature(key.secret, path, str(number), sent)).decode(),
+            "user-agent": "bench",
+        }
         found = emulator.answered(RestCall(path, headers, sent, moment[0]))
         assert found.answer is not None and not found.answer["error"], found.answer
 
