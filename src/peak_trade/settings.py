@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -301,13 +301,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The checked configuration and the folder that relative paths start from."""
+    """The checked configuration and the folder that relative paths start from.
+
+    Attributes:
+        given: secrets that stand in for variables of the environment, such as the keys of an emulator.
+    """
 
     path: Path
     root: Path
     text: str
     file: File
     raw: Mapping[str, object]
+    given: Mapping[str, Secret] = field(default_factory=dict, repr=False)
 
     @property
     def sha256(self) -> str:
@@ -333,6 +338,8 @@ class Settings:
         Raises:
             ConfigError: the variable is not set, or empty.
         """
+        if variable in self.given:
+            return self.given[variable]
         text = os.environ.get(variable, "").strip()
         if not text:
             raise ConfigError(
@@ -340,6 +347,24 @@ class Settings:
                 f'export {variable}="..."'
             )
         return Secret(variable, text)
+
+    def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
+        """Return these settings with another exchange and its keys in place of the test network's."""
+        testnet = self.file.exchange.kraken_testnet
+        names = (testnet.api_key_env, testnet.api_secret_env)
+        there = testnet.model_copy(update={"base_url": base_url, "websocket_url": websocket_url})
+        exchange = self.file.exchange.model_copy(update={"kraken_testnet": there})
+        secrets = {name: Secret(name, text) for name, text in zip(names, (key, secret), strict=True)}
+        return replace(self, file=self.file.model_copy(update={"exchange": exchange}), given=secrets)
+
+    def with_risk(self, **values: object) -> "Settings":
+        """Return these settings with other values in [live_risk].
+
+        Raises:
+            ConfigError: they make no section.
+        """
+        risk = checked({"live_risk": self.file.live_risk.model_dump() | values}, text="", path=self.path).file.live_risk
+        return replace(self, file=self.file.model_copy(update={"live_risk": risk}))
 
     def get(self, key: str, default: object = None) -> object:
         """Return the value of a dotted key, a section as a plain dict, or *default* where there is none."""

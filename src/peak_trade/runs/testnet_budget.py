@@ -227,7 +227,7 @@ class TestnetBudget:
     def _damaged(self, path: Path, why: str) -> StorageError:
         self._day = None  # a file that is restored is read from its beginning
         return StorageError(
-            f"expected the testnet budget of the day in {path}, found that {why}; restore that file or wait for the next UTC day"
+            f"expected the testnet budget of the day in {path}, found that {why}; restore it, or wait for the next UTC day"
         )
 
 
