@@ -74,6 +74,17 @@ class Formed(NamedTuple):
         return cls.of(row[0], row[1:6], row[6])
 
 
+class Mark(NamedTuple):
+    """Where the next page begins: a moment, and the number of the last known trade.
+
+    `over`: a whole page of one nanosecond was known, and the moment after it is next.
+    """
+
+    since: int
+    number: int = -1
+    over: bool = False
+
+
 class TryAgain(Exception):
     """An exchange did not answer as it should, but may when asked again; the text says what it did instead."""
 
@@ -193,14 +204,14 @@ class Unfinished:
 
     Attributes:
         bars: the complete bars of all pages.
-        running: the bar that the next trade may belong to. mark: where the next page begins, and the last trade's number.
+        running: the bar that the next trade may belong to. mark: where the next page begins.
     """
 
     def __init__(self, path: Path, head: dict[str, Any], start: int, way: str) -> None:
         self.path = path
         self.bars: list[Formed] = []
         self.running: Formed | None = None
-        self.mark: tuple[int, int] = (start, -1)
+        self.mark = Mark(start)
         lines = self._lines()
         self.resumed = bool(lines)
         if not lines:
@@ -225,7 +236,7 @@ class Unfinished:
         """Where it began, nanoseconds UTC."""
         return int(self._head["start"])
 
-    def keep(self, bars: Iterable[Formed], running: Formed | None, mark: tuple[int, int]) -> None:
+    def keep(self, bars: Iterable[Formed], running: Formed | None, mark: Mark) -> None:
         """Write down what a page brought, on disk when this returns.
 
         Raises:
@@ -247,7 +258,7 @@ class Unfinished:
     def _learn(self, line: dict[str, Any]) -> None:
         self.bars += (Formed.from_json(row) for row in line["bars"])
         self.running = None if line["running"] is None else Formed.from_json(line["running"])
-        self.mark = (line["mark"][0], line["mark"][1])
+        self.mark = Mark(*line["mark"])
 
     def _append(self, line: dict[str, Any], mode: str = "ab") -> None:
         with storing(self.path):
@@ -302,22 +313,27 @@ def _by_deals(source: BarSource, work: Unfinished, span: Span, patience: Patienc
     """Go through the trades. The next page begins at the last one's time: more may have happened in that nanosecond."""
     forming = Forming(span.step_ns, work.running)
     while True:
-        since, number = work.mark
+        since, number, over = work.mark
         page = patience.ask(lambda since=since: _ascending(source.deals(since)))  # type: ignore[misc]
         fresh = [deal for deal in page.deals if deal.number > number]
         if not fresh:
-            if not page.full:
-                return
-            # A whole page of one nanosecond, all of it known: there is no way but over it.
-            work.keep([], forming.running, (since + 1, number))
-            continue
+            if page.full:
+                # A whole page of one nanosecond, all of it known: there is no way but over it.
+                work.keep([], forming.running, Mark(since + 1, number, over=True))
+                continue
+            if over:
+                raise Unavailable(
+                    f"expected a trade after number {number}, found none yet; whether the exchange told all of that "
+                    "nanosecond shows with the next one: what was fetched is kept, give the same command later to go on"
+                )
+            return
         if number >= 0 and fresh[0] is page.deals[0] and fresh[0].number != number + 1:
             raise CheckFailed(
                 f"expected trade {number + 1} after trade {number}, found {fresh[0].number} at "
                 f"{moment_text(fresh[0].at)}; the exchange does not tell those between, import a file instead"
             )
         done = [bar for deal in fresh if (bar := forming.take(deal)) is not None]
-        work.keep(done, forming.running, (page.last, fresh[-1].number))
+        work.keep(done, forming.running, Mark(page.last, fresh[-1].number))
         yield page.last
         if forming.running is not None and span.over(forming.running.at):
             return
@@ -332,15 +348,15 @@ def _ascending(page: DealPage) -> DealPage:
 
 def _by_candles(source: BarSource, work: Unfinished, span: Span, patience: Patience) -> Iterator[int]:
     """Go through the bars that the exchange itself made."""
-    while not span.over(since := work.mark[0]):
-        rows = _whole_page(source, since, span.step_ns, patience)
+    while not span.over(since := work.mark.since):
+        rows = _whole_page(source, since, span, patience)
         mark = rows[-1].at + span.step_ns if rows else max(source.skip(since), since + span.step_ns)
         # One that counts no trade stands for silence: a hole, as in the files of the same exchange.
-        work.keep([bar for bar in rows if bar.trades != 0 and not span.over(bar.at)], None, (mark, -1))
+        work.keep([bar for bar in rows if bar.trades != 0 and not span.over(bar.at)], None, Mark(mark))
         yield mark
 
 
-def _whole_page(source: BarSource, since: int, step_ns: int, patience: Patience) -> list[Formed]:
+def _whole_page(source: BarSource, since: int, span: Span, patience: Patience) -> list[Formed]:
     """Return a page of bars, ascending.
 
     An exchange that counts trades tells intervals without any: a hole in its answer is a fault, and it is asked again.
@@ -349,14 +365,14 @@ def _whole_page(source: BarSource, since: int, step_ns: int, patience: Patience)
     for _ in range(HOLE_TRIES):
         for bar in patience.ask(lambda: source.candles(since)):
             known = rows.setdefault(bar.at, bar)
-            if known != bar and bar.at != max(rows):
+            if known != bar and not span.over(bar.at):
                 raise CheckFailed(
                     f"expected one bar at {moment_text(bar.at)}, found two that differ ({known.close} and {bar.close} at the "
                     "close); the exchange contradicts itself, try again later"
                 )
         stamps = sorted(at for at in rows if at >= since)
         counted = all(bar.trades is not None for bar in rows.values())
-        if not counted or all(after - at == step_ns for at, after in pairwise(stamps)):
+        if not counted or all(after - at == span.step_ns for at, after in pairwise(stamps)):
             break
     return [rows[at] for at in stamps]
 
