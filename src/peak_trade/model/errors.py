@@ -8,6 +8,7 @@
     |   +-- NotFound                a run, dataset or key that does not exist
     +-- CheckFailed         exit 1  a check ran and its answer is negative
     +-- StorageError        exit 1  disk or database refused; nothing was lost
+    +-- Unavailable         exit 1  another machine does not answer as it must; nothing was lost
     +-- SafetyRefused       exit 3  a safety rule said no
     +-- InvariantBroken     exit 1  we are wrong: stop, do not go on
 
@@ -55,6 +56,12 @@ class CheckFailed(PeakTradeError):
 
 class StorageError(PeakTradeError):
     """The disk or the database refused; what was stored before is intact."""
+
+    exit_code = 1
+
+
+class Unavailable(PeakTradeError):
+    """Another machine, such as an exchange, does not answer as it must; what is here is intact."""
 
     exit_code = 1
 
