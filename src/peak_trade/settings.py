@@ -31,6 +31,8 @@ Scalar = str | int | float | bool | list[Any]
 MONEY_MAX = Decimal("1e15")
 #: A week: what is longer is a mistake.
 MINUTES_MAX = 10_080.0
+#: Where stage 4 will find its key, as in the playbook, section 9.2; read by nothing before that stage exists.
+LIVE_VARIABLES = ("KRAKEN_API_KEY", "KRAKEN_API_SECRET")
 #: How a variable of the environment may be named.
 VARIABLE = r"^[A-Z][A-Z0-9_]{0,63}$"
 
@@ -347,6 +349,12 @@ class Settings:
                 f'export {variable}="..."'
             )
         return Secret(variable, text)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for another process that needs no secrets."""
+        testnet = self.file.exchange.kraken_testnet
+        secret = (testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES)
+        return {name: value for name, value in os.environ.items() if name not in secret}
 
     def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
         """Return these settings with another exchange and its keys in place of the test network's."""
