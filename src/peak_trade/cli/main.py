@@ -22,6 +22,7 @@ from peak_trade.cli import (
     operator,
     readiness,
     session,
+    smoke,
     strategies,
     sweep,
     testnet,
@@ -51,6 +52,7 @@ app.add_typer(experiments.app, name="experiments")
 app.add_typer(session.app, name="session")
 app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
+app.command("smoke")(smoke.command)
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from peak_trade.compose import Parts
 from peak_trade.model.errors import PeakTradeError, StorageError
+from peak_trade.runs.testnet import NONCES
 from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.public import PublicMarket
@@ -22,8 +23,6 @@ Told = TypeVar("Told")
 ANSWER_S, SPACE_S = 12.0, 0.3
 #: How often the exchange is asked for its time: it tells whole seconds, and several answers narrow that down.
 TIMES = 3
-#: The folder of the nonces of keys, within the state folder.
-NONCES = "nonces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +48,9 @@ class ExchangeLook:
     rights: tuple[str, ...] | Silence | None
 
 
-def look_at_exchange(parts: Parts, keys: Credentials | None) -> ExchangeLook:
-    """Ask the exchange of the configuration; never raises for what a network or an exchange may do."""
-    return asyncio.run(_look(parts, keys))
+def look_at_exchange(parts: Parts, base_url: str, keys: Credentials | None) -> ExchangeLook:
+    """Ask an exchange; never raises for what a network or an exchange may do."""
+    return asyncio.run(_look(parts, base_url, keys))
 
 
 def gateway_parts(parts: Parts) -> GatewayParts:
@@ -89,8 +88,8 @@ def skew_of(asked: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
     return low * 1000, high * 1000
 
 
-async def _look(parts: Parts, keys: Credentials | None) -> ExchangeLook:
-    market = PublicMarket(gateway_parts(parts), parts.settings.file.exchange.kraken_testnet.base_url, SPACE_S)
+async def _look(parts: Parts, base_url: str, keys: Credentials | None) -> ExchangeLook:
+    market = PublicMarket(gateway_parts(parts), base_url, SPACE_S)
     try:
         status, skew, pairs, rights = await asyncio.gather(
             _told(lambda: _status(market)),

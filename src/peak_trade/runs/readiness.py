@@ -14,6 +14,7 @@ from peak_trade.compose import Parts
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.exchange_look import ExchangeLook, look_at_exchange
+from peak_trade.runs.testnet import keys_of
 from peak_trade.venue.kraken.wire import Credentials
 
 
@@ -63,18 +64,18 @@ class Look:
     @cached_property
     def keys(self) -> Credentials | PeakTradeError:
         """The API key of stage 2, or why there is none."""
-        testnet = self.parts.settings.file.exchange.kraken_testnet
         try:
-            key, secret = (self.parts.settings.secret(name) for name in (testnet.api_key_env, testnet.api_secret_env))
-            return Credentials.read(key.reveal(), secret.reveal())
+            return keys_of(self.parts.settings)
         except PeakTradeError as error:
             return error
 
     @cached_property
     def exchange(self) -> ExchangeLook:
         """What the exchange says."""
-        keys = self.keys
-        return look_at_exchange(self.parts, keys if isinstance(keys, Credentials) else None)
+        keys = self.keys if self.stage is Stage.TESTNET else None
+        file = self.parts.settings.file
+        place = file.exchange.kraken_testnet.base_url if self.stage is Stage.TESTNET else file.live_exchange.base_url
+        return look_at_exchange(self.parts, place, keys if isinstance(keys, Credentials) else None)
 
 
 class StageCheck(NamedTuple):
