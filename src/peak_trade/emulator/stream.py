@@ -94,7 +94,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Bulletin:
-    """What is published at one moment: the trades and touched pairs since the last, and what was written for all its readers."""
+    """What is published at one moment: trades and touched pairs since the last, and what was written for all readers."""
 
     now: int
     prints: dict[str, list[Print]]
