@@ -80,13 +80,62 @@ class DataChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountChoice:
-    """Which account a venue is built for: its name, the session it began with, its instruments, cash and market."""
+    """Which account a venue is built for.
+
+    Attributes:
+        origin: the session that it began with.
+        charge: takes an order from a budget; returns why there is none left, None where there was.
+        note: told what the venue saw besides its answers.
+    """
 
     name: str
     origin: str
     instruments: Mapping[str, Instrument]
     cash: Decimal
     market: Market
+    charge: Callable[[], str | None] = lambda: None
+    note: Note = lambda _kind, _body: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeAccess:
+    """An exchange that is asked: where it is, who asks, and how much faster than ours its clock goes."""
+
+    base_url: str
+    websocket_url: str
+    timeout_s: float
+    key: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+    speed: float = 1.0
+
+
+class MarketReader(Protocol):
+    """Who reads public data of an exchange, while it is entered."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """Return a pair with the steps that the exchange lists.
+
+        Raises:
+            InputError: it does not have it, or not with orders.
+            Unavailable: it does not answer.
+        """
+        ...
+
+    async def candles(self, symbol: str, after_ns: int) -> Sequence[Candle]:
+        """Return the candles that open after a moment, oldest first, the running one last."""
+        ...
+
+    async def book(self, symbol: str) -> OrderBook:
+        """Return the present book."""
+        ...
+
+    async def now_ns(self) -> int:
+        """Return the exchange's present, nanoseconds UTC, to the second."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +211,19 @@ class Parts:
             SafetyRefused: the stage has no venue.
             StorageError: the disk refused.
         """
-        build = _VENUES.get(stage)
-        if build is None:
+        row = _STAGES.get(stage)
+        if row is None:
             raise not_allowed(stage)
-        return build(self, stage, account, faults)
+        return row.venue(self, stage, account, faults)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages whose sessions can run, from the bottom of the ladder."""
-        return tuple(stage for stage in Stage if stage in _VENUES)
+        return tuple(stage for stage in Stage if stage in _STAGES)
+
+    def follows(self, stage: Stage) -> bool:
+        """Tell whether sessions of a stage follow markets that are still going on."""
+        row = _STAGES.get(stage)
+        return row is not None and row.follows
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""
@@ -240,8 +294,18 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
     return SimulatedVenue(stage, dict(account.instruments), account.cash, account.market, log)
 
 
-#: The stage table: who fills the orders of a stage. A stage that is not here has nobody.
-_VENUES: dict[Stage, Callable[[Parts, Stage, AccountChoice, Faults], Venue]] = {Stage.SHADOW: _simulated}
+class StageRow(NamedTuple):
+    """What a stage is made of: who fills its orders, and whether its sessions follow markets that are still going on."""
+
+    venue: Callable[[Parts, Stage, AccountChoice, Faults], Venue]
+    follows: bool
+
+
+#: The stage table. A stage that is not here has nobody who fills its orders.
+_STAGES: dict[Stage, StageRow] = {
+    Stage.SHADOW: StageRow(_simulated, follows=False),
+    Stage.TESTNET: StageRow(_validated, follows=True),
+}
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from peak_trade.compose import Parts
 from peak_trade.engine.engine import Engine
+from peak_trade.engine.records import recorded_ticks
 from peak_trade.engine.replay import Replayed, replay
 from peak_trade.engine.runner import Course, Outlook
 from peak_trade.engine.tape import Tape
@@ -87,12 +89,12 @@ def play(parts: Parts, session_id: str) -> Played:
         )
     records = list(lineage(parts.journal, path.parent.name, path.stem))
     last = records[-1] if records[-1].kind == ENDED else None
-    plan = recorded_plan(parts, spec_of(records))
+    plan = recorded_plan(parts, spec_of(records), records)
     tape = Tape(records)
     engine = Engine(plan.engine_plan(str(records[0].body["origin"])), None, None, tape, parts.clock)
     difference, found = None, None
     try:
-        found = asyncio.run(replay(engine, outlook_of(plan), None if last is None else int(last.body["tick"])))
+        found = asyncio.run(replay(engine, outlook_of(plan, records), None if last is None else int(last.body["tick"])))
         if tape.left:
             difference = f"the journal goes on at record {tape.head.seq} with {tape.head.kind}, and the engine does not"
     except CheckFailed as error:
@@ -161,7 +163,7 @@ def spec_of(records: list[Record]) -> Json:
     return spec
 
 
-def outlook_of(plan: SessionPlan) -> Outlook:
+def outlook_of(plan: SessionPlan, records: Sequence[Record]) -> Outlook:
     """Return what a replay looks at; everything that belongs to a live session is left out."""
     return Outlook(
         series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
@@ -173,4 +175,5 @@ def outlook_of(plan: SessionPlan) -> Outlook:
         max_clock_skew=timedelta.max,
         sign=lambda: None,
         progress=lambda _ticks: None,
+        past=list(recorded_ticks(records)) if plan.followed else None,
     )
