@@ -351,7 +351,7 @@ def a_config(draw: random.Random) -> str:
             "validate_only": draw.choice(["true"] * 7 + ["false"]),
             "base_url": host(),
         },
-        "testnet_limits": {"max_orders_per_run": str(draw.randrange(1, 50))},
+        "testnet_limits.run": {"max_orders": str(draw.randrange(1, 50))},
         "live_risk": {"max_order_notional": '"100000"', "block_on_violation": boolean()},
     }
     if draw.random() < 0.1:
