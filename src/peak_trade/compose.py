@@ -6,7 +6,7 @@ Invariant: a venue is built here, by the stage table, and nowhere else; a stage 
 import hashlib
 import random
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, NamedTuple, Protocol, Self
 
 from peak_trade import __version__
 from peak_trade.journal.operators import Operators
@@ -31,6 +31,7 @@ from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, parse_moment
 from peak_trade.model.errors import DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
+from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.safety.kill_switch import KillSwitch
@@ -38,6 +39,7 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
+from peak_trade.venue.testnet import Note, OrderBook, TestnetVenue
 
 #: Packages whose version can change the last digit of a result.
 NUMERIC_PACKAGES = ("numpy", "numba", "polars", "ta-lib")
@@ -99,13 +101,11 @@ class AccountChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeAccess:
-    """An exchange that is asked: where it is, who asks, and how much faster than ours its clock goes."""
+    """An exchange that is asked: where it is, how long it may take, and how much faster than ours its clock goes."""
 
     base_url: str
     websocket_url: str
     timeout_s: float
-    key: str = field(default="", repr=False)
-    secret: str = field(default="", repr=False)
     speed: float = 1.0
 
 
@@ -149,8 +149,10 @@ class Code:
 class Parts:
     """The concrete parts for one configuration, each built when first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, exchange_speed: float = 1.0) -> None:
+        """Take the settings, and how much faster than the machine's the clock of the exchange goes: an emulator's may."""
         self.settings = settings
+        self._exchange_speed = exchange_speed
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
 
@@ -224,6 +226,23 @@ class Parts:
         """Tell whether sessions of a stage follow markets that are still going on."""
         row = _STAGES.get(stage)
         return row is not None and row.follows
+
+    @cached_property
+    def exchange(self) -> ExchangeAccess:
+        """The exchange of stage 2."""
+        section = self.settings.file.exchange.kraken_testnet
+        return ExchangeAccess(
+            base_url=section.base_url,
+            websocket_url=section.websocket_url,
+            timeout_s=section.timeout_s,
+            speed=self._exchange_speed,
+        )
+
+    def market_reader(self, timeframe: Timeframe) -> MarketReader:
+        """Return who reads public data of the exchange, with candles of one length."""
+        from peak_trade.venue.kraken.market import KrakenMarket
+
+        return KrakenMarket(self.exchange.base_url, timeframe, self.exchange.timeout_s, self.clock)
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""

@@ -19,14 +19,16 @@ from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import ENDED, Chain, holding
+from peak_trade.journal.chain import ENDED, Chain, Record, holding
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import ContractBroken, InputError, PeakTradeError, StorageError, Unavailable
+from peak_trade.model.errors import ContractBroken, InputError, PeakTradeError, SafetyRefused, StorageError, Unavailable
 from peak_trade.model.points import Faults, no_faults
+from peak_trade.model.stage import Stage
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import EndedSession, series_of, write_session
@@ -41,6 +43,7 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
+from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.venue.port import Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -102,8 +105,11 @@ class _Sitting:
         self.status, self.error, self.ended_by = RunStatus.STARTED, "", ""
         self.runner: Runner | None = None
         self.engine: Engine | None = None
+        self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
+        if self.plan.mode is Stage.TESTNET:
+            self._check_run()
         self._register()
         try:
             chain = self._begin_journal()
@@ -118,7 +124,7 @@ class _Sitting:
     def _trade(self, chain: Chain) -> EndedSession:
         parts, plan = self.parts, self.plan
         try:
-            account = plan.account(self.request.account, self.origin, self._note)
+            account = replace(plan.account(self.request.account, self.origin), charge=self._charge, note=self._note)
             venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
             self._registered_end(None, chain, error=str(error))
@@ -170,6 +176,30 @@ class _Sitting:
         if fault is not None:
             raise fault
         return ended
+
+    def _check_run(self) -> None:
+        """Charge the session to the day's budget, and let it go no further than one may.
+
+        Raises:
+            SafetyRefused: it is asked to last longer than that, or the budget is used up.
+        """
+        most, course = self.parts.settings.file.testnet_limits.run, self.request.course
+        minutes = most.max_duration_minutes if course.duration_s is None else course.duration_s / 60
+        if minutes > most.max_duration_minutes:
+            raise SafetyRefused(
+                f"expected at most {most.max_duration_minutes:g} minutes (testnet_limits.run.max_duration_minutes), found "
+                f"--duration {minutes:g}; ask for less"
+            )
+        orders = most.max_orders if course.orders is None else min(most.max_orders, course.orders)
+        self.request = replace(self.request, course=replace(course, duration_s=minutes * 60, orders=orders))
+        self.budget.begin_run(self.session_id, self.parts.clock.now(), minutes)
+
+    def _charge(self) -> str | None:
+        """Take an order from the day's budget; return why there is none left."""
+        if self.budget.charge_order(self.session_id, self.parts.clock.now()):
+            return None
+        most = self.parts.settings.file.testnet_limits.daily.max_orders
+        return f"the {most} orders of the day are used up (testnet_limits.daily.max_orders)"
 
     def _note(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write down what a venue saw."""
@@ -241,7 +271,7 @@ class _Sitting:
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
             deciders=deciders,
             traded_from=next(iter(plan.traded_from.values())),
-            course=request.course,
+            course=replace(request.course, duration_s=_on_our_clock(request.course.duration_s, parts, plan)),
             speed=request.speed,
             heartbeat=beat if request.register else None,
             max_clock_skew=timedelta(milliseconds=plan.limits.max_clock_skew_ms),
@@ -338,7 +368,7 @@ class _Sitting:
 
         A disk that refuses the end leaves a journal without one: then the same command goes on from there.
         """
-        metrics = metrics_of(self.plan, engine.state)
+        metrics = self._figures(engine)
         body = {
             "status": self.status.value,
             "error": self.error or None,
@@ -355,7 +385,7 @@ class _Sitting:
             refused = error
             if self.status is RunStatus.COMPLETED:
                 self.status, self.error = RunStatus.FAILED, str(error)
-        records = list(lineage(self.parts.journal, self.request.account, self.session_id))
+        records = self._records()
         story = story_of(records)
         with suppress(InputError):  # it ended before its first bar: then it keeps the history that it was planned with
             self.plan = recorded_plan(self.parts, plan.spec, records) if (plan := self.plan).followed else plan
@@ -397,7 +427,7 @@ class _Sitting:
         metrics: dict[str, float] = {}
         summary: Json = {}
         if engine is not None:
-            found = metrics_of(self.plan, engine.state)
+            found = self._figures(engine)
             metrics = {name: value for name, value in found.items() if value is not None}
             summary = exact_figures(self.plan, engine.state, incidents) | {"expected": wanted, "ended_by": self.ended_by}
         self.watcher.faults("registry.finish.before")
@@ -430,10 +460,23 @@ class _Sitting:
             plan=self.plan,
             session=replace(session, run=ended, head_seq=seq, head_sha256=sha256),
             state_json=exact_figures(self.plan, engine.state, story.incidents),
-            metrics=metrics_of(self.plan, engine.state),
+            metrics=self._figures(engine),
             records=seq + 1,
             ended_by=self.ended_by,
+            checks=checks_of(self._records()).to_json() if self.plan.followed else None,
         )
+
+    def _figures(self, engine: Engine) -> dict[str, float | None]:
+        found = metrics_of(self.plan, engine.state)
+        return found | (checks_of(self._records()).metrics() if self.plan.followed else {})
+
+    def _records(self) -> list[Record]:
+        return list(lineage(self.parts.journal, self.request.account, self.session_id))
+
+
+def _on_our_clock(duration_s: float | None, parts: Parts, plan: SessionPlan) -> float | None:
+    """Return a duration in seconds of the machine: one that is followed at an exchange lasts by the exchange's clock."""
+    return duration_s if duration_s is None or not plan.followed else duration_s / parts.exchange.speed
 
 
 def _joined(names: Sequence[str], most: int) -> str:

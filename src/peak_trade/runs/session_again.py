@@ -17,6 +17,7 @@ from peak_trade.journal.chain import ENDED, Record, find_segment
 from peak_trade.journal.run import RunStatus, sha256_of
 from peak_trade.model.errors import CheckFailed, DataError
 from peak_trade.runs.record import Json
+from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import flaws_of, lineage
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import series_of, write_session, write_session_sheet
@@ -138,13 +139,15 @@ def remake_session(parts: Parts, session_id: str) -> Path:
         raise CheckFailed(f"expected session {session.session_id} to be decided as before; {played.difference}")
     state, story = played.found.state, story_of(played.records)
     wanted, equity = expectation(parts, played.plan, state, played.found.completed, story.fills)
+    checks = checks_of(played.records) if played.plan.followed else None
     told = SessionFacts(
         plan=played.plan,
         session=session,
         state_json=exact_figures(played.plan, state, story.incidents),
-        metrics=metrics_of(played.plan, state),
+        metrics=metrics_of(played.plan, state) | (checks.metrics() if checks else {}),
         records=len(played.records),
         ended_by=str(played.last.body["ended_by"] or "") if played.last else "",
+        checks=checks.to_json() if checks else None,
     )
     series = series_of(played.plan, played.found.marks, story, equity)
     return write_session_sheet(write_session(parts, session_document(told, wanted), series))

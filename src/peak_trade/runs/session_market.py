@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from peak_trade.compose import DataChoice, Parts
+from peak_trade.compose import DataChoice, MarketReader, Parts
 from peak_trade.engine.feed import Tick
 from peak_trade.engine.live import HISTORY_MAX, GrowingBars, LiveFeed, Past, exchange_clock
 from peak_trade.engine.records import recorded_ticks
@@ -119,7 +119,7 @@ class Following:
         self.bars[bar.symbol].add(bar)
 
 
-async def feed_of(parts: Parts, reader: "MarketReader", following: Following, step_ns: int, say: Callable[[str], None]) -> LiveFeed:
+async def feed_of(parts: Parts, reader: MarketReader, following: Following, step_ns: int, say: Callable[[str], None]) -> LiveFeed:
     """Return what follows the exchange from where the session is."""
     speed = parts.exchange.speed
     if speed == 1.0:

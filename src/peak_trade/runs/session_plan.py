@@ -27,13 +27,12 @@ from peak_trade.risk.gate import Limits
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import Json, exact_choice, instrument_from, steps_of
 from peak_trade.runs.session_market import followed_item, history, journalled_dataset
-from peak_trade.settings import LiveRisk
+from peak_trade.settings import LiveRisk, TestnetLimits
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import SizedBy, Sizing
 from peak_trade.venue.matching import Costs
 from peak_trade.venue.simulated import Market
-from peak_trade.venue.testnet import Note
 
 #: Stages in which a session may run today.
 RUNNABLE = frozenset({Stage.SHADOW, Stage.TESTNET})
@@ -212,7 +211,7 @@ class SessionPlan:
             for symbol, dataset in self.datasets.items()
         }
 
-    def account(self, name: str, origin: str, note: Note) -> AccountChoice:
+    def account(self, name: str, origin: str) -> AccountChoice:
         """Return the account that the venue is built for."""
         return AccountChoice(
             name=name,
@@ -220,7 +219,6 @@ class SessionPlan:
             instruments=self.instruments,
             cash=self.paper.start_balance,
             market=self.paper.market(),
-            note=note,
         )
 
     def _on(self, symbol: str) -> list[tuple[int, Leg]]:
@@ -234,6 +232,31 @@ def limits_of(section: LiveRisk) -> Limits:
     return Limits(**given | exact)
 
 
+def tightened(limits: Limits, testnet: TestnetLimits, symbols: Sequence[str | None]) -> Limits:
+    """Return limits that allow no more than those of stage 2 do as well.
+
+    Raises:
+        SafetyRefused: a pair has none.
+    """
+    known = {parse_symbol(name): found for name, found in testnet.symbols.items()}
+    wanted = [parse_symbol(symbol) for symbol in symbols if symbol is not None]
+    if missing := [symbol for symbol in wanted if symbol not in known]:
+        raise SafetyRefused(
+            f"expected a pair with limits of its own ({', '.join(known) or 'there is none'}), found {missing[0]}; add a section "
+            f'[testnet_limits.symbols."{missing[0]}"], or choose another pair'
+        )
+    mine = [known[symbol] for symbol in wanted]
+    exposure = [found.max_exposure_notional for found in mine]
+    return replace(
+        limits,
+        max_order_notional=min(
+            limits.max_order_notional, testnet.run.max_order_notional, *(found.max_order_notional for found in mine)
+        ),
+        max_symbol_exposure_notional=min(limits.max_symbol_exposure_notional, *exposure),
+        max_total_exposure_notional=min(limits.max_total_exposure_notional, sum(exposure, Decimal(0))),
+    )
+
+
 def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
     """Resolve a request: load the bars, make the strategies, check what can be checked before the first bar.
 
@@ -244,6 +267,8 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
     _check_enabled(parts, request.mode)
     strategies = [make(name, configured_params(parts, name, given)) for name, given in request.strategies]
     limits = limits_of(parts.settings.file.live_risk)
+    if request.mode is Stage.TESTNET:
+        limits = tightened(limits, parts.settings.file.testnet_limits, [choice.symbol for choice in request.data])
     _check_allowed([parse_symbol(choice.symbol) for choice in request.data if choice.symbol is not None], limits)
     datasets, traded_from = {}, {}
     for choice in request.data:

@@ -191,7 +191,7 @@ def _params(plan: SessionPlan) -> Json:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
-    """What a session's document is made from."""
+    """What a session's document is made from; *checks* only where an exchange was asked about its orders."""
 
     plan: SessionPlan
     session: Session
@@ -199,6 +199,7 @@ class SessionFacts:
     metrics: Mapping[str, float | None]
     records: int
     ended_by: str
+    checks: Json | None = None
 
 
 def session_document(told: SessionFacts, wanted: Json | None) -> Json:
@@ -217,6 +218,7 @@ def session_document(told: SessionFacts, wanted: Json | None) -> Json:
             "metrics": dict(told.metrics),
             "exact": {name: told.state_json[name] for name in ("final_equity", "cash")},
             "expected": wanted,
+            "checks": told.checks,
             "feed": {name: value for name, value in session.feed.items() if name in ("kind", "speed", "exchange")},
             "code": {"version": run.code_version, "clean": run.code_clean},
             "journal": {

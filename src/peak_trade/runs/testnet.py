@@ -19,14 +19,12 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.session_plan import Paper, SessionRequest
-from peak_trade.runs.testnet_budget import TestnetBudget
+from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.settings import Settings, SymbolLimits, TestnetProfile
 from peak_trade.strategy.catalogue import make
 
 Number = TypeVar("Number", int, float, Decimal)
 LIVE_SESSION_TESTNET = "live_session_testnet"
-#: The folder of budgets within the state folder.
-BUDGET_FOLDER = "testnet_budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
