@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from peak_trade import __version__
 from peak_trade.journal.operators import Operators
@@ -40,6 +40,9 @@ from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
 from peak_trade.venue.testnet import Note, OrderBook, TestnetVenue
+
+if TYPE_CHECKING:
+    from peak_trade.market.download import BarSource
 
 #: Packages whose version can change the last digit of a result.
 NUMERIC_PACKAGES = ("numpy", "numba", "polars", "ta-lib")
@@ -282,6 +285,23 @@ class Parts:
                 f"{len(part.bars)}; the data covers {whole.period()}",
             )
         return part
+
+    def bar_source(
+        self, exchange: str, symbol: str, timeframe: Timeframe, *, base_url: str | None = None, paced: bool = True
+    ) -> "BarSource":
+        """Return what an exchange tells of a pair, without a key.
+
+        Args:
+            exchange: ccxt's id of it. symbol: the pair. timeframe: length of its bars.
+            base_url: replaces scheme and host of every address. paced: whether to keep to its rate limit.
+
+        Raises:
+            InputError: there is no such exchange.
+        """
+        from peak_trade.market.exchanges import open_source
+
+        timeout_s = self.settings.file.exchange.kraken_testnet.timeout_s
+        return open_source(exchange, symbol, timeframe, self.clock, base_url=base_url, paced=paced, timeout_s=timeout_s)
 
     def _whole(self, choice: DataChoice) -> Dataset:
         timeframe = None if choice.timeframe is None else Timeframe.parse(choice.timeframe)

@@ -8,7 +8,7 @@
     |   +-- NotFound                a run, dataset or key that does not exist
     +-- CheckFailed         exit 1  a check ran and its answer is negative
     +-- StorageError        exit 1  disk or database refused; nothing was lost
-    +-- Unavailable         exit 1  an exchange does not answer, or not sensibly
+    +-- Unavailable         exit 1  another machine does not answer as it must; nothing was lost
     +-- SafetyRefused       exit 3  a safety rule said no
     |   +-- ContractBroken          an exchange did what it must not: everything stops
     +-- InvariantBroken     exit 1  we are wrong: stop, do not go on
@@ -62,7 +62,7 @@ class StorageError(PeakTradeError):
 
 
 class Unavailable(PeakTradeError):
-    """An exchange does not answer, or not with what was asked for."""
+    """Another machine, such as an exchange, does not answer as it must; what is here is intact."""
 
     exit_code = 1
 
