@@ -4,8 +4,9 @@ Invariant: what a command asks for lies at or below its profile, and a profile a
 Invariant: the session runs under settings that were narrowed to its terms, so that the risk gate itself holds it to them.
 """
 
+import contextlib
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -78,6 +79,24 @@ class ProfileTerms:
 def budget_of(parts: Parts) -> TestnetBudget:
     """Return the daily budget of this state folder."""
     return TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
+
+
+@contextlib.contextmanager
+def at_exchange(parts: Parts, *, emulated: bool) -> Iterator[Parts]:
+    """Yield the parts as they are, or with an emulator of this run, and its keys, in place of the exchange.
+
+    Raises:
+        StorageError: the emulator does not start.
+    """
+    if not emulated:
+        yield parts
+        return
+    from peak_trade.runs.emulated import emulator_for_run
+
+    with emulator_for_run() as run:
+        place = parts.settings.pointed_at(run.base_url, f"{run.stream_url}/v2", *run.keys["trading"])
+        with contextlib.closing(Parts(place)) as there:
+            yield there
 
 
 def find_profile(settings: Settings, name: str) -> TestnetProfile:

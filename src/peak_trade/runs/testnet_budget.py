@@ -98,15 +98,17 @@ class TestnetBudget:
         with self._charging(now) as day:
             if session_id in self._spent.runs:
                 return
-            left = self._spent.left(day, self._limits)
-            if not left.runs:
-                raise _used_up(f"{self._limits.max_runs} runs (testnet_limits.daily.max_runs)", "none left", day)
-            if not left.orders:
-                raise _used_up(f"{self._limits.max_orders} orders (testnet_limits.daily.max_orders)", "none left", day)
-            if left.minutes < (asked := _minutes(minutes)):
-                most = f"{self._limits.max_minutes:g} minutes (testnet_limits.daily.max_minutes)"
-                raise _used_up(most, f"{left.minutes.normalize():f} left and {asked.normalize():f} asked for", day)
-            self._append(day, {"kind": RUN, "session": session_id, "minutes": str(asked)}, now)
+            self._check(self._spent.left(day, self._limits), 1, minutes)
+            self._append(day, {"kind": RUN, "session": session_id, "minutes": str(_minutes(minutes))}, now)
+
+    def check_runs(self, now: datetime, runs: int, minutes: float) -> None:
+        """Let sessions of so many minutes together pass where they could begin now; charges nothing.
+
+        Raises:
+            SafetyRefused: not so many runs or minutes, or no orders, are left.
+            StorageError: the file can't be read or is damaged.
+        """
+        self._check(self.left(now), runs, minutes)
 
     def charge_order(self, session_id: str, now: datetime) -> bool:
         """Charge an order; return whether it may be sent.
@@ -141,6 +143,17 @@ class TestnetBudget:
     def path(self, day: date) -> Path:
         """Return the file of a day."""
         return self._folder / f"{day.isoformat()}{_END}"
+
+    def _check(self, left: Left, runs: int, minutes: float) -> None:
+        limits = self._limits
+        if left.runs < runs:
+            found = f"{left.runs or 'none'} left and {runs} asked for"
+            raise _used_up(f"{limits.max_runs} runs (testnet_limits.daily.max_runs)", found, left.day)
+        if not left.orders:
+            raise _used_up(f"{limits.max_orders} orders (testnet_limits.daily.max_orders)", "none left", left.day)
+        if left.minutes < (asked := _minutes(minutes)):
+            most = f"{limits.max_minutes:g} minutes (testnet_limits.daily.max_minutes)"
+            raise _used_up(most, f"{left.minutes.normalize():f} left and {asked.normalize():f} asked for", left.day)
 
     @contextlib.contextmanager
     def _charging(self, now: datetime) -> Iterator[date]:
@@ -250,6 +263,6 @@ def _minutes(value: object) -> Decimal:
 
 def _used_up(limit: str, found: str, day: date) -> SafetyRefused:
     return SafetyRefused(
-        f"expected a testnet budget of {limit} on {day.isoformat()} to allow another session, found {found}; wait for the "
+        f"expected a testnet budget of {limit} on {day.isoformat()} to be enough, found {found}; wait for the "
         "next UTC day, or raise that limit: peak-trade testnet budget shows what is left"
     )
