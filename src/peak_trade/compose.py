@@ -155,7 +155,7 @@ class Parts:
     def __init__(self, settings: Settings, exchange_speed: float = 1.0) -> None:
         """Take the settings, and how much faster than the machine's the clock of the exchange goes: an emulator's may."""
         self.settings = settings
-        self._exchange_speed = exchange_speed
+        self.exchange_speed = exchange_speed
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
 
@@ -238,14 +238,14 @@ class Parts:
             base_url=section.base_url,
             websocket_url=section.websocket_url,
             timeout_s=section.timeout_s,
-            speed=self._exchange_speed,
+            speed=self.exchange_speed,
         )
 
     def market_reader(self, timeframe: Timeframe) -> MarketReader:
         """Return who reads public data of the exchange, with candles of one length."""
         from peak_trade.venue.kraken.market import KrakenMarket
 
-        return KrakenMarket(self.exchange.base_url, timeframe, self.exchange.timeout_s, self.clock)
+        return KrakenMarket(self._public_market(1.0 / self.exchange.speed), timeframe)
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""

@@ -82,8 +82,12 @@ def budget_of(parts: Parts) -> TestnetBudget:
 
 
 @contextlib.contextmanager
-def at_exchange(parts: Parts, *, emulated: bool) -> Iterator[Parts]:
+def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator[Parts]:
     """Yield the parts as they are, or with an emulator of this run, and its keys, in place of the exchange.
+
+    Args:
+        parts: as they are configured.
+        emulated: whether an emulator is wanted; speed: how much faster than the machine's its clock goes.
 
     Raises:
         StorageError: the emulator does not start.
@@ -93,9 +97,9 @@ def at_exchange(parts: Parts, *, emulated: bool) -> Iterator[Parts]:
         return
     from peak_trade.runs.emulated import emulator_for_run
 
-    with emulator_for_run() as run:
+    with emulator_for_run(speed=speed) as run:
         place = parts.settings.pointed_at(run.base_url, f"{run.stream_url}/v2", *run.keys["trading"])
-        with contextlib.closing(Parts(place)) as there:
+        with contextlib.closing(Parts(place, speed)) as there:
             yield there
 
 
