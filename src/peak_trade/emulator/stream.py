@@ -18,7 +18,7 @@ from peak_trade.emulator.exchange import OrderNews, What
 from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget
 from peak_trade.emulator.orders import LedgerEntry, Print
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair
-from peak_trade.emulator.rest import INTERVALS, Candle, RestParts, quiet
+from peak_trade.emulator.rest import INTERVALS, Candle, RestParts
 
 Json = dict[str, Any]
 DEPTHS = (10, 25, 100, 500, 1000)
@@ -375,7 +375,7 @@ class Hub:
 
     def _ticker(self, pair: Pair, now: int) -> Json:
         listing = self._exchange.listings[pair.symbol]
-        day = (self._desk.candles(pair, 1440) or [quiet(listing.last)])[-1]
+        _, day = self._desk.spans(listing, now)
         ask, bid = listing.book.asks.levels(1), listing.book.bids.levels(1)
         change = listing.last - day.open
         return {

@@ -317,7 +317,10 @@ def test_placing_and_cancelling_at_once_is_dear():
         ({"pair": "XXX"}, "EQuery:Unknown asset pair"),
         ({"pair": "SOL/USD"}, "EQuery:Unknown asset pair"),
         ({"type": "hold"}, "EGeneral:Invalid arguments:type"),
-        ({"ordertype": "iceberg"}, "EGeneral:Invalid arguments:ordertype"),
+        ({"ordertype": "iceberg"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"ordertype": "iceberg", "displayvol": "0.00666666"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"ordertype": "iceberg", "displayvol": "0.10000001"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"ordertype": "stop-loss", "price": "91000", "trigger": "mark"}, "EGeneral:Invalid arguments:trigger"),
         ({"ordertype": "settle-position"}, "EGeneral:Invalid arguments:ordertype"),
         ({"displayvol": "0.05"}, "EGeneral:Invalid arguments:displayvol"),
         ({"leverage": "5:1"}, "EGeneral:Invalid arguments:leverage"),
@@ -336,6 +339,8 @@ def test_placing_and_cancelling_at_once_is_dear():
         ({"cl_ord_id": "x" * 19}, "EGeneral:Invalid arguments:cl_ord_id"),
         ({"userref": "2147483648"}, "EGeneral:Invalid arguments:userref"),
         ({"deadline": "2023-11-14T22:13:19Z"}, "EService:Deadline elapsed"),
+        ({"deadline": "2023-11-14T22:13:21.499999Z"}, "EGeneral:Invalid arguments:deadline"),
+        ({"deadline": "2023-11-14T22:14:21.000001Z"}, "EGeneral:Invalid arguments:deadline"),
         ({"close[ordertype]": "market"}, "EGeneral:Invalid arguments:close[ordertype]"),
     ],
 )
@@ -461,7 +466,9 @@ def test_trades_and_ledgers_are_found_by_time_and_id():
     assert list(desk.ask("TradesHistory", start=first)["trades"]) == [second]
     assert list(desk.ask("TradesHistory", end=trades[first]["time"])["trades"]) == [first]
     assert desk.ask("TradesHistory", type="closed position")["count"] == 0
-    lines = desk.ask("QueryLedgers", id=",".join(trades[first]["ledgers"]))
+    assert "ledgers" not in trades[first]
+    named = desk.ask("TradesHistory", ledgers="true")["trades"][first]["ledgers"]
+    lines = desk.ask("QueryLedgers", id=",".join(named))
     assert {line["refid"] for line in lines.values()} == {first}
     assert desk.ask("Ledgers", type="trade", asset="XBT")["count"] == 2
     assert desk.ask("Ledgers", asset="NOPE") == "EQuery:Unknown asset"
