@@ -107,10 +107,13 @@ class StreamTrading:
         return [{"result": {"amend_id": found["amend_id"], **which}}]
 
     def _edit(self, key: ApiKey, params: Json, now: int) -> list[Json]:
+        triggers, limit = params.get("triggers"), _plain(params.get("limit_price"))
         given = {
             "txid": params.get("order_id", ""),
             "volume": _plain(params.get("order_qty")),
-            "price": _plain(params.get("limit_price")),
+            "displayvol": _plain(params.get("display_qty")),
+            "price": _plain(triggers.get("price")) if isinstance(triggers, dict) else limit,
+            "price2": limit if isinstance(triggers, dict) else None,
         }
         found = self._act("EditOrder", key, Parameters(given), now)
         return [{"result": {"order_id": found["txid"], "original_order_id": found["originaltxid"]}}]
