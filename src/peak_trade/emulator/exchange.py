@@ -142,8 +142,8 @@ class MatchingEngine:
 
     # ---- taking orders ------------------------------------------------------------------------------------------------
 
-    def check(self, account: str, wish: Wish, now: int) -> None:
-        """Look at everything that an order is refused for before it reaches the book.
+    def check(self, account: str, wish: Wish, now: int) -> PlacedOrder:
+        """Look at everything that an order is refused for before it reaches the book; return it, not placed yet.
 
         Raises:
             Rejection: in Kraken's words.
@@ -174,6 +174,7 @@ class MatchingEngine:
         worth = wish.cash or wish.volume * (draft.limit or draft.stop or self.listings[pair.symbol].last)
         if worth < pair.costmin:
             raise Rejection("EOrder:Cost minimum not met")
+        return draft
 
     def _check_open(self) -> None:
         if self.mode is ExchangeMode.CANCEL_ONLY:
@@ -187,8 +188,15 @@ class MatchingEngine:
         Raises:
             Rejection: in Kraken's words; nothing happened.
         """
-        self.check(account, wish, now)
-        order = self.draft(account, wish, now)
+        return self.place(self.check(account, wish, now), now)
+
+    def place(self, order: PlacedOrder, now: int) -> PlacedOrder:
+        """Take an order that was looked at just now, and match it.
+
+        Raises:
+            Rejection: in Kraken's words; nothing happened.
+        """
+        account, wish = order.account, order.wish
         listing = self.listings[wish.pair.symbol]
         if wish.type is not OrderType.MARKET:
             self._hold(order)
@@ -226,8 +234,7 @@ class MatchingEngine:
         Raises:
             Rejection: in Kraken's words; nothing happened.
         """
-        self.check(order.account, wish, now)
-        asset, amount = self._need(self.draft(order.account, wish, now))
+        asset, amount = self._need(self.check(order.account, wish, now))
         own = order.held if order.held_in == asset else ZERO
         if amount > self.accounts.by_name[order.account].free(asset) + own:
             raise Rejection("EOrder:Insufficient funds")

@@ -43,18 +43,27 @@ class Parameters:
                 if not isinstance(found, dict):
                     raise Rejection("EGeneral:Invalid arguments")
                 return cls(found)
-            return cls(dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)))
+            if "%" in text or "+" in text:
+                return cls(dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)))
+            # A form in which nothing is escaped, as most are, is only taken apart; that is several times as fast.
+            parts = text.split("&")
+            if len(parts) > FIELDS_MAX:
+                raise Rejection("EGeneral:Invalid arguments")
+            pairs = (part.partition("=") for part in parts if part)
+            return cls({name: value for name, _, value in pairs})
         except (ValueError, RecursionError) as error:
             raise Rejection("EGeneral:Invalid arguments") from error
 
     def text(self, name: str, default: str = "") -> str:
         """Return a value as text."""
         value = self.values.get(name)
+        if isinstance(value, str):
+            return value
         if value is None:
             return default
         if isinstance(value, bool):
             return "true" if value else "false"
-        if isinstance(value, str | int | float):
+        if isinstance(value, int | float):
             return str(value)
         raise Rejection(f"EGeneral:Invalid arguments:{name}")
 

@@ -618,13 +618,12 @@ class Rest:
         pair = self._pair(given)
         self._charge(key.account, pair, ADD, now)
         wish = wish_of(given, pair, now, self._exchange.listings[pair.symbol].last)
+        order = self._exchange.check(key.account, wish, now)
+        described = doc.descr_document(order)
         if given.flag("validate"):
-            self._exchange.check(key.account, wish, now)
-            return {"descr": doc.descr_document(self._exchange.draft(key.account, wish, now))}
+            return {"descr": described}
         self._room(key.account, pair)
-        described = doc.descr_document(self._exchange.draft(key.account, wish, now))
-        order = self._exchange.add(key.account, wish, now)
-        return {"descr": described, "txid": [order.id]}
+        return {"descr": described, "txid": [self._exchange.place(order, now).id]}
 
     def _add_batch(self, key: ApiKey, given: Parameters, now: int) -> Json:
         pair, given_orders = self._pair(given), given.values.get("orders")
@@ -641,9 +640,7 @@ class Rest:
         names = [wish.cl_ord_id for wish in wishes if wish.cl_ord_id]
         if len(set(names)) < len(names):
             raise Rejection("EGeneral:Invalid arguments:cl_ord_id not unique")
-        for wish in wishes:
-            self._exchange.check(key.account, wish, now)
-        drafts = [doc.descr_document(self._exchange.draft(key.account, wish, now)) for wish in wishes]
+        drafts = [doc.descr_document(self._exchange.check(key.account, wish, now)) for wish in wishes]
         if only_look:
             return {"orders": [{"descr": described} for described in drafts]}
         told: list[Json] = []
