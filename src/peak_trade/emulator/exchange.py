@@ -44,6 +44,8 @@ SHOWN_LEAST = 15
 FINISHED_MAX, EXECUTIONS_MAX = 10_000, 50_000
 #: How far a market order may go from the best price before the rest of it is cancelled (market price protection).
 PROTECTION = Decimal("0.10")
+#: A moment after all others, nanoseconds UTC.
+NEVER = 1 << 63
 _LETTERS = string.ascii_uppercase + string.digits
 
 
@@ -134,6 +136,7 @@ class MatchingEngine:
         self._open_here: Counter[tuple[str, str]] = Counter()
         self.finished: dict[str, deque[PlacedOrder]] = defaultdict(deque)
         self._timed: dict[str, PlacedOrder] = {}
+        self._due = NEVER
         self._uncovered: dict[str, PlacedOrder] = {}
         self.timers: dict[str, int] = {}
         self.mode = ExchangeMode.ONLINE
@@ -196,7 +199,7 @@ class MatchingEngine:
         Raises:
             Rejection: in Kraken's words; nothing happened.
         """
-        account, wish = order.account, order.wish
+        wish = order.wish
         listing = self.listings[wish.pair.symbol]
         if wish.type is not OrderType.MARKET:
             self._hold(order)
@@ -219,6 +222,7 @@ class MatchingEngine:
             self._named[account, wish.cl_ord_id] = order
         if wish.expires or wish.starts > now:
             self._timed[order.id] = order
+            self._due = min(self._due, _next_time(order))
 
     def named(self, account: str, name: str) -> PlacedOrder | None:
         """Return the working order to which its client gave a name."""
@@ -533,7 +537,9 @@ class MatchingEngine:
             raise
         order.amended = True
         self._tell(OrderNews(What.AMENDED, order, now))
-        if order.resting is not None and not self._shrunk(order, order.resting, listing, anew=change.display is not None):
+        if order.id in listing.waiting and _touches(order, listing.last):
+            self._fire(listing, now)
+        elif order.resting is not None and not self._shrunk(order, order.resting, listing, anew=change.display is not None):
             listing.book.remove(order.resting)
             self._touched(listing.pair, order.wish.buys, order.resting.price)
             order.resting = None
@@ -594,6 +600,12 @@ class MatchingEngine:
             if due <= now:
                 del self.timers[account]
                 self.cancel_all(account, now, "Cancelled by dead man's switch")
+        if now >= self._due:
+            self._let_due(now)
+        self._note_spreads(now)
+
+    def _let_due(self, now: int) -> None:
+        """Let orders begin and expire, and work out when the next ones do."""
         for order in list(self._timed.values()):
             if order.wish.expires and order.wish.expires <= now:
                 self._end(order, OrderStatus.EXPIRED, "Order expired", now)
@@ -601,7 +613,7 @@ class MatchingEngine:
             # An order that began before this one in the same moment may have ended it.
             if order.id in self._timed and order.state is OrderStatus.PENDING and order.wish.starts <= now:
                 self._begin(order, now)
-        self._note_spreads(now)
+        self._due = min((_next_time(order) for order in self._timed.values()), default=NEVER)
 
     def _note_spreads(self, now: int) -> None:
         for symbol in self._changed:
@@ -783,6 +795,14 @@ class MatchingEngine:
     @staticmethod
     def _lots(volume: Decimal, pair: Pair) -> int:
         return int(volume.scaleb(pair.lot_decimals))
+
+
+def _next_time(order: PlacedOrder) -> int:
+    """Return when an order begins, or else expires; nanoseconds UTC."""
+    wish = order.wish
+    if order.state is OrderStatus.PENDING and wish.starts:
+        return wish.starts
+    return wish.expires or NEVER
 
 
 def _touches(order: PlacedOrder, last: Decimal) -> bool:

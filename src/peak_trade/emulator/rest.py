@@ -401,7 +401,7 @@ class Rest:
         # Seconds and nanoseconds are told apart by their size: no second has so many digits before the year 5000.
         since = int(named if named > 10**14 else named * NS)
         # ccxt's own suite asks Kraken for 12,000 and is content with fewer.
-        count = min(given.whole("count", 1000, 1, 10**9), 1000)
+        count = min(given.whole("count", TRADES_MAX, 1, 10**9), TRADES_MAX)
         fresh = [one for one in listing.prints if one.at > since]
         found = fresh[:count] if asked else fresh[-count:]
         digits = max(listing.pair.price_decimals, 5)

@@ -6,6 +6,7 @@ Public data is looked at anew at each `publish`, a few times a second; execution
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -284,8 +285,8 @@ class Hub:
         if sub.options["snap_orders"]:
             data += [words.order_report(order, "new", order.opened) for order in self._exchange.working[sub.account].values()]
         if sub.options["snap_trades"]:
-            mine = [one for one in self._exchange.executions if one.order.account == sub.account][-50:]
-            data += [words.trade_report(one, one.at) for one in mine]
+            latest = islice(reversed(self._exchange.fills[sub.account].values()), 50)
+            data += [words.trade_report(one, one.at) for one in latest][::-1]
         self._numbered(connection, sub, data, "snapshot", now)
 
     def _numbered(self, connection: Connection, sub: Subscription, data: list[Json], kind: str, now: int) -> None:

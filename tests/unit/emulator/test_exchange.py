@@ -528,6 +528,8 @@ def test_a_trigger_that_is_touched_already_fires_at_once():
     told = [news.what for news in rig.news if news.order is order]
     assert told == [What.PENDING_NEW, What.NEW, What.STATUS, What.TRADE, What.FILLED]
     assert waits.state is OrderStatus.OPEN
+    rig.ask("AmendOrder", txid=waits.id, trigger_price="90000.1")
+    assert waits.state is OrderStatus.CLOSED
     assert rig.ask("QueryOrders", txid=order.id)[order.id]["trigger"] == "index"
 
 
