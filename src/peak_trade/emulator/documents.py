@@ -1,5 +1,6 @@
 """How Kraken writes things in JSON: orders, trades, ledger lines, pairs; numbers as text with the pair's digits."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -165,7 +166,7 @@ def order_document(order: PlacedOrder, *, trades: bool = False, runs: bool = Fal
         "price": fixed(order.average, max(digits, 5)),
         "stopprice": fixed(order.stop, max(digits, 5)),
         "limitprice": fixed(order.limit if wish.type.triggered else Decimal(0), max(digits, 5)),
-        "misc": "amended" if order.amended else "",
+        "misc": ",".join(_marks(order)),
         "oflags": ",".join(wish.flags if {"fcib", "fciq"} & set(wish.flags) else (*wish.flags, "fciq")),
         "margin": False,
     }
@@ -178,6 +179,16 @@ def order_document(order: PlacedOrder, *, trades: bool = False, runs: bool = Fal
     if order.state in (OrderStatus.CLOSED, OrderStatus.CANCELED, OrderStatus.EXPIRED):
         told |= {"closetm": seconds(order.closed), "reason": order.reason or None}
     return told
+
+
+def _marks(order: PlacedOrder) -> Iterator[str]:
+    """Yield what happened to an order besides, in Kraken's words: a stop is stopped, a take-profit is touched."""
+    if order.fired:
+        yield "touched" if order.wish.type in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT) else "stopped"
+    if 0 < order.done < order.volume:
+        yield "partial"
+    if order.amended:
+        yield "amended"
 
 
 def run_document(run: list[ClientFill]) -> Json:

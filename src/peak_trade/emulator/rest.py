@@ -292,6 +292,8 @@ class Rest:
         return {"status": self._exchange.mode.value, "timestamp": doc.rfc3339(now, 0)}
 
     def _assets(self, given: Parameters, _now: int) -> Json:
+        if given.text("aclass", "currency") != "currency":
+            return {}
         names = given.names("asset")
         found = [asset_of(name) for name in names] if names else list(ASSETS.values())
         if not all(found):

@@ -716,6 +716,28 @@ def test_pairs_are_told_in_parts():
     assert desk.public("AssetPairs", aclass_base="tokenized_asset") == {}
 
 
+@pytest.mark.parametrize("leverage", [{}, {"leverage": "none"}, {"leverage": ""}, {"leverage": "1"}])
+def test_no_leverage_is_no_margin(leverage):
+    """However a client says that it wants none, the order is placed and has none."""
+    desk = Desk()
+    (name,) = desk.limit(80_000, **leverage)["txid"]
+
+    assert desk.ask("QueryOrders", txid=name)[name]["descr"]["leverage"] == "none"
+
+
+def test_marks_of_an_order():
+    """What a trigger, a part and a change leave in `misc`."""
+    desk = Desk()
+    desk.limit(90_010)
+    told = {"pair": "XBTUSD", "type": "sell", "ordertype": "take-profit-limit", "price": "90000", "price2": "89990"}
+    (name,) = desk.ask("AddOrder", volume="1.5", **told)["txid"]
+    order = desk.ask("QueryOrders", txid=name)[name]
+    assert (order["misc"], order["vol_exec"]) == ("touched,partial", "1.00000000")
+    desk.ask("AmendOrder", txid=name, order_qty="1.4")
+
+    assert desk.ask("QueryOrders", txid=name)[name]["misc"] == "touched,partial,amended"
+
+
 def test_funding_has_empty_answers():
     """Nothing is deposited or withdrawn; a key says what it is."""
     desk = Desk()
