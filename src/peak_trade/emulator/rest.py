@@ -738,6 +738,8 @@ class Rest:
         limit = near("price2", given, last, pair)
         volume = lots_of(given, "volume", pair) or order.left
         shown = lots_of(given, "displayvol", pair) or min(order.display, volume)
+        if bool(shown) is not bool(order.display):
+            raise Rejection("EGeneral:Invalid arguments:displayvol")
         wish = replace(
             before,
             volume=volume,

@@ -408,6 +408,7 @@ def test_an_edit_that_fails_leaves_the_order():
 
     assert desk.ask("EditOrder", txid=name, pair="XBTUSD", volume="100") == "EOrder:Insufficient funds"
     assert desk.ask("EditOrder", txid=name, price="80000.01").startswith("EOrder:Invalid price")
+    assert desk.ask("EditOrder", txid=name, displayvol="0.05") == "EGeneral:Invalid arguments:displayvol"
     found = desk.ask("EditOrder", txid=name, price="81000")
     assert list(desk.ask("OpenOrders")["open"]) == [found["txid"]]
     assert (found["originaltxid"], found["orders_cancelled"], found["newuserref"]) == (name, 1, 7)
