@@ -11,7 +11,7 @@ Only so many finished orders of an account, and so many executions of all, are r
 
 import random
 import string
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, Decimal
@@ -130,7 +130,8 @@ class MatchingEngine:
         self.orders: dict[str, PlacedOrder] = {}
         self.executions: deque[ClientFill] = deque()
         self.fills: dict[str, dict[str, ClientFill]] = defaultdict(dict)
-        self.runs: dict[str, dict[str, list[ClientFill]]] = defaultdict(dict)
+        # The first of a plain dict is slow to find where many before it were deleted.
+        self.runs: dict[str, OrderedDict[str, list[ClientFill]]] = defaultdict(OrderedDict)
         self.working: dict[str, dict[str, PlacedOrder]] = defaultdict(dict)
         self._named: dict[tuple[str, str], PlacedOrder] = {}
         self._open_here: Counter[tuple[str, str]] = Counter()
