@@ -179,6 +179,16 @@ def test_overtaken_call(client):
     assert errors == [["EAPI:Invalid nonce"]]
 
 
+def test_who_has_no_name_is_turned_away(client):
+    """Without a User-Agent the answer is Cloudflare's; with any it is the exchange's."""
+    request = client.http.build_request("GET", "/0/public/Time")
+    del request.headers["user-agent"]
+    refused = client.http.send(request)
+    assert (refused.status_code, "cloudflare" in refused.text) == (403, True)
+
+    assert client.http.get("/0/public/Time", headers={"user-agent": "x"}).json()["error"] == []
+
+
 def test_faults_do_not_show(client):
     """An answer that a fault changed has the headers of every other."""
     right = client.post("Balance")

@@ -17,13 +17,14 @@ CHECKSUM_LEVELS = 10
 
 @dataclass(slots=True, eq=False)
 class Queued:
-    """An order in the book: its name, whose it is, what is left of it."""
+    """An order in the book: its name, whose it is, what is left of it there, and what an iceberg does not show yet."""
 
     name: str
     account: str
     buys: bool
     price: int
     left: int
+    hidden: int = 0
 
 
 class Match(NamedTuple):

@@ -17,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from peak_trade.emulator.catalogue import page
 from peak_trade.emulator.control import Control
 from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget, Outcome, pair_named
 from peak_trade.emulator.orders import Rejection
@@ -144,6 +145,9 @@ class Emulator:
             if len(body) > BODY_MAX:
                 return Response('{"error":["EGeneral:Invalid arguments"]}', media_type="application/json")
         headers = {name.lower(): value for name, value in request.headers.items()}
+        if not headers.get("user-agent"):
+            # Kraken wants one of every client; Cloudflare, in front of it, turns away who has none.
+            return Response(page(403), 403, media_type="text/html; charset=UTF-8")
         given = body or request.url.query.encode() if request.method == "GET" else body
         call = RestCall(request.url.path, headers, given, self.now())
         target = self._target(call)

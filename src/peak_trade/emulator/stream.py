@@ -6,6 +6,7 @@ Public data is looked at anew at each `publish`, a few times a second; execution
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from peak_trade.emulator.exchange import OrderNews, What
 from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget
 from peak_trade.emulator.orders import LedgerEntry, Print
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair
-from peak_trade.emulator.rest import INTERVALS, Candle, RestParts, quiet
+from peak_trade.emulator.rest import INTERVALS, Candle, RestParts
 
 Json = dict[str, Any]
 DEPTHS = (10, 25, 100, 500, 1000)
@@ -306,8 +307,8 @@ class Hub:
         if sub.options["snap_orders"]:
             data += [words.order_report(order, "new", order.opened) for order in self._exchange.working[sub.account].values()]
         if sub.options["snap_trades"]:
-            mine = [one for one in self._exchange.executions if one.order.account == sub.account][-50:]
-            data += [words.trade_report(one, one.at) for one in mine]
+            latest = islice(reversed(self._exchange.fills[sub.account].values()), 50)
+            data += [words.trade_report(one, one.at) for one in latest][::-1]
         self._numbered(connection, sub, data, "snapshot", now)
 
     def _numbered(self, connection: Connection, sub: Subscription, data: list[Json], kind: str, now: int) -> None:
@@ -413,7 +414,7 @@ class Hub:
 
     def _ticker(self, pair: Pair, now: int) -> Json:
         listing = self._exchange.listings[pair.symbol]
-        day = (self._desk.candles(pair, 1440) or [quiet(listing.last)])[-1]
+        _, day = self._desk.spans(listing, now)
         ask, bid = listing.book.asks.levels(1), listing.book.bids.levels(1)
         change = listing.last - day.open
         return {

@@ -100,17 +100,20 @@ class StreamTrading:
         return [{"result": result}]
 
     def _amend(self, key: ApiKey, params: Json, now: int) -> list[Json]:
-        names = ("cl_ord_id", "order_qty", "limit_price", "trigger_price", "deadline")
+        names = ("cl_ord_id", "order_qty", "display_qty", "limit_price", "trigger_price", "deadline")
         given = {name: _plain(params[name]) for name in names if params.get(name) is not None}
         found = self._act("AmendOrder", key, Parameters(given | {"txid": params.get("order_id", "")}), now)
         which = {"order_id": params["order_id"]} if params.get("order_id") else {"cl_ord_id": params.get("cl_ord_id")}
         return [{"result": {"amend_id": found["amend_id"], **which}}]
 
     def _edit(self, key: ApiKey, params: Json, now: int) -> list[Json]:
+        triggers, limit = params.get("triggers"), _plain(params.get("limit_price"))
         given = {
             "txid": params.get("order_id", ""),
             "volume": _plain(params.get("order_qty")),
-            "price": _plain(params.get("limit_price")),
+            "displayvol": _plain(params.get("display_qty")),
+            "price": _plain(triggers.get("price")) if isinstance(triggers, dict) else limit,
+            "price2": limit if isinstance(triggers, dict) else None,
         }
         found = self._act("EditOrder", key, Parameters(given), now)
         return [{"result": {"order_id": found["txid"], "original_order_id": found["originaltxid"]}}]
@@ -187,8 +190,9 @@ def rest_order(params: Json) -> Json:
         "expiretm": _moment(params.get("expire_time")),
         "starttm": _moment(params.get("effective_time")),
         "trigger": triggers.get("reference", "last"),
+        "displayvol": _plain(params.get("display_qty")),
     }
-    if kind == "limit":
+    if kind in ("limit", "iceberg"):
         told["price"] = _plain(params.get("limit_price"))
     elif kind != "market":
         price = _plain(triggers.get("price"))

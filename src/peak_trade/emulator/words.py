@@ -131,6 +131,9 @@ def order_report(order: PlacedOrder, what: str, at: int) -> Json:
         told["reason"] = order.reason
     if wish.type.triggered:
         told["triggers"] = {"price": order.stop, "price_type": "static", "reference": wish.trigger, "status": _trigger(order)}
+    if order.display:
+        told["display_qty"] = order.display
+        told["display_qty_remain"] = lots_of(order.resting.left, pair) if order.resting else Decimal(0)
     if wish.lasting is Lasting.GTD:
         told["expire_time"] = rfc3339(wish.expires)
     return told

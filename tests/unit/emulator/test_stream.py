@@ -193,6 +193,24 @@ def test_executions_of_a_filled_order(rig):
     assert {name: Decimal(value) for name, value in last.items()} == {name: account.balances[name] for name in last}
 
 
+def test_executions_of_a_touched_trigger(rig):
+    """An order whose trigger is touched already is pending, new, triggered, traded, filled, in this turn."""
+    rig.ask("subscribe", channel="executions", token=TOKEN)
+    rig.ask("add_order", token=TOKEN, symbol="BTC/USD", side="buy", order_type="market", order_qty=0.001)
+    asked = {"symbol": "BTC/USD", "side": "sell", "order_type": "stop-loss", "order_qty": 0.001}
+    found = rig.ask("add_order", token=TOKEN, triggers={"price": 200_000, "reference": "index"}, **asked)
+    told = [message["data"][0] for message in found if message.get("channel") == "executions"]
+
+    assert [(one["exec_type"], one["order_status"]) for one in told] == [
+        ("pending_new", "pending_new"),
+        ("new", "new"),
+        ("status", "triggered"),
+        ("trade", "partially_filled"),
+        ("filled", "filled"),
+    ]
+    assert {one["triggers"]["reference"] for one in told} == {"index"}
+
+
 def test_small_quantities_keep_their_digits(rig):
     """A quantity of eight digits arrives whole, however JSON wrote it."""
     asked = {"symbol": "BTC/USD", "side": "buy", "order_type": "limit", "order_qty": 0.00005123, "limit_price": 80000}
