@@ -29,7 +29,7 @@ from peak_trade.emulator.orders import (
     SelfTrade,
     Wish,
 )
-from peak_trade.emulator.pairs import PAIRS, Pair, fees_at
+from peak_trade.emulator.pairs import PAIRS, Pair, Terms, fees_at
 
 #: Public trades kept for each pair.
 PRINTS_MAX = 2_000
@@ -116,6 +116,7 @@ class MatchingEngine:
         self._uncovered: dict[str, PlacedOrder] = {}
         self.timers: dict[str, int] = {}
         self.mode = ExchangeMode.ONLINE
+        self.terms: dict[str, Terms] = {}
         self._tell, self._told_print, self._touched = tell, told_print, touched
 
     # ---- taking orders ------------------------------------------------------------------------------------------------
@@ -128,6 +129,7 @@ class MatchingEngine:
         """
         pair = wish.pair
         self._check_open()
+        self._check_terms(pair, wish.type, post_only=wish.post_only, prices=(wish.price, wish.limit))
         if self.mode is ExchangeMode.POST_ONLY and not wish.post_only:
             raise Rejection("EService:Market in post_only mode")
         if self.mode is ExchangeMode.LIMIT_ONLY and wish.type is not OrderType.LIMIT:
@@ -138,7 +140,7 @@ class MatchingEngine:
             raise Rejection("EGeneral:Invalid arguments:cl_ord_id not unique")
         if wish.reduce_only:
             raise Rejection("EOrder:Reduce only:No position exists")
-        if not wish.cash and wish.volume < pair.ordermin:
+        if not wish.cash and wish.volume < self._least(pair)[0]:
             raise Rejection("EGeneral:Invalid arguments:volume minimum not met")
         for value in (wish.price, wish.limit):
             _check_digits(value, pair)
@@ -146,8 +148,28 @@ class MatchingEngine:
         if wish.type.triggered and draft.stop <= 0:
             raise Rejection("EGeneral:Invalid arguments:price")
         worth = wish.cash or wish.volume * (draft.limit or draft.stop or self.listings[pair.symbol].last)
-        if worth < pair.costmin:
+        if worth < self._least(pair)[1]:
             raise Rejection("EOrder:Cost minimum not met")
+
+    def _least(self, pair: Pair) -> tuple[Decimal, Decimal]:
+        """Return the smallest volume and cost of an order."""
+        terms = self.terms.get(pair.symbol, Terms())
+        return terms.ordermin or pair.ordermin, terms.costmin or pair.costmin
+
+    def _check_terms(self, pair: Pair, kind: OrderType, *, post_only: bool, prices: Iterable[Decimal | None]) -> None:
+        """Refuse what a pair's terms of the moment do not allow."""
+        terms = self.terms.get(pair.symbol)
+        if terms is None:
+            return
+        if terms.status == "delisted":
+            raise Rejection("EQuery:Unknown asset pair")
+        if terms.status == "reduce_only":
+            raise Rejection("EOrder:Reduce only:No position exists")
+        closed = {"post_only": not post_only, "limit_only": kind is not OrderType.LIMIT, "cancel_only": True}
+        if closed.get(terms.status, False):
+            raise Rejection(f"EService:Market in {terms.status} mode")
+        if terms.tick and any(price and price % terms.tick for price in prices):
+            raise Rejection("EOrder:Tick size check failed")
 
     def _check_open(self) -> None:
         if self.mode is ExchangeMode.CANCEL_ONLY:
@@ -371,6 +393,18 @@ class MatchingEngine:
         self._trade_through(order, listing, limit, now)
         self._fire(listing, now)
 
+    def give(self, order: PlacedOrder, lots: int, now: int) -> None:
+        """Let a resting order trade so many lots as taker, as if an offer of the market's at its price had been there."""
+        queued, listing = order.resting, self.listings[order.wish.pair.symbol]
+        if queued is None:
+            return
+        listing.book.side(buys=queued.buys).lessen(queued, lots)
+        self._trade(order, Match(Queued("", MARKET, not queued.buys, queued.price, lots), queued.price, lots), listing, now)
+        self._touched(listing.pair, queued.buys, queued.price)
+        if not order.left:
+            self._filled(order, now)
+        self._fire(listing, now)
+
     # ---- ends ----------------------------------------------------------------------------------------------------------
 
     def cancel(self, order: PlacedOrder, now: int, reason: str = "User requested") -> None:
@@ -457,11 +491,12 @@ class MatchingEngine:
         """Refuse a change that does not fit an order."""
         wish, pair = order.wish, order.wish.pair
         self._check_open()
+        self._check_terms(pair, wish.type, post_only=post_only or wish.post_only, prices=(limit, stop))
         if volume is None and limit is None and stop is None:
             raise Rejection("EGeneral:Invalid arguments")
         if wish.type is OrderType.MARKET:
             raise Rejection("EOrder:Invalid order")
-        if volume is not None and volume < pair.ordermin:
+        if volume is not None and volume < self._least(pair)[0]:
             raise Rejection("EGeneral:Invalid arguments:volume minimum not met")
         if limit is not None and (not wish.type.has_limit or not order.limit):
             raise Rejection("EGeneral:Invalid arguments:limit_price")
@@ -470,7 +505,7 @@ class MatchingEngine:
         for value in (limit, stop):
             _check_digits(value or ZERO, pair)
         price = limit or order.limit or stop or order.stop
-        if price and (order.volume if volume is None else volume) * price < pair.costmin:
+        if price and (order.volume if volume is None else volume) * price < self._least(pair)[1]:
             raise Rejection("EOrder:Cost minimum not met")
         book = self.listings[pair.symbol].book
         if limit is None or order.resting is None or not (post_only or wish.post_only):
