@@ -16,7 +16,7 @@ from peak_trade.emulator.counters import NS
 from peak_trade.emulator.exchange import ExchangeMode, MatchingEngine
 from peak_trade.emulator.faults import Fault, FaultKind, FaultPlace, FaultPlan, FaultTarget, Outcome, slices_of
 from peak_trade.emulator.orders import OrderType, PlacedOrder, Rejection, Wish
-from peak_trade.emulator.pairs import Pair, Terms, pair_of
+from peak_trade.emulator.pairs import Pair, PairTerms, pair_of
 from peak_trade.emulator.words import level_document, moved_time
 from peak_trade.model.errors import InputError
 
@@ -340,7 +340,7 @@ def _jump(fault: Fault, plan: FaultPlan, _now: int) -> None:
     plan.shocks += [(name, 1 + fault.args["per_cent"] / 100) for name in plan.engine.listings if wanted in ("", name)]
 
 
-def _terms(plan: FaultPlan, fault: Fault) -> Terms:
+def _terms(plan: FaultPlan, fault: Fault) -> PairTerms:
     """Return what a pair's terms are to be; empty arguments leave it as it is."""
     args, wanted = fault.args, _symbol(fault)
     numbers: dict[str, Decimal | None] = {}
@@ -350,7 +350,7 @@ def _terms(plan: FaultPlan, fault: Fault) -> Terms:
         except ArithmeticError as error:
             raise InputError(f"expected {name} to be a number, found {args[name]!r}; correct it") from error
         value = numbers[name]
-        if value is not None and not 0 < value < 10**9:
+        if value is not None and not (value.is_finite() and 0 < value < 10**9):
             raise InputError(f"expected {name} to be above 0, found {args[name]!r}; correct it")
     tick = numbers["tick_size"]
     ticks = [listing.pair.tick for name, listing in plan.engine.listings.items() if wanted in ("", name)]
@@ -358,7 +358,7 @@ def _terms(plan: FaultPlan, fault: Fault) -> Terms:
         raise InputError(f"expected tick_size to be a multiple of {max(ticks)}, found {tick}; correct it")
     if args["status"] and args["status"] not in STATUSES:
         raise InputError(f"expected status to be one of {', '.join(STATUSES)}, found {args['status']!r}; choose one")
-    return Terms(tick, numbers["ordermin"], numbers["costmin"], args["status"])
+    return PairTerms(tick, numbers["ordermin"], numbers["costmin"], args["status"])
 
 
 def _possible_terms(plan: FaultPlan, fault: Fault) -> None:

@@ -29,7 +29,7 @@ from peak_trade.emulator.orders import (
     SelfTrade,
     Wish,
 )
-from peak_trade.emulator.pairs import PAIRS, Pair, Terms, fees_at
+from peak_trade.emulator.pairs import PAIRS, Pair, PairTerms, fees_at
 
 #: Public trades kept for each pair.
 PRINTS_MAX = 2_000
@@ -116,7 +116,7 @@ class MatchingEngine:
         self._uncovered: dict[str, PlacedOrder] = {}
         self.timers: dict[str, int] = {}
         self.mode = ExchangeMode.ONLINE
-        self.terms: dict[str, Terms] = {}
+        self.terms: dict[str, PairTerms] = {}
         self._tell, self._told_print, self._touched = tell, told_print, touched
 
     # ---- taking orders ------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class MatchingEngine:
 
     def _least(self, pair: Pair) -> tuple[Decimal, Decimal]:
         """Return the smallest volume and cost of an order."""
-        terms = self.terms.get(pair.symbol, Terms())
+        terms = self.terms.get(pair.symbol, PairTerms())
         return terms.ordermin or pair.ordermin, terms.costmin or pair.costmin
 
     def _check_terms(self, pair: Pair, kind: OrderType, *, post_only: bool, prices: Iterable[Decimal | None]) -> None:

@@ -57,7 +57,7 @@ class Pair(NamedTuple):
         return Decimal(1).scaleb(-self.price_decimals)
 
 
-class Terms(NamedTuple):
+class PairTerms(NamedTuple):
     """What of a pair's terms is other than the pair says, for a while; None and empty: as it says.
 
     Attributes:

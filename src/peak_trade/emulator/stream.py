@@ -105,7 +105,7 @@ class Connection:
             self.hub.trade(self, frame, params, now)
 
 
-class Trader(Protocol):
+class StreamMethods(Protocol):
     """Answers trading methods."""
 
     def __call__(self, connection: Connection, frame: Json, params: Json, now: int) -> None:
@@ -118,7 +118,7 @@ class Trader(Protocol):
 class Hub:
     """All connections, and what is published to them."""
 
-    def __init__(self, desk: RestParts, trade: Trader, faults: FaultPlan) -> None:
+    def __init__(self, desk: RestParts, trade: StreamMethods, faults: FaultPlan) -> None:
         self._desk, self._exchange, self.faults = desk, desk.exchange, faults
         self.trade = trade
         self.connections: dict[int, Connection] = {}

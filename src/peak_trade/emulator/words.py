@@ -10,7 +10,7 @@ import msgspec
 from peak_trade.emulator.book import Level
 from peak_trade.emulator.documents import rfc3339
 from peak_trade.emulator.orders import ClientFill, Lasting, OrderStatus, OrderType, PlacedOrder
-from peak_trade.emulator.pairs import ASSETS, Pair, Terms
+from peak_trade.emulator.pairs import ASSETS, Pair, PairTerms
 
 Json = dict[str, Any]
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
@@ -59,7 +59,7 @@ def moved_time(text: str, seconds: float) -> str:
     return moved.isoformat(timespec="microseconds" if "." in text else "seconds").replace("+00:00", "Z")
 
 
-def instrument_document(pairs: list[Pair], terms: Mapping[str, Terms]) -> Json:
+def instrument_document(pairs: list[Pair], terms: Mapping[str, PairTerms]) -> Json:
     """Return assets and pairs as the instrument channel has them, with their terms of the moment."""
     names = {name for pair in pairs for name in (pair.base.name, pair.quote.name)}
     return {
@@ -76,11 +76,11 @@ def instrument_document(pairs: list[Pair], terms: Mapping[str, Terms]) -> Json:
             for asset in ASSETS.values()
             if asset.name in names
         ],
-        "pairs": [_pair_document(pair, terms.get(pair.symbol, Terms())) for pair in pairs],
+        "pairs": [_pair_document(pair, terms.get(pair.symbol, PairTerms())) for pair in pairs],
     }
 
 
-def _pair_document(pair: Pair, terms: Terms) -> Json:
+def _pair_document(pair: Pair, terms: PairTerms) -> Json:
     step = terms.tick or pair.tick
     return {
         "symbol": pair.symbol,
