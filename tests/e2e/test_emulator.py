@@ -1,6 +1,7 @@
 """The emulator as a process and a server: faults of the transport, the control interface, and the commands."""
 
 import base64
+import contextlib
 import itertools
 import json
 import re
@@ -34,7 +35,8 @@ def emulated():
 def client(emulated):
     """A raw client with a key of its own; faults end with it."""
     found = Client(emulated)
-    yield found
+    with found.opened:
+        yield found
     emulated.inside(lambda: emulated.opened.emulator.faults.clear(emulated.clock()))
     found.http.close()
 
@@ -44,6 +46,7 @@ class Client:
 
     def __init__(self, emulated):
         self.emulated, self.key = emulated, emulated.key()
+        self.opened = contextlib.ExitStack()
         self.http = httpx2.Client(base_url=emulated.url, timeout=10, trust_env=False)
 
     def post(self, method, timeout=10, **params):
@@ -65,6 +68,11 @@ class Client:
         """Return how many orders work."""
         working = self.emulated.opened.engine.working
         return self.emulated.inside(lambda: len(working[self.key.account]))
+
+    def connects(self):
+        """Open a connection and close it again."""
+        with self.line():
+            pass
 
     def line(self, path="/v2"):
         return connect(self.emulated.stream + path, proxy=None, close_timeout=1)
@@ -262,7 +270,7 @@ class Stream:
     """A connection to `/auth/v2` with a token of its own, or to `/v2`."""
 
     def __init__(self, client, path="/auth/v2"):
-        self.client, self.line = client, client.line(path)
+        self.client, self.line = client, client.opened.enter_context(client.line(path))
         self.line.recv(timeout=5)
         self.token = client.post("GetWebSocketsToken").json()["result"]["token"]
 
@@ -335,7 +343,8 @@ def test_silence_has_no_pongs(client):
         number = client.fault("ws.silent", match={"endpoint": "/v2"})["id"]
         emulator = client.emulated.opened.emulator
         until(lambda: client.emulated.inside(lambda: bool(emulator._silent)))
-        with pytest.raises(TimeoutError):
+        with contextlib.suppress(TimeoutError):
+            # What was on its way already.
             while True:
                 line.recv(timeout=0.4)
         pong = line.ping()
@@ -352,6 +361,7 @@ def test_drop_of_one_key(client):
     """Only the connections of that key end, which is one strike however many they are."""
     mine, other = [Stream(client) for _ in range(2)], Stream(client)
     other.client = Client(client.emulated)
+    client.opened.callback(other.client.http.close)
     other.token = other.client.post("GetWebSocketsToken").json()["result"]["token"]
     for one in (*mine, other):
         one.ask(1, "cancel_all")
@@ -372,15 +382,15 @@ def test_attempts_are_limited(client):
     client.emulated.advance(601)
     try:
         for _ in range(2):
-            client.line().close()
+            client.connects()
         with pytest.raises(InvalidStatus) as refused:
-            client.line()
+            client.connects()
         assert refused.value.response.status_code == 429
         client.emulated.advance(601)
-        client.line().close()
+        client.connects()
         client.control("POST", "options", json={"attempts_max": 0}).raise_for_status()
         for _ in range(4):
-            client.line().close()
+            client.connects()
     finally:
         client.control("POST", "options", json={"attempts_max": 150})
 
@@ -425,10 +435,10 @@ def test_no_connection_opens(client):
     """As after too many attempts none is let in, until the fault is cleared."""
     client.fault("limit.connections", match={})
     with pytest.raises(InvalidStatus) as refused:
-        client.line()
+        client.connects()
     assert refused.value.response.status_code == 429
     client.control("DELETE", "faults")
-    client.line().close()
+    client.connects()
 
 
 # ---- what is held, and who is told ------------------------------------------------------------------------------------------
@@ -597,7 +607,7 @@ def test_end_lets_go(project, socket_enabled):
     calls = [threading.Thread(target=call, args=(name,)) for name in ("Time", "Assets")]
     for one in calls:
         one.start()
-    until(lambda: project.run("emulator", "fault", "list", "--port", port).out.count("struck 1") == 1 or None)
+    until(lambda: project.run("emulator", "log", "--port", port).out.count('"what": "fault"') == 2 or None)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=15)
     for one in calls:

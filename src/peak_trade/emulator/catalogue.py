@@ -271,6 +271,17 @@ def _hiding(fault: Fault, _plan: FaultPlan, target: FaultTarget, now: int, inner
     return found._replace(answer={"error": [], "result": shown} if shown else {"error": ["EOrder:Invalid order"]})
 
 
+def _first_shown(target: FaultTarget, _plan: FaultPlan, _fault: Fault, _now: int) -> bool:
+    return not target.message or target.message.get("type") == "snapshot"
+
+
+def _hiding_message(fault: Fault, plan: FaultPlan, target: FaultTarget, message: Json, _late: list[Json]) -> list[Json]:
+    """Leave young orders out of what a stream shows first."""
+    since = target.at - int(fault.args["seconds"] * NS)
+    orders = ((plan.engine.orders.get(one["order_id"]), one) for one in message["data"])
+    return [message | {"data": [one for order, one in orders if order is None or order.opened <= since]}]
+
+
 def _ghost_order(plan: FaultPlan, fault: Fault) -> Wish:
     args = fault.args
     pair = pair_of(fault.match.get("pair") or args["pair"] or next(iter(plan.engine.listings)))
@@ -475,6 +486,19 @@ def _candles(mode: str) -> Callable[[Fault, Any, FaultTarget], Any]:
         return found
 
     return change
+
+
+def _candle_data(mode: str) -> Callable[..., list[Json]]:
+    """Return the same for a stream's snapshot of candles, which has names where REST has places."""
+    names = ("interval_begin", "open", "high", "low", "close")
+
+    def act(fault: Fault, _plan: FaultPlan, target: FaultTarget, message: Json, _late: list[Json]) -> list[Json]:
+        rows: list[Any] = [[one[name] for name in names] + [one] for one in message["data"]]
+        changed = _candles(mode)(fault, {"rows": rows}, target)["rows"]
+        told = [row[-1] | {name: Decimal(row[place]) for place, name in enumerate(names) if place} for row in changed]
+        return [message | {"data": told}]
+
+    return act
 
 
 def _skewed(fault: Fault, found: Any, target: FaultTarget) -> Any:
@@ -706,7 +730,15 @@ _ORDER = {
         check=_possible_ghost,
     ),
     "order.late_visibility": FaultKind(
-        _AT.CALL, _hiding, "young orders are not shown", {"seconds": 3.0}, ("OpenOrders", "QueryOrders"), lasts_s=0.0
+        _AT.CALL,
+        _hiding,
+        "young orders are not shown, nor in a stream's first report",
+        {"seconds": 3.0},
+        ("OpenOrders", "QueryOrders"),
+        ("executions",),
+        lasts_s=0.0,
+        when=_first_shown,
+        more={_AT.MESSAGE: _hiding_message},
     ),
     "order.reject_min": _error("EGeneral:Invalid arguments:volume minimum not met", "too small", endpoints=("AddOrder",)),
     "order.reject_tick": _error("EOrder:Tick size check failed", "off the tick", endpoints=ADDS),
@@ -742,14 +774,26 @@ _MARKET = {
         **_STAYS,
     ),
 }
-_OHLC: Any = {"endpoints": ("OHLC",)}
+
+
+def _candle_fault(mode: str, summary: str, args: Json) -> FaultKind:
+    return FaultKind(
+        _AT.CALL,
+        _on_result(_candles(mode)),
+        f"{summary}, over REST or in a stream's snapshot",
+        args,
+        endpoints=("OHLC",),
+        channels=("ohlc",),
+        when=_first_shown,
+        more={_AT.MESSAGE: _candle_data(mode)},
+    )
+
+
 _DATA = {
-    "data.ohlc_hole": FaultKind(_AT.CALL, _on_result(_candles("hole")), "rows are missing", {"rows": 1}, **_OHLC),
-    "data.ohlc_duplicate": FaultKind(_AT.CALL, _on_result(_candles("duplicate")), "rows repeat", {"rows": 1}, **_OHLC),
-    "data.ohlc_reorder": FaultKind(_AT.CALL, _on_result(_candles("reorder")), "rows change places", {"rows": 1}, **_OHLC),
-    "data.revised_last": FaultKind(
-        _AT.CALL, _on_result(_candles("revised")), "the running candle is another", {"per_cent": 5.0}, **_OHLC
-    ),
+    "data.ohlc_hole": _candle_fault("hole", "rows are missing", {"rows": 1}),
+    "data.ohlc_duplicate": _candle_fault("duplicate", "rows repeat", {"rows": 1}),
+    "data.ohlc_reorder": _candle_fault("reorder", "rows change places", {"rows": 1}),
+    "data.revised_last": _candle_fault("revised", "the running candle is another", {"per_cent": 5.0}),
     "data.clock_skew": FaultKind(
         _AT.CALL,
         _on_result(_skewed),

@@ -49,7 +49,11 @@ class Control:
     async def _faulted(self, request: Request) -> Any:
         now = self._now()
         if request.method == "POST":
-            return self._faults.add(await _object(request), now).told(now)
+            fault = self._faults.add(await _object(request), now)
+            if self.server is not None:
+                # From now on, and not from the next step on.
+                self.server.hush()
+            return fault.told(now)
         if request.method == "DELETE":
             number = request.query_params.get("id")
             if number is not None and not (number.isascii() and number.isdigit() and len(number) < 10):

@@ -116,7 +116,7 @@ class FaultTarget:
         endpoint: REST method, such as `AddOrder`, also of a trading method of WebSocket v2; of messages and connections the
             address, `/v2` or `/auth/v2`. method: as WebSocket v2 names it.
         pairs: what a call or message is about; empty is none that is named.
-        key: who calls or reads; given: what the call says; message: what is to be sent.
+        key: who calls or reads; given: what the call says; message: what is to be sent; at: when.
         depth: levels that a book's reader asked for; queue: messages that wait for a reader.
     """
 
@@ -127,6 +127,7 @@ class FaultTarget:
     key: ApiKey | None = None
     given: Parameters = field(default_factory=lambda: Parameters({}))
     message: Json = field(default_factory=dict)
+    at: int = 0
     depth: int = 0
     queue: int = 0
 

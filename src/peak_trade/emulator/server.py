@@ -139,7 +139,7 @@ class Emulator:
         while True:
             try:
                 self.pass_time(self.now())
-                self._hush()
+                self.hush()
                 await self._drop(self.now())
             except Exception:  # noqa: BLE001 - whatever it is, the connections must not notice
                 # A market that stands still without a word would look like a quiet one.
@@ -294,7 +294,7 @@ class Emulator:
         target = FaultTarget(endpoint=connection.address, key=connection.key)
         return not self.faults.ending and self.faults.lasting("ws.silent", target, self.now())
 
-    def _hush(self) -> None:
+    def hush(self) -> None:
         """Read nothing from connections that are silent, because whatever reads a ping answers it."""
         for number, socket in list(self._open.items()):
             connection, transport = self.hub.connections[number], socket.scope.get(_TRANSPORT)

@@ -154,6 +154,7 @@ class Hub:
             pairs=(pair,) if pair else (),
             key=connection.key,
             message=message,
+            at=now,
             depth=depth,
         )
         line = f"{channel} {symbol or ''}"

@@ -508,6 +508,38 @@ def test_wrong_clock_of_a_stream(rig):
     assert len(rig.logged()) == 2
 
 
+def test_young_orders_are_not_shown_first(rig):
+    """A subscription's first report leaves out young orders; one that is old enough is there."""
+    rig.buy()
+    rig.fault("order.late_visibility", args={"seconds": 3})
+    (_, young) = rig.ask("subscribe", channel="executions", token=TOKEN)
+    assert (young["type"], young["data"]) == ("snapshot", [])
+    rig.ask("unsubscribe", channel="executions", token=TOKEN)
+    rig.now += 3 * S
+    (_, shown) = rig.ask("subscribe", channel="executions", token=TOKEN)
+    assert len(shown["data"]) == 1
+
+
+@pytest.mark.parametrize("name", ["ohlc_hole", "ohlc_duplicate", "ohlc_reorder", "revised_last"])
+def test_candles_of_a_stream(rig, name):
+    """A snapshot of candles has rows missing, repeated, out of order, or another running one; the next is right."""
+
+    def candles():
+        ask = {"channel": "ohlc", "symbol": ["BTC/USD"], "interval": 60}
+        found = next(one for one in rig.ask("subscribe", **ask) if one.get("channel") == "ohlc")["data"]
+        rig.ask("unsubscribe", **ask)
+        return found
+
+    right = candles()
+    rig.fault(f"data.{name}")
+    wrong = candles()
+    assert candles() == right != wrong
+    assert len(wrong) - len(right) == {"ohlc_hole": -1, "ohlc_duplicate": 1}.get(name, 0)
+    begins = [one["interval_begin"] for one in wrong]
+    assert (begins == sorted(begins)) is (name != "ohlc_reorder")
+    assert (wrong[-1] == right[-1]) is (name != "revised_last")
+
+
 def test_timers_of_one_key(rig):
     """A dead man's switch fires for one key's account."""
     rig.buy()
