@@ -398,7 +398,10 @@ class MatchingEngine:
         queued, listing = order.resting, self.listings[order.wish.pair.symbol]
         if queued is None:
             return
-        listing.book.side(buys=queued.buys).lessen(queued, lots)
+        if lots < queued.left:
+            listing.book.side(buys=queued.buys).lessen(queued, lots)
+        else:
+            listing.book.remove(queued)
         self._trade(order, Match(Queued("", MARKET, not queued.buys, queued.price, lots), queued.price, lots), listing, now)
         self._touched(listing.pair, queued.buys, queued.price)
         if not order.left:

@@ -223,10 +223,11 @@ class Fault:
     struck: int = 0
     memory: dict[Any, Any] = field(default_factory=dict)
     undo: Callable[[], None] | None = None
+    ended: bool = False
 
     def over(self, now: int) -> bool:
         """Tell whether it strikes no more."""
-        return self.count == 0 or (self.until != 0 and now >= self.until)
+        return self.ended or self.count == 0 or (self.until != 0 and now >= self.until)
 
     def fits(self, target: FaultTarget, place: FaultPlace) -> bool:
         """Tell whether it is meant for a target at a place."""
@@ -538,6 +539,7 @@ class FaultPlan:
 
     def _end(self, fault: Fault, now: int) -> None:
         self.faults.remove(fault)
+        fault.ended = True
         if fault.undo is not None:
             fault.undo()
         self.write("ended", now, fault=fault.name, id=fault.number, struck=fault.struck)

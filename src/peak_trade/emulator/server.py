@@ -261,12 +261,13 @@ class Emulator:
         now = self.now()
         for fault in self.faults.strikes(FaultPlace.CONNECT, FaultTarget(endpoint=socket.url.path), now):
             return int(fault.kind.act(fault))
-        address = socket.client.host if socket.client else ""
-        made = self._attempts.setdefault(address, deque(maxlen=2 * ATTEMPTS_MAX))
+        if not self.attempts_max:
+            return None
+        made = self._attempts.setdefault(socket.client.host if socket.client else "", deque())
         made.append(now)
         while made and made[0] <= now - ATTEMPTS_S * NS:
             made.popleft()
-        return 429 if 0 < self.attempts_max < len(made) else None
+        return 429 if len(made) > self.attempts_max else None
 
     async def _take(self, connection: Connection, message: str | bytes) -> None:
         """Let a connection take a message, later where a fault says so: its later messages wait too, or overtake it."""

@@ -27,6 +27,8 @@ DEPTHS = (10, 25, 100, 500, 1000)
 HEARTBEAT_S = 1.0
 #: Longest message, bytes, and most messages that wait for one reader.
 MESSAGE_MAX, QUEUE_MAX = 64 * 1024, 10_000
+#: Most symbols of one request.
+SYMBOLS_MAX = 200
 PUBLIC = frozenset({"ticker", "book", "trade", "ohlc", "instrument", "status", "heartbeat"})
 PRIVATE = frozenset({"executions", "balances"})
 #: What each of the two addresses answers about the channels of the other, in Kraken's words of September 2026.
@@ -99,8 +101,9 @@ class Connection:
         params = message.get("params")
         params = params if isinstance(params, dict) else {}
         if message["method"] in ("subscribe", "unsubscribe"):
-            if not self.hub.refused(self, frame, params, now):
-                self.hub.subscribe(self, frame, params, now)
+            for one in _by_symbol(params) if self.hub.faults.faults else (params,):
+                if not self.hub.refused(self, frame, one, now):
+                    self.hub.subscribe(self, frame, one, now)
         else:
             self.hub.trade(self, frame, params, now)
 
@@ -190,7 +193,8 @@ class Hub:
         )
         for fault in self.faults.strikes(FaultPlace.REQUEST, target, now, connection=connection.number):
             if error := fault.kind.act(fault):
-                connection.send(frame | {"error": error, "success": False}, now)
+                about = {"symbol": pair.symbol} if pair else {}
+                connection.send(frame | about | {"error": error, "success": False}, now)
             return True
         return False
 
@@ -225,7 +229,7 @@ class Hub:
         if not isinstance(symbols, list) or not symbols or not all(isinstance(name, str) for name in symbols):
             connection.send(frame | {"error": "Event(s) not found", "success": False}, now)
             return
-        for name in symbols[:200]:
+        for name in symbols[:SYMBOLS_MAX]:
             pair = PAIRS.get(name)
             if pair is None or pair.symbol not in self._exchange.listings:
                 error = f"Currency pair not supported {name}"
@@ -508,6 +512,14 @@ def _options(channel: str, params: Json) -> tuple[Json, str]:
     elif channel == "status":
         found = {}
     return found, ""
+
+
+def _by_symbol(params: Json) -> list[Json]:
+    """Return a request of each symbol, because a fault may strike some of them."""
+    symbols = params.get("symbol")
+    if not isinstance(symbols, list) or len(symbols) < 2 or not all(isinstance(name, str) for name in symbols):
+        return [params]
+    return [params | {"symbol": [name]} for name in symbols[:SYMBOLS_MAX]]
 
 
 def _shown(book: Book, depth: int) -> dict[tuple[bool, int], int]:

@@ -219,6 +219,19 @@ def test_slices_to_the_end(rig):
     assert rig.engine.listings["BTC/USD"].book.bids.quantity(800_000) == 0
 
 
+def test_taker_slices_leave_the_queue(rig):
+    """An order that is filled as taker behind another of its price leaves that one alone, and nothing of itself."""
+    first = order_of(rig, rig.buy())
+    rig.fault("order.partial_fill", args={"parts": "1t@0"})
+    second = order_of(rig, rig.buy())
+    assert (second.state.value, first.done) == ("closed", 0)
+    rig.engine.take(first.wish.pair, Decimal(10**6), rig.now, buys=False)
+
+    assert (first.state.value, first.done) == ("closed", first.volume)
+    assert all(one.volume > 0 for one in rig.engine.listings["BTC/USD"].prints)
+    assert rig.engine.listings["BTC/USD"].book.bids.levels(1) == []
+
+
 def test_post_only_is_never_taker(rig):
     """A post-only order's slices are all maker's."""
     rig.fault("order.partial_fill", args={"parts": "0.5t@0"})
@@ -414,6 +427,16 @@ def test_channels_have_their_address(rig, private, channel, error):
     assert "ws-auth.kraken.com" in rig.ask("add_order", token=TOKEN, **BUY)[0]["error"]
     assert public.key is None
     assert rig.working == []
+
+
+def test_one_symbol_of_several_is_refused(rig):
+    """Of a subscription to several pairs only the one that was named is refused, with its symbol."""
+    rig.fault("ws.sub_reject", match={"pair": "ETH/EUR"})
+    found = [one for one in rig.ask("subscribe", channel="trade", symbol=["BTC/USD", "ETH/EUR"]) if "success" in one]
+
+    assert [one["success"] for one in found] == [True, False]
+    assert found[1]["symbol"] == "ETH/EUR"
+    assert found[0]["result"]["symbol"] == "BTC/USD"
 
 
 def test_streams_by_key(rig):
