@@ -15,7 +15,7 @@ from typing import Any
 from peak_trade.emulator.counters import NS
 from peak_trade.emulator.exchange import ExchangeMode, MatchingEngine
 from peak_trade.emulator.faults import Fault, FaultKind, FaultPlace, FaultPlan, FaultTarget, Outcome, slices_of
-from peak_trade.emulator.orders import OrderType, PlacedOrder, Rejection, Wish
+from peak_trade.emulator.orders import OrderStatus, OrderType, PlacedOrder, Rejection, Wish
 from peak_trade.emulator.pairs import Pair, PairTerms, pair_of
 from peak_trade.emulator.words import level_document, moved_time
 from peak_trade.model.errors import InputError
@@ -193,11 +193,14 @@ def _overtaken(fault: Fault, plan: FaultPlan, target: FaultTarget, now: int, inn
 
 
 def _lagging(fault: Fault, plan: FaultPlan, target: FaultTarget, now: int, inner: Inner) -> Outcome:
-    holds = [(order.account, order.held_in, order.held) for order in _mentioned(target, plan) if order.held]
-    found = inner()
-    if found.error:
-        return found
-    accounts = plan.engine.accounts
+    held = [(order, order.held_in, order.held) for order in _mentioned(target, plan) if order.held]
+    found, accounts = inner(), plan.engine.accounts
+    # What another fault kept from being cancelled holds its money still, and what was filled has spent it.
+    holds = [
+        (order.account, asset, min(amount, accounts.by_name[order.account].free(asset)))
+        for order, asset, amount in held
+        if order.state is OrderStatus.CANCELED
+    ]
     for hold in holds:
         accounts.hold(*hold)
 
@@ -261,7 +264,7 @@ def _self_ending(fault: Fault, plan: FaultPlan, _target: FaultTarget, now: int, 
 def _hiding(fault: Fault, _plan: FaultPlan, target: FaultTarget, now: int, inner: Inner) -> Outcome:
     """Leave out orders that were placed less than so long ago."""
     found = inner()
-    if found.answer is None or found.error:
+    if found.answer is None or "result" not in found.answer:
         return found
     result, since = found.answer["result"], now / NS - fault.args["seconds"]
     orders = result["open"] if target.endpoint == "OpenOrders" else result
@@ -396,7 +399,7 @@ def _on_result(change: Callable[[Fault, Any, FaultTarget], Any]) -> Callable[...
 
     def act(fault: Fault, _plan: FaultPlan, target: FaultTarget, _now: int, inner: Inner) -> Outcome:
         found = inner()
-        if found.answer is None or found.error:
+        if found.answer is None or "result" not in found.answer:
             return found
         return found._replace(answer={"error": [], "result": change(fault, copy.deepcopy(found.answer["result"]), target)})
 

@@ -1,6 +1,8 @@
 """The catalogue: what can't strike is refused, what strikes does so over REST and streams, and its page names all of it."""
 
+import contextlib
 import json
+import random
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -122,6 +124,59 @@ def test_fifty_at_once(rig):
     assert rig.call("OpenOrders").answer["result"] == {"open": {}}
     with pytest.raises(InputError, match="at most 200"):
         rig.fault("order.late_visibility")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_exchange_stays_whole(seed):
+    """With fifty faults at once, set, cleared and ending, everything is answered or lost, and no money or order is."""
+    rig, chance = Rig(seed=seed), random.Random(seed)
+    accounts = rig.engine.accounts.by_name
+
+    def sums():
+        return {asset: sum(one.balances.get(asset, 0) for one in accounts.values()) for asset in ("BTC", "ETH", "USD", "EUR")}
+
+    before = sums()
+    rig.ask("subscribe", channel="executions", token=TOKEN)
+    for channel in ("book", "ticker", "ohlc", "trade"):
+        rig.ask("subscribe", channel=channel, symbol=["BTC/USD", "ETH/EUR"])
+    names = [name for name in CATALOGUE if name != "auth.invalid_nonce_storm"]
+    for name in chance.sample(names, 50):
+        lasts = {} if CATALOGUE[name].place is FaultPlace.STATE else {"rate": chance.random(), "seed": seed}
+        with contextlib.suppress(InputError):
+            # A mode that is set already may refuse a ghost.
+            rig.fault(name, **lasts)
+    for _ in range(150):
+        price = str(round(chance.uniform(88000, 92000), 1))
+        side, kind = chance.choice(["buy", "sell"]), chance.choice(["limit", "market"])
+        order = {"symbol": "BTC/USD", "side": side, "order_type": kind, "order_qty": 0.01, "limit_price": float(price)}
+        chance.choice(
+            [
+                lambda price=price, side=side, kind=kind: rig.buy(price=price, type=side, ordertype=kind),
+                lambda order=order: rig.ask("add_order", token=TOKEN, **order),
+                lambda: rig.call("CancelAll"),
+                lambda: rig.ask("cancel_all", token=TOKEN),
+                lambda: rig.read(chance.choice(["Ticker", "Time", "AssetPairs", "SystemStatus"])),
+                lambda: rig.read("OHLC", pair="XBTUSD"),
+                lambda: rig.call(chance.choice(["OpenOrders", "Balance"])),
+                lambda: rig.ask("subscribe", channel="ohlc", symbol=["BTC/USD"], interval=chance.choice([5, 15, 30])),
+                lambda: rig.passed(chance.choice([0.1, 1, 10])),
+                lambda: rig.plan.clear(rig.now, chance.choice(rig.plan.faults).number) if rig.plan.faults else None,
+            ]
+        )()
+        rig.got()
+
+    assert sums() == before
+    rig.plan.clear(rig.now)
+    rig.passed(100)
+    rig.now += 1000 * S
+    rig.engine.cancel_all("client", rig.now)
+    assert accounts["client"].held == {}
+    assert rig.engine.mode.value == "online"
+    assert (rig.plan.halted, rig.engine.terms) == ({}, {})
+    assert rig.buy(price="50000.0").error == ""
+    book = rig.engine.listings["BTC/USD"].book
+    rig.passed(1)
+    assert book.bids.best() < book.asks.best()
 
 
 def test_same_seed_same_calls():
@@ -264,6 +319,21 @@ def test_cancel_lost_of_a_batch(rig):
     assert (lost.cut, lost.hold_s) == ("reset", 3.0)
     assert rig.ask("cancel_order", token=TOKEN, order_id=names) != []
     assert len(rig.working) == 1
+
+
+@pytest.mark.parametrize("other", ["order.cancel_lost", "rest.timeout_before", "order.fill_during_cancel"])
+def test_lag_of_what_was_not_cancelled(rig, other):
+    """A hold that lags where the cancel itself was lost, or came too late, is neither doubled nor left behind."""
+    account = rig.engine.accounts.by_name["client"]
+    name = order_of(rig, rig.buy(volume="11")).id
+    rig.fault("order.insufficient_funds_lag", args={"seconds": 5})
+    rig.fault(other)
+    held = dict(account.held)
+    rig.call("CancelOrder", txid=name)
+    assert account.held == ({} if other == "order.fill_during_cancel" else held)
+    rig.passed(5)
+    rig.call("CancelOrder", txid=name)
+    assert account.held == {}
 
 
 def test_cancels_of_one_pair(rig):
