@@ -39,7 +39,7 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
-from peak_trade.venue.testnet import Note, OrderBook, TestnetVenue
+from peak_trade.venue.testnet import Note, OrderBook
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
@@ -331,6 +331,12 @@ class Parts:
 def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     log = FileLog(parts.state / "venue" / account.name / f"{account.origin}.jsonl", faults)
     return SimulatedVenue(stage, dict(account.instruments), account.cash, account.market, log)
+
+
+def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
+    inner = _simulated(parts, stage, account, faults)
+    check, books = parts.order_check(), parts.book_reader()
+    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
 
 
 class StageRow(NamedTuple):

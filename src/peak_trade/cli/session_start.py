@@ -175,7 +175,9 @@ def _exchange_of(
         InputError: the options are of another stage.
     """
     if recorded and stage is not Stage.SHADOW:
-        raise InputError(f"expected a shadow run over recorded bars, found --mode {stage.value}; that is peak-trade session run")
+        raise InputError(
+            f"expected a shadow run over recorded bars, found --mode {stage.value}; that is peak-trade session run"
+        )
     if not parts.follows(stage):
         if emulated:
             raise InputError("expected --emulator with --mode testnet, found a stage that asks no exchange; leave it out")

@@ -32,7 +32,7 @@ from peak_trade.emulator.orders import (
     SelfTrade,
     Wish,
 )
-from peak_trade.emulator.pairs import PAIRS, Pair
+from peak_trade.emulator.pairs import PAIRS, Pair, PairTerms
 
 #: Public trades kept for each pair.
 PRINTS_MAX = 2_000
@@ -141,6 +141,7 @@ class MatchingEngine:
         self._uncovered: dict[str, PlacedOrder] = {}
         self.timers: dict[str, int] = {}
         self.mode = ExchangeMode.ONLINE
+        self.terms: dict[str, PairTerms] = {}
         self._tell, self._told_print, self._told_level = tell, told_print, touched
         self._changed: set[str] = set()
 
@@ -154,6 +155,7 @@ class MatchingEngine:
         """
         pair = wish.pair
         self._check_open()
+        self._check_terms(pair, wish.type, post_only=wish.post_only, prices=(wish.price, wish.limit))
         if self.mode is ExchangeMode.POST_ONLY and not wish.post_only:
             raise Rejection("EService:Market in post_only mode")
         if self.mode is ExchangeMode.LIMIT_ONLY and not wish.type.is_limit:
@@ -164,7 +166,7 @@ class MatchingEngine:
             raise Rejection("EGeneral:Invalid arguments:cl_ord_id not unique")
         if wish.reduce_only:
             raise Rejection("EOrder:Reduce only:No position exists")
-        if not wish.cash and wish.volume < pair.ordermin:
+        if not wish.cash and wish.volume < self._least(pair)[0]:
             raise Rejection("EGeneral:Invalid arguments:volume minimum not met")
         if wish.type is OrderType.ICEBERG:
             _check_shown(wish.display, wish.volume, "displayvol")
@@ -176,9 +178,29 @@ class MatchingEngine:
         if wish.type.triggered and draft.stop <= 0:
             raise Rejection("EGeneral:Invalid arguments:price")
         worth = wish.cash or wish.volume * (draft.limit or draft.stop or self.listings[pair.symbol].last)
-        if worth < pair.costmin:
+        if worth < self._least(pair)[1]:
             raise Rejection("EOrder:Cost minimum not met")
         return draft
+
+    def _least(self, pair: Pair) -> tuple[Decimal, Decimal]:
+        """Return the smallest volume and cost of an order."""
+        terms = self.terms.get(pair.symbol, PairTerms())
+        return terms.ordermin or pair.ordermin, terms.costmin or pair.costmin
+
+    def _check_terms(self, pair: Pair, kind: OrderType, *, post_only: bool, prices: Iterable[Decimal | None]) -> None:
+        """Refuse what a pair's terms of the moment do not allow."""
+        terms = self.terms.get(pair.symbol)
+        if terms is None:
+            return
+        if terms.status == "delisted":
+            raise Rejection("EQuery:Unknown asset pair")
+        if terms.status == "reduce_only":
+            raise Rejection("EOrder:Reduce only:No position exists")
+        closed = {"post_only": not post_only, "limit_only": kind is not OrderType.LIMIT, "cancel_only": True}
+        if closed.get(terms.status, False):
+            raise Rejection(f"EService:Market in {terms.status} mode")
+        if terms.tick and any(price and price % terms.tick for price in prices):
+            raise Rejection("EOrder:Tick size check failed")
 
     def _check_open(self) -> None:
         if self.mode is ExchangeMode.CANCEL_ONLY:
@@ -476,6 +498,21 @@ class MatchingEngine:
         self._trade_through(order, listing, limit, now)
         self._fire(listing, now)
 
+    def give(self, order: PlacedOrder, lots: int, now: int) -> None:
+        """Let a resting order trade so many lots as taker, as if an offer of the market's at its price had been there."""
+        queued, listing = order.resting, self.listings[order.wish.pair.symbol]
+        if queued is None:
+            return
+        if lots < queued.left:
+            listing.book.side(buys=queued.buys).lessen(queued, lots)
+        else:
+            listing.book.remove(queued)
+        self._trade(order, Match(Queued("", MARKET, not queued.buys, queued.price, lots), queued.price, lots), listing, now)
+        self._touched(listing.pair, queued.buys, queued.price)
+        if not order.left:
+            self._filled(order, now)
+        self._fire(listing, now)
+
     # ---- ends ----------------------------------------------------------------------------------------------------------
 
     def cancel(self, order: PlacedOrder, now: int, reason: str = "User requested") -> None:
@@ -567,6 +604,7 @@ class MatchingEngine:
         wish, pair = order.wish, order.wish.pair
         volume, limit, stop, display, post_only = change
         self._check_open()
+        self._check_terms(pair, wish.type, post_only=post_only or wish.post_only, prices=(limit, stop))
         if (volume, limit, stop, display) == (None,) * 4:
             raise Rejection("EGeneral:Invalid arguments")
         if display is not None and wish.type is not OrderType.ICEBERG:
@@ -576,7 +614,7 @@ class MatchingEngine:
             _check_shown(shown, order.volume if volume is None else volume, "display_qty")
         if wish.type is OrderType.MARKET:
             raise Rejection("EOrder:Invalid order")
-        if volume is not None and volume < pair.ordermin:
+        if volume is not None and volume < self._least(pair)[0]:
             raise Rejection("EGeneral:Invalid arguments:volume minimum not met")
         if limit is not None and (not wish.type.has_limit or not order.limit):
             raise Rejection("EGeneral:Invalid arguments:limit_price")
@@ -585,7 +623,7 @@ class MatchingEngine:
         for value in (limit, stop):
             _check_digits(value or ZERO, pair)
         price = limit or order.limit or stop or order.stop
-        if price and (order.volume if volume is None else volume) * price < pair.costmin:
+        if price and (order.volume if volume is None else volume) * price < self._least(pair)[1]:
             raise Rejection("EOrder:Cost minimum not met")
         book = self.listings[pair.symbol].book
         if limit is None or order.resting is None or not (post_only or wish.post_only):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, Missed, Refusal, Send, Settle, Tripped
 from peak_trade.engine.feed import Tick
+from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, Missed, Refusal, Send, Settle, Tripped
 from peak_trade.journal.chain import BEGUN, ENDED, Record
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
@@ -110,7 +110,7 @@ def incident_record(effect: Incident) -> tuple[str, Body]:
 
 
 def tick_record(tick: Tick) -> tuple[str, Body]:
-    """Return a bar of a market that is followed, as it opens or when it is complete; numbers as the shortest text of a float."""
+    """Return a bar of a followed market, as it opens or when it is complete; floats as the shortest text."""
     bar = tick.bar
     body = {"symbol": bar.symbol, "opened_ns": str(bar.opened_ns), "step_ns": str(bar.step_ns), "open": repr(bar.open)}
     if not tick.complete:

@@ -26,7 +26,7 @@ class ExchangeChecks:
     Attributes:
         replies: how many orders were accepted, rejected or unknown; codes: why they were not accepted.
         latency_ms: of each answer, in the order of asking.
-        slippage_bps: of each filled order, how much worse than the book at its sending its average fill is; below zero is better.
+        slippage_bps: of each filled order, how much worse its average fill is than the book was when it was sent.
         fees: of the simulated fills of those orders, quote currency.
     """
 

@@ -119,10 +119,13 @@ class Following:
         self.bars[bar.symbol].add(bar)
 
 
-async def feed_of(parts: Parts, reader: MarketReader, following: Following, step_ns: int, say: Callable[[str], None]) -> LiveFeed:
+async def feed_of(
+    parts: Parts, reader: MarketReader, following: Following, step_ns: int, say: Callable[[str], None]
+) -> LiveFeed:
     """Return what follows the exchange from where the session is."""
     speed = parts.exchange.speed
     if speed == 1.0:
+
         def present() -> int:
             return nanoseconds(parts.clock.now())
     else:

@@ -242,8 +242,8 @@ def tightened(limits: Limits, testnet: TestnetLimits, symbols: Sequence[str | No
     wanted = [parse_symbol(symbol) for symbol in symbols if symbol is not None]
     if missing := [symbol for symbol in wanted if symbol not in known]:
         raise SafetyRefused(
-            f"expected a pair with limits of its own ({', '.join(known) or 'there is none'}), found {missing[0]}; add a section "
-            f'[testnet_limits.symbols."{missing[0]}"], or choose another pair'
+            f"expected a pair with limits of its own ({', '.join(known) or 'there is none'}), found {missing[0]}; add a "
+            f'section [testnet_limits.symbols."{missing[0]}"], or choose another pair'
         )
     mine = [known[symbol] for symbol in wanted]
     exposure = [found.max_exposure_notional for found in mine]

@@ -29,7 +29,6 @@ from peak_trade.venue.matching import (
 )
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot
 
-
 #: Stages whose fills are simulated; in the second an exchange is asked whether the orders are valid.
 SIMULATED = frozenset({Stage.SHADOW, Stage.TESTNET})
 

@@ -1,4 +1,4 @@
-"""The venue of stage 2: every order is validated by the exchange and executed by nobody; what it would have come to is simulated.
+"""The venue of stage 2: the exchange validates every order and executes none; what it would have come to is simulated.
 
 Invariant: nothing here can place an order. What it sends through can only validate, and cancels stay in the simulation.
 Invariant: an order that the exchange did not call valid never reaches the simulation.
