@@ -85,7 +85,8 @@ class Caller:
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
-        assert head.startswith(b"HTTP/1.1 200") and length, head
+        assert head.startswith(b"HTTP/1.1 200"), head
+        assert length is not None, head
         body = await self._reader.readexactly(int(length[1]))
         assert body.startswith(b'{"error":[]'), body
         return body
@@ -149,7 +150,7 @@ def calls(folder: Path) -> dict[str, float]:
 
 
 def orders(folder: Path) -> dict[str, float]:
-    """Place orders at a steady pace, each when it is due whatever became of the others; milliseconds from then to the answer."""
+    """Place orders at a steady pace; milliseconds from when each is due to its answer."""
 
     async def run(server: Server) -> dict[str, float]:
         took: list[float] = []
@@ -211,14 +212,14 @@ def _cpu(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def half_hour(folder: Path) -> dict[str, float]:  # noqa: ARG001 - as the other rows
+def half_hour(folder: Path) -> dict[str, float]:
     """Let the emulator's clock go for half an hour, with orders and a reader; MiB that it grows after the first ten minutes."""
     from peak_trade.emulator.opening import EmulatorChoice, open_emulator
     from peak_trade.emulator.rest import RestCall
 
     start, steps = 1_767_225_600 * 10**9, 18_000
     moment = [start]
-    opened = open_emulator(EmulatorChoice(tier="unlimited"), lambda: moment[0], random.Random(5))
+    opened = open_emulator(EmulatorChoice(tier="unlimited"), lambda: moment[0], random.Random(5))  # noqa: S311
     key, emulator = opened.keys["trading"], opened.emulator
     reader = emulator.hub.connect(start, private=False)
     reader.receive(json.dumps({"method": "subscribe", "params": {"channel": "book", "symbol": PAIRS}}), start)
@@ -232,7 +233,8 @@ def half_hour(folder: Path) -> dict[str, float]:  # noqa: ARG001 - as the other 
             "user-agent": "bench",
         }
         found = emulator.answered(RestCall(path, headers, sent, moment[0]))
-        assert found.answer is not None and not found.answer["error"], found.answer
+        assert found.answer is not None
+        assert not found.answer["error"], found.answer
 
     for step in range(steps):
         moment[0] = start + step * 10**8

@@ -6,7 +6,7 @@ Invariant: a venue is built here, by the stage table, and nowhere else; a stage 
 import hashlib
 import random
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from peak_trade import __version__
 from peak_trade.journal.operators import Operators
@@ -31,6 +31,7 @@ from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, parse_moment
 from peak_trade.model.errors import DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
+from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.safety.kill_switch import KillSwitch
@@ -38,6 +39,7 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
+from peak_trade.venue.testnet import Note, OrderBook
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
@@ -83,13 +85,60 @@ class DataChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountChoice:
-    """Which account a venue is built for: its name, the session it began with, its instruments, cash and market."""
+    """Which account a venue is built for.
+
+    Attributes:
+        origin: the session that it began with.
+        charge: takes an order from a budget; returns why there is none left, None where there was.
+        note: told what the venue saw besides its answers.
+    """
 
     name: str
     origin: str
     instruments: Mapping[str, Instrument]
     cash: Decimal
     market: Market
+    charge: Callable[[], str | None] = lambda: None
+    note: Note = lambda _kind, _body: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeAccess:
+    """An exchange that is asked: where it is, how long it may take, and how much faster than ours its clock goes."""
+
+    base_url: str
+    websocket_url: str
+    timeout_s: float
+    speed: float = 1.0
+
+
+class MarketReader(Protocol):
+    """Who reads public data of an exchange, while it is entered."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """Return a pair with the steps that the exchange lists.
+
+        Raises:
+            InputError: it does not have it, or not with orders.
+            Unavailable: it does not answer.
+        """
+        ...
+
+    async def candles(self, symbol: str, after_ns: int) -> Sequence[Candle]:
+        """Return the candles that open after a moment, oldest first, the running one last."""
+        ...
+
+    async def book(self, symbol: str) -> OrderBook:
+        """Return the present book."""
+        ...
+
+    async def now_ns(self) -> int:
+        """Return the exchange's present, nanoseconds UTC, to the second."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +152,10 @@ class Code:
 class Parts:
     """The concrete parts for one configuration, each built when first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, exchange_speed: float = 1.0) -> None:
+        """Take the settings, and how much faster than the machine's the clock of the exchange goes: an emulator's may."""
         self.settings = settings
+        self.exchange_speed = exchange_speed
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
 
@@ -165,14 +216,36 @@ class Parts:
             SafetyRefused: the stage has no venue.
             StorageError: the disk refused.
         """
-        build = _VENUES.get(stage)
-        if build is None:
+        row = _STAGES.get(stage)
+        if row is None:
             raise not_allowed(stage)
-        return build(self, stage, account, faults)
+        return row.venue(self, stage, account, faults)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages whose sessions can run, from the bottom of the ladder."""
-        return tuple(stage for stage in Stage if stage in _VENUES)
+        return tuple(stage for stage in Stage if stage in _STAGES)
+
+    def follows(self, stage: Stage) -> bool:
+        """Tell whether sessions of a stage follow markets that are still going on."""
+        row = _STAGES.get(stage)
+        return row is not None and row.follows
+
+    @cached_property
+    def exchange(self) -> ExchangeAccess:
+        """The exchange of stage 2."""
+        section = self.settings.file.exchange.kraken_testnet
+        return ExchangeAccess(
+            base_url=section.base_url,
+            websocket_url=section.websocket_url,
+            timeout_s=section.timeout_s,
+            speed=self.exchange_speed,
+        )
+
+    def market_reader(self, timeframe: Timeframe) -> MarketReader:
+        """Return who reads public data of the exchange, with candles of one length."""
+        from peak_trade.venue.kraken.market import KrakenMarket
+
+        return KrakenMarket(self._public_market(1.0 / self.exchange.speed), timeframe)
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""
@@ -260,8 +333,24 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
     return SimulatedVenue(stage, dict(account.instruments), account.cash, account.market, log)
 
 
-#: The stage table: who fills the orders of a stage. A stage that is not here has nobody.
-_VENUES: dict[Stage, Callable[[Parts, Stage, AccountChoice, Faults], Venue]] = {Stage.SHADOW: _simulated}
+def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
+    inner = _simulated(parts, stage, account, faults)
+    check, books = parts.order_check(), parts.book_reader()
+    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
+
+
+class StageRow(NamedTuple):
+    """What a stage is made of: who fills its orders, and whether its sessions follow markets that are still going on."""
+
+    venue: Callable[[Parts, Stage, AccountChoice, Faults], Venue]
+    follows: bool
+
+
+#: The stage table. A stage that is not here has nobody who fills its orders.
+_STAGES: dict[Stage, StageRow] = {
+    Stage.SHADOW: StageRow(_simulated, follows=False),
+    Stage.TESTNET: StageRow(_validated, follows=True),
+}
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def serve(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the market and of every name.")] = 7,
     speed: Annotated[float, typer.Option("--speed", min=0.01, max=10_000, help="How much faster its clock goes.")] = 1.0,
     tier: Annotated[str, typer.Option("--tier", help="Rate limits: starter, intermediate or pro.")] = "intermediate",
+    tell_faults: Annotated[bool, typer.Option("--tell-faults", help="Name faults in answers' X-Emu-Fault.")] = False,
     config: options.ConfigFile = None,
 ) -> None:
     """Serve the exchange until Ctrl+C; `peak-trade emulator keys` prints the keys of this run."""
@@ -43,6 +44,7 @@ def serve(
 
     choice = _choice(pairs, market, seed, speed, tier)
     opened = open_emulator(choice, time.time_ns, random.SystemRandom())
+    opened.emulator.faults.telling = tell_faults
     with closing(options.open_parts(config)) as parts:
         folder = parts.state / "emulator"
     listener = listener_at(host, port)
@@ -53,7 +55,12 @@ def serve(
         print(f"WARNING: {host} can be reached from the network; the emulator's keys are no secrets", file=sys.stderr)
     try:
         serve_until_stopped(
-            opened.emulator.app(), listener, "emulator: {}, /v2 and /auth/v2; this is not Kraken (Ctrl+C ends it)".format
+            opened.emulator.app(),
+            listener,
+            "emulator: {}, /v2 and /auth/v2; this is not Kraken (Ctrl+C ends it)".format,
+            ending=opened.emulator.end,
+            # A ping of the server's would break a silence that a fault asks for.
+            pings=False,
         )
     finally:
         place.unlink(missing_ok=True)

@@ -59,6 +59,10 @@ class Given:
     trailing_stop: float | None = None
 
 
+#: Commands that ask an exchange can ask one of their own.
+Emulated = Annotated[bool, typer.Option("--emulator", help="Start an emulated exchange for this run, with keys of its own.")]
+
+
 def open_parts(config: Path | None) -> "Parts":
     """Read the configuration and return the parts built from it."""
     from peak_trade.compose import Parts

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run testnet sessions by profile, within a daily budget.", no_args_is_help=True, rich_markup_mode=None)
 
-Emulated = Annotated[bool, typer.Option("--emulator", help="Start an emulated exchange for this run, with keys of its own.")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Name of a section [testnet_profiles.NAME].")]
 Duration = Annotated[float | None, typer.Option("--duration", help="Minutes; at most the profile's.")]
 MaxOrders = Annotated[int | None, typer.Option("--max-orders", help="Orders; at most the profile's.")]
@@ -35,7 +34,7 @@ def run(
     duration: Duration = None,
     max_orders: MaxOrders = None,
     max_order_notional: MaxNotional = None,
-    emulator: Emulated = False,
+    emulator: options.Emulated = False,
     dry_run: DryRun = False,
     tag: options.Tags = None,
     notes: Annotated[str, typer.Option("--notes", help="A remark for the record.")] = "",
@@ -61,7 +60,7 @@ def run(
             from peak_trade.runs.session import run_session
             from peak_trade.runs.session_files import write_session_sheet
 
-            with closing(Parts(narrowed(there.settings, terms))) as parts:
+            with closing(Parts(narrowed(there.settings, terms), there.exchange_speed)) as parts:
                 args = (Path(sys.argv[0]).name, *sys.argv[1:])
                 request = request_of(parts, terms, tags=tags, notes=remark, cli_args=args)
                 watcher = session_start._watcher(parts, request, log_level, verbose=verbose)
@@ -101,7 +100,7 @@ def orchestrate(
     duration: Duration = None,
     max_orders: MaxOrders = None,
     max_order_notional: MaxNotional = None,
-    emulator: Emulated = False,
+    emulator: options.Emulated = False,
     dry_run: DryRun = False,
     tag: options.Tags = None,
     config: options.ConfigFile = None,

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from decimal import Decimal
 
 from peak_trade.emulator.book import Queued
@@ -40,11 +40,13 @@ class SyntheticMarket:
         lowest = float(pair.tick) * 1_000
         self._mids[pair.symbol] = min(max(self._mids[pair.symbol] * factor, lowest), HIGHEST)
 
-    def step(self, now: int) -> None:
-        """Let time pass up to a moment, nanoseconds."""
+    def step(self, now: int, halted: Container[str] = ()) -> None:
+        """Let time pass up to a moment, nanoseconds; pairs that are halted stand still."""
         passed = max(now - self._now, 0) / 1e9
         self._now = now
         for name, listing in self._exchange.listings.items():
+            if name in halted:
+                continue
             self._mids[name] *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(passed)))
             self._requote(name, listing.pair)
             for _ in range(self._arrivals(ORDERS_PER_S * passed)):

@@ -93,6 +93,7 @@ def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: rand
         lambda pair, interval: candles[pair.symbol].of(interval),
         choice.tier,
     )
+    faults.keys = parts.keys
     rest = Rest(parts)
     hub = Hub(parts, StreamTrading(parts, rest, faults), faults)
     hubs.append(hub)
@@ -104,7 +105,7 @@ def open_emulator(choice: EmulatorChoice, wall: Callable[[], int], secrets: rand
         shocks, faults.shocks = faults.shocks, []
         for symbol, factor in shocks:
             market.jump(PAIRS[symbol], factor)
-        market.step(now)
+        market.step(now, faults.still())
 
     emulator = Emulator(rest, hub, step, now, control=control, keys=parts.keys)
     return OpenEmulator(emulator=emulator, engine=engine, keys=keys, control_token=token)

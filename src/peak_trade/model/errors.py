@@ -10,6 +10,7 @@
     +-- StorageError        exit 1  disk or database refused; nothing was lost
     +-- Unavailable         exit 1  another machine does not answer as it must; nothing was lost
     +-- SafetyRefused       exit 3  a safety rule said no
+    |   +-- ContractBroken          an exchange did what it must not: everything stops
     +-- InvariantBroken     exit 1  we are wrong: stop, do not go on
 
 Every message is one sentence that says what was expected, what was found and what to do.
@@ -70,6 +71,10 @@ class SafetyRefused(PeakTradeError):
     """A safety rule said no."""
 
     exit_code = 3
+
+
+class ContractBroken(SafetyRefused):
+    """An exchange did what it must not, such as executing an order that was only to be validated: everything stops."""
 
 
 class InvariantBroken(PeakTradeError):

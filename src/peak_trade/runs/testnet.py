@@ -20,16 +20,14 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.session_plan import Paper, SessionRequest
-from peak_trade.runs.testnet_budget import TestnetBudget
+from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.settings import Settings, SymbolLimits, TestnetProfile
 from peak_trade.strategy.catalogue import make
 from peak_trade.venue.kraken.wire import Credentials
 
 Number = TypeVar("Number", int, float, Decimal)
 LIVE_SESSION_TESTNET = "live_session_testnet"
-#: The folder of budgets within the state folder.
-BUDGET_FOLDER = "testnet_budget"
-#: The folder of the nonces of keys within it.
+#: The folder of the nonces of keys within the state folder.
 NONCES = "nonces"
 
 
@@ -107,8 +105,12 @@ def keys_of(settings: Settings) -> Credentials:
 
 
 @contextlib.contextmanager
-def at_exchange(parts: Parts, *, emulated: bool) -> Iterator[Parts]:
+def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator[Parts]:
     """Yield the parts as they are, or with an emulator of this run, and its keys, in place of the exchange.
+
+    Args:
+        parts: as they are configured.
+        emulated: whether an emulator is wanted; speed: how much faster than the machine's its clock goes.
 
     Raises:
         StorageError: the emulator does not start.
@@ -118,10 +120,10 @@ def at_exchange(parts: Parts, *, emulated: bool) -> Iterator[Parts]:
         return
     from peak_trade.runs.emulated import emulator_for_run
 
-    with emulator_for_run() as run:
+    with emulator_for_run(speed=speed) as run:
         place = parts.settings.pointed_at(run.base_url, f"{run.stream_url}/v2", *run.keys["trading"])
         try:
-            with contextlib.closing(Parts(place)) as there:
+            with contextlib.closing(Parts(place, speed)) as there:
                 yield there
         finally:
             # Nobody will use this key again.

@@ -25,6 +25,8 @@ from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import SafetyRefused, StorageError
 from peak_trade.settings import DailyLimits
 
+#: The folder of budgets within the state folder.
+BUDGET_FOLDER = "testnet_budget"
 RUN, ORDER = "run", "order"
 #: How long one who charges waits for another.
 LOCK_WAIT_S = 10.0
