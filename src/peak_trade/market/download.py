@@ -74,7 +74,7 @@ class Formed(NamedTuple):
         return cls.of(row[0], row[1:6], row[6])
 
 
-class Mark(NamedTuple):
+class PageMark(NamedTuple):
     """Where the next page begins: a moment, and the number of the last known trade.
 
     `over`: a whole page of one nanosecond was known, and the moment after it is next.
@@ -211,7 +211,7 @@ class Unfinished:
         self.path = path
         self.bars: list[Formed] = []
         self.running: Formed | None = None
-        self.mark = Mark(start)
+        self.mark = PageMark(start)
         lines = self._lines()
         self.resumed = bool(lines)
         if not lines:
@@ -236,7 +236,7 @@ class Unfinished:
         """Where it began, nanoseconds UTC."""
         return int(self._head["start"])
 
-    def keep(self, bars: Iterable[Formed], running: Formed | None, mark: Mark) -> None:
+    def keep(self, bars: Iterable[Formed], running: Formed | None, mark: PageMark) -> None:
         """Write down what a page brought, on disk when this returns.
 
         Raises:
@@ -258,7 +258,7 @@ class Unfinished:
     def _learn(self, line: dict[str, Any]) -> None:
         self.bars += (Formed.from_json(row) for row in line["bars"])
         self.running = None if line["running"] is None else Formed.from_json(line["running"])
-        self.mark = Mark(*line["mark"])
+        self.mark = PageMark(*line["mark"])
 
     def _append(self, line: dict[str, Any], mode: str = "ab") -> None:
         with storing(self.path):
@@ -319,7 +319,7 @@ def _by_deals(source: BarSource, work: Unfinished, span: Span, patience: Patienc
         if not fresh:
             if page.full:
                 # A whole page of one nanosecond, all of it known: there is no way but over it.
-                work.keep([], forming.running, Mark(since + 1, number, over=True))
+                work.keep([], forming.running, PageMark(since + 1, number, over=True))
                 continue
             if over:
                 raise Unavailable(
@@ -333,7 +333,7 @@ def _by_deals(source: BarSource, work: Unfinished, span: Span, patience: Patienc
                 f"{moment_text(fresh[0].at)}; the exchange does not tell those between, import a file instead"
             )
         done = [bar for deal in fresh if (bar := forming.take(deal)) is not None]
-        work.keep(done, forming.running, Mark(page.last, fresh[-1].number))
+        work.keep(done, forming.running, PageMark(page.last, fresh[-1].number))
         yield page.last
         if forming.running is not None and span.over(forming.running.at):
             return
@@ -352,7 +352,7 @@ def _by_candles(source: BarSource, work: Unfinished, span: Span, patience: Patie
         rows = _whole_page(source, since, span, patience)
         mark = rows[-1].at + span.step_ns if rows else max(source.skip(since), since + span.step_ns)
         # One that counts no trade stands for silence: a hole, as in the files of the same exchange.
-        work.keep([bar for bar in rows if bar.trades != 0 and not span.over(bar.at)], None, Mark(mark))
+        work.keep([bar for bar in rows if bar.trades != 0 and not span.over(bar.at)], None, PageMark(mark))
         yield mark
 
 
