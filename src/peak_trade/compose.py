@@ -28,7 +28,7 @@ from peak_trade.market.raw import guess_symbol
 from peak_trade.market.sample import SAMPLES, sample
 from peak_trade.market.store import Store
 from peak_trade.model.bar import Timeframe
-from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, parse_moment
+from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.order import Candle
@@ -39,11 +39,17 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
-from peak_trade.venue.testnet import Note, OrderBook
+from peak_trade.venue.testnet import BookReader, Note, OrderBook, OrderCheck, TestnetVenue
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
+    from peak_trade.venue.kraken.gateway import GatewayParts
+    from peak_trade.venue.kraken.market import KrakenMarket
 
+#: Seconds between two public questions to an exchange, by its clock.
+ASKED_EVERY_S = 1.0
+#: For who asks no candles.
+ANY_LENGTH = Timeframe.parse("1m")
 #: Packages whose version can change the last digit of a result.
 NUMERIC_PACKAGES = ("numpy", "numba", "polars", "ta-lib")
 
@@ -243,9 +249,50 @@ class Parts:
 
     def market_reader(self, timeframe: Timeframe) -> MarketReader:
         """Return who reads public data of the exchange, with candles of one length."""
-        from peak_trade.venue.kraken.market import KrakenMarket
+        return self._kraken_market(timeframe, ASKED_EVERY_S / self.exchange.speed)
 
-        return KrakenMarket(self._public_market(1.0 / self.exchange.speed), timeframe)
+    def order_check(self) -> OrderCheck:
+        """Return who has orders validated, with the key of stage 2.
+
+        Raises:
+            ConfigError: there is no key in the environment.
+            SafetyRefused: another process uses the key.
+        """
+        from peak_trade.venue.kraken.checking import KrakenCheck
+        from peak_trade.venue.kraken.gateway import Gateway
+        from peak_trade.venue.kraken.nonce import NonceStore
+        from peak_trade.venue.kraken.wire import Credentials
+
+        section = self.settings.file.exchange.kraken_testnet
+        names = (section.api_key_env, section.api_secret_env)
+        keys = Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        nonces = NonceStore(self.state / "nonces", keys.short, lambda: nanoseconds(self.clock.now()))
+        gateway = Gateway(keys, nonces, self._gateway_parts(), self.exchange.base_url)
+        skew = self.settings.file.live_risk.max_clock_skew_ms
+        return KrakenCheck(
+            gateway, self._kraken_market(ANY_LENGTH, 0.0), self.clock, speed=self.exchange.speed, max_skew_ms=skew
+        )
+
+    def book_reader(self) -> BookReader:
+        """Return who reads books of the exchange."""
+        return self._kraken_market(ANY_LENGTH, 0.0)
+
+    def _kraken_market(self, timeframe: Timeframe, space_s: float) -> "KrakenMarket":
+        from peak_trade.venue.kraken.market import KrakenMarket
+        from peak_trade.venue.kraken.public import PublicMarket
+
+        return KrakenMarket(PublicMarket(self._gateway_parts(), self.exchange.base_url, space_s), timeframe)
+
+    def _gateway_parts(self) -> "GatewayParts":
+        from peak_trade.venue.kraken.gateway import GatewayParts
+        from peak_trade.venue.kraken.transport import Timeouts
+
+        most = self.exchange.timeout_s
+        return GatewayParts(
+            clock=self.clock,
+            chance=random.Random(self.ids.randomness.getrandbits(64)),  # noqa: S311 - for the length of pauses
+            timeouts=Timeouts(connect_s=min(most, 5.0), read_s=most, total_s=most),
+        )
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""

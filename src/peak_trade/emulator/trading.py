@@ -69,8 +69,12 @@ class StreamTrading:
 
     @staticmethod
     def _in_time(connection: Connection, method: str, params: Json, now: int) -> Json:
-        """Return what is asked, with the deadline that holds where none is named, if it had to wait."""
-        if now <= connection.received or params.get("deadline") or method not in ("add_order", "batch_add", "amend_order"):
+        """Return what is asked, with the deadline that holds where none is named, if it had to wait until that passed."""
+        if (
+            now <= connection.received + DEADLINE_S * NS
+            or params.get("deadline")
+            or method not in ("add_order", "batch_add", "amend_order")
+        ):
             return params
         return params | {"deadline": rfc3339(connection.received + DEADLINE_S * NS)}
 

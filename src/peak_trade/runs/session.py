@@ -234,6 +234,7 @@ class _Sitting:
                     live=feed,
                     take=following.take,
                 )
+                await venue.prepare()
                 self.runner = Runner(engine, outlook, parts.clock)
                 ended = await self.runner.run()
             await self._check_left_open(venue)

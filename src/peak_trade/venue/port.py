@@ -79,6 +79,15 @@ class Venue(Protocol):
         """Return balances, positions and working orders."""
         ...
 
+    async def prepare(self) -> None:
+        """Look at whatever an exchange must be looked at for before the first order; nothing where there is none.
+
+        Raises:
+            SafetyRefused: it may not be used so.
+            Unavailable: it does not tell.
+        """
+        ...
+
     async def left_open(self) -> Sequence[str]:
         """Return an exchange's names of the orders that are open there and may be ours; nothing where there is no exchange.
 

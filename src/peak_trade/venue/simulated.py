@@ -152,6 +152,9 @@ class SimulatedVenue:
         held = {symbol: quantity for symbol, quantity in self._positions.items() if quantity}
         return Snapshot(self._cash, held, tuple(self._working))
 
+    async def prepare(self) -> None:
+        """Do nothing: there is no exchange."""
+
     async def left_open(self) -> Sequence[str]:
         """Return nothing: there is no exchange."""
         return ()

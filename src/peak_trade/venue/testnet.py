@@ -48,6 +48,15 @@ class OrderCheck(Protocol):
         """
         ...
 
+    async def prepare(self) -> None:
+        """Look at key and clock before anything is asked.
+
+        Raises:
+            SafetyRefused: they may not be used so.
+            Unavailable: the exchange does not tell.
+        """
+        ...
+
     async def left_open(self) -> Sequence[str]:
         """Return the exchange's names of the orders that this account has open and that may be ours.
 
@@ -70,6 +79,10 @@ class BookReader(Protocol):
         Raises:
             Unavailable: the exchange does not answer.
         """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
         ...
 
 
@@ -150,6 +163,10 @@ class TestnetVenue:
         """Return the simulated account."""
         return await self._inner.snapshot()
 
+    async def prepare(self) -> None:
+        """Look at key and clock before anything is asked."""
+        await self._check.prepare()
+
     async def left_open(self) -> Sequence[str]:
         """Return the exchange's names of orders that are open there."""
         return await self._check.left_open()
@@ -157,6 +174,7 @@ class TestnetVenue:
     async def release(self) -> None:
         """Let go of connections."""
         await self._check.close()
+        await self._books.close()
 
     def close(self) -> None:
         """Let go of files."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from peak_trade.model import errors
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import PeakTradeError, SafetyRefused, require
+from peak_trade.model.errors import SafetyRefused, require
 from peak_trade.venue.kraken import classes
 from peak_trade.venue.kraken.budget import TIER_LIMITS, Budget, EngineBudgets, TierLimits, rest_cost
 from peak_trade.venue.kraken.classes import ErrorClass, Trouble, Verdict
@@ -85,7 +86,7 @@ class Failed(NamedTuple):
     sent: bool = True
 
 
-class Unavailable(PeakTradeError):
+class Unavailable(errors.Unavailable):
     """A question has no answer; *code* says why."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -31,13 +31,17 @@ class KrakenMarket:
             lengths = ", ".join(Timeframe.of_seconds(60 * minutes).label for minutes in MINUTES)
             raise InputError(f"expected a timeframe that Kraken has ({lengths}), found {timeframe.label}; choose one")
         self._public, self._timeframe = public, timeframe
-        self._pairs: dict[str, AssetPair] = {}
+        self.pairs: dict[str, AssetPair] = {}
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is asked yet."""
         return self
 
     async def __aexit__(self, *_error: object) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
         """Close the connections."""
         await self._public.close()
 
@@ -49,12 +53,12 @@ class KrakenMarket:
             Unavailable: it does not answer.
         """
         name = parse_symbol(symbol)
-        if name not in self._pairs:
+        if name not in self.pairs:
             every = await self._public.pairs()
             if name not in every:
                 raise InputError(f"expected a pair that the exchange has, found {name}; choose another")
-            self._pairs |= every
-        return self._pairs[name]
+            self.pairs |= every
+        return self.pairs[name]
 
     async def instrument(self, symbol: str) -> Instrument:
         """Return a pair with the steps that the exchange lists.

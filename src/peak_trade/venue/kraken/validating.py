@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from peak_trade.model.clock import Clock, nanoseconds
-from peak_trade.model.errors import SafetyRefused, require
+from peak_trade.model.errors import ContractBroken, SafetyRefused, require
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.classes import Verdict
 from peak_trade.venue.kraken.fitting import misfit
@@ -19,7 +19,7 @@ from peak_trade.venue.kraken.wire import order_fields, private_request, validati
 from peak_trade.venue.port import Accepted, Rejected, Reply, Unknown
 
 
-class ExecutedOrder(SafetyRefused):
+class ExecutedOrder(ContractBroken):
     """Kraken executed an order that was only to be looked at; *txids* names what it placed."""
 
     def __init__(self, txids: tuple[str, ...], message: str) -> None:
