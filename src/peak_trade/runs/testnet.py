@@ -234,7 +234,7 @@ def request_of(
             warmup_candles=profile.warmup_candles,
         ),
         account=f"testnet-{terms.name}",
-        course=Course(duration_s=terms.minutes * 60),
+        course=Course(duration_s=terms.minutes * 60, orders=terms.max_orders),
         speed=1.0,
         env_name=file.environment.name,
         tags=(*tags, terms.name),
