@@ -127,9 +127,10 @@ def test_bars_of_trades(project, exchange, past, quick):
     assert list(stored(project).parent.glob(".*.download")) == []
 
 
-def test_bars_of_candles(project, exchange, past, quick):
+def test_bars_of_candles(project, exchange, past, quick, monkeypatch):
     """What the newest 720 candles reach comes from them in one answer; the running one is not among it."""
     now = exchange.clock()
+    monkeypatch.setattr(KrakenSource, "now", lambda self: self.market and now)
     first = (now // (60 * MINUTE) - 300) * 60 * MINUTE
     asked_for = httpx2.get(f"{exchange.url}/0/public/OHLC?pair=XBTEUR&interval=60", trust_env=False).json()["result"]
     rows = next(rows for name, rows in asked_for.items() if name != "last")
@@ -173,6 +174,17 @@ def test_until_now(project, exchange, past, quick):
     assert ended.json["last"] <= moment_text(exchange.clock() - 60 * MINUTE)
     assert later.json["first"] == moment_text(start)
     assert f"tells no bars before {moment_text(start)}" in later.err
+
+
+@pytest.mark.parametrize(("late_s", "last"), [(9, -2), (10, -1)])
+def test_answers_may_lag(project, exchange, past, quick, monkeypatch, late_s, last):
+    """A bar is taken ten seconds after its end, not before."""
+    hour = exchange.clock() // (60 * MINUTE)
+    monkeypatch.setattr(KrakenSource, "now", lambda self: self.market and hour * 60 * MINUTE + late_s * S)
+
+    ended = fetched(project, exchange, "--since", moment_text((hour - 9) * 60 * MINUTE), "--json", timeframe="1h")
+
+    assert ended.json["last"] == moment_text((hour + last) * 60 * MINUTE)
 
 
 # ---- faults --------------------------------------------------------------------------------------------------------------
@@ -246,7 +258,7 @@ def test_a_captcha_ends_it(project, exchange, past, quick):
 def test_candles_that_are_wrong_once(project, exchange, past, quick, name):
     """Rows that are missing, come twice or change places in one answer: the bars are those of a sound one."""
     first = (exchange.clock() // (60 * MINUTE) - 300) * 60 * MINUTE
-    since = ["--since", moment_text(first), "--json"]
+    since = ["--since", moment_text(first), "--until", moment_text(first + 290 * 60 * MINUTE), "--json"]
     sound = fetched(project, exchange, *since, timeframe="1h").json
     project.run("data", "remove", "BTC/EUR", "1h")
     fault(exchange, name, count=1, args={"rows": 3})
