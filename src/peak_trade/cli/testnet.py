@@ -59,6 +59,7 @@ def run(
         if dry_run:
             _print_plans(given, [terms], as_json)
             return
+        _check_key(given, emulated=emulator)
         tags, remark = options.check_tags(tag), options.check_notes(notes)
         with at_exchange(given, emulated=emulator, speed=speed or 1.0) as there:
             from peak_trade.compose import Parts
@@ -132,6 +133,7 @@ def orchestrate(
         if dry_run:
             _print_plans(parts, plans, as_json)
             return
+        _check_key(parts, emulated=emulator)
         passed_on = [*_options(lowered), "--no-html", *(["--emulator"] if emulator else [])]
         passed_on += [] if speed is None else ["--speed", str(speed)]
         passed_on += [part for word in options.check_tags(tag) for part in ("--tag", word)]
@@ -162,6 +164,18 @@ def _named(profile: str | None) -> str:
     if profile is None:
         raise InputError("expected --profile NAME, found none; peak-trade testnet list shows them")
     return profile
+
+
+def _check_key(parts: "Parts", *, emulated: bool) -> None:
+    """Let pass where there is a key for the exchange: nothing is asked of it before.
+
+    Raises:
+        InputError: there is none, or it is no key.
+    """
+    from peak_trade.runs.testnet import keys_of
+
+    if not emulated:
+        keys_of(parts.settings)
 
 
 def _check_speed(speed: float | None, *, emulated: bool) -> None:
