@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Try every layer of stage 2 once, with its time: from the configuration to an order that the exchange validates."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.smoke import Tried, proven, smoke_test
+    from peak_trade.runs.smoke import LayerState, proven, smoke_test
     from peak_trade.runs.testnet import at_exchange, find_profile, keys_of
 
     with closing(options.open_parts(config)) as given:
@@ -40,7 +40,7 @@ def command(
         _print_layers(layers)
     if proven(layers):
         return
-    failed = [layer for layer in layers if layer.outcome is Tried.FAILED]
+    failed = [layer for layer in layers if layer.outcome is LayerState.FAILED]
     what = f"{failed[0].name} failed: {failed[0].found}" if failed else f"layers skipped: {without}"
     raise CheckFailed(f"expected every layer to work, found that the stack is not proven: {what}")
 

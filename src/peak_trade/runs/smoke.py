@@ -51,7 +51,7 @@ BARS = 500
 
 
 @unique
-class Tried(Enum):
+class LayerState(Enum):
     """How a layer ended."""
 
     OK = "ok"
@@ -63,7 +63,7 @@ class Layer(NamedTuple):
     """A layer of the stack: how it ended, what was found, and how long it took, milliseconds."""
 
     name: str
-    outcome: Tried
+    outcome: LayerState
     found: str
     ms: float
 
@@ -130,13 +130,13 @@ class _Stack:
         begun = clock.elapsed_s()
         try:
             async with asyncio.timeout(LAYER_S):
-                found, outcome = await work(), Tried.OK
+                found, outcome = await work(), LayerState.OK
         except NotPossible as error:
-            found, outcome = str(error), Tried.SKIPPED
+            found, outcome = str(error), LayerState.SKIPPED
         except TimeoutError:
-            found, outcome = f"no end within {LAYER_S:g} s", Tried.FAILED
+            found, outcome = f"no end within {LAYER_S:g} s", LayerState.FAILED
         except (PeakTradeError, OSError, ValueError, ArithmeticError, websockets.WebSocketException) as error:
-            found, outcome = str(error) or type(error).__name__, Tried.FAILED
+            found, outcome = str(error) or type(error).__name__, LayerState.FAILED
         return Layer(name, outcome, found, (clock.elapsed_s() - begun) * 1000)
 
     # ---- on this machine -----------------------------------------------------------------------------------------------
@@ -339,4 +339,4 @@ class _Stack:
 
 def proven(layers: Sequence[Layer]) -> bool:
     """Tell whether every layer worked."""
-    return all(layer.outcome is Tried.OK for layer in layers)
+    return all(layer.outcome is LayerState.OK for layer in layers)
