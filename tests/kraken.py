@@ -165,6 +165,12 @@ class Client:
         emulator = self.exchange.opened.emulator
         self.exchange.inside(lambda: emulator.faults.add({"name": name, "match": match, **told}, emulator.now()))
 
+    def passed(self, seconds: float) -> None:
+        """Let time pass, and whatever is due by then."""
+        self.exchange.advance(seconds)
+        emulator = self.exchange.opened.emulator
+        self.exchange.inside(lambda: emulator.pass_time(emulator.now()))
+
     def calm(self) -> None:
         """Take every fault back."""
         emulator = self.exchange.opened.emulator
