@@ -228,7 +228,8 @@ def test_a_cancel(client):
     assert isinstance(end, Closed)
     assert (end.client_id, end.event, end.why) == ("a", OrderEvent.CANCEL, "User requested")
     assert client.fills() == [end]
-    assert client.cancel("a") == end
+    assert client.cancel("a") == Accepted("a")
+    assert client.fills() == [end]
     settled(client, "a")
 
 

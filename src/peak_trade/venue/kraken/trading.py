@@ -109,6 +109,7 @@ class KrakenVenue:
         for intent in known:
             self._know(intent)
         self._due: dict[str, int] = {}
+        self._ended: set[str] = set()
         self._begun_ns = self._now_ns()
         self._orders: dict[str, OrderDocument] = {}
         self._trades: dict[str, TradeDocument] = {}
@@ -174,7 +175,9 @@ class KrakenVenue:
             if order is None:
                 return Rejected(client_id, "unknown_order", "no such order")
             if not order.working:
-                return self._end_of(client_id, order) or Accepted(client_id)
+                end, told = self._end_of(client_id, order), client_id in self._ended
+                self._ended.add(client_id)
+                return end if end is not None and not told else Accepted(client_id)
             if isinstance(found, Answered) and _pending(found):
                 return Accepted(client_id)
             words = words or "Kraken said that it was cancelled, and it still works"
