@@ -158,6 +158,30 @@ def test_a_broken_book_is_asked_for_anew(following, mode):
     assert len(following.states(LineState.BROKEN)) == 1
 
 
+def test_a_lost_snapshot_is_noticed(following):
+    """Updates of a book that nobody has are no book: it is asked for anew."""
+    following.fault("ws.half_open", count=1)
+
+    with following.market(BOOK):
+        following.until(lambda: following.states(LineState.BROKEN))
+        following.until(lambda: following.stream.books[SYMBOL].valid)
+
+    assert following.states(LineState.BROKEN)[0].words == "there was no snapshot"
+    assert following.states(LineState.LOST) == []
+
+
+def test_a_book_that_stays_wrong_ends_the_line(following):
+    """It is not asked for for ever on one connection; a new one may help."""
+    with following.market(BOOK):
+        following.fault("ws.book_corrupt", count=99)
+        following.until(lambda: following.states(LineState.LOST))
+        following.cleared()
+        following.until(lambda: following.stream.books[SYMBOL].valid)
+
+    assert "again and again" in following.states(LineState.LOST)[0].words
+    assert len(following.states(LineState.BROKEN)) >= 4
+
+
 @pytest.mark.parametrize("code", [1006, 1001, 1012])
 def test_a_connection_that_ends_comes_back(following, code):
     """All topics again; the snapshot is the new state."""

@@ -5,15 +5,19 @@ the outcome of an order is not known it is asked for.
 """
 
 import contextlib
+import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from tests.emulated import emulating
-from tests.kraken import SYMBOL, Client
+from tests.kraken import SYMBOL, Client, ExchangeClock
 
 from peak_trade.emulator.orders import OrderStatus
+from peak_trade.model.clock import parse_moment
 from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
 from peak_trade.venue.kraken.gateway import LOCKOUT_S, Unavailable
+from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.wire import exchange_name
 from peak_trade.venue.port import Accepted, Rejected, Unknown
 
@@ -143,15 +147,54 @@ def test_a_deadline_that_elapsed_after_a_part(client):
     assert isinstance(client.fills()[-1], Closed)
 
 
-def test_orders_carry_a_deadline(client):
-    """One that reaches the engine too late is not executed, and is absent then."""
+def test_an_order_that_comes_too_late_is_not_executed(client):
+    """The exchange keeps its deadline, and the look-up waits for it."""
+    client.venue = client.a_venue(deadline_s=0.1)
     client.fault("rest.slow", match={"endpoint": "AddOrder"}, args={"seconds": 0.2})
-    sent_at = client.clock.now()
 
-    client.submit(client.intent())
+    assert isinstance(client.submit(client.intent()), Unknown)
+    assert client.look_up("a") == {}
+    assert client.orders == []
 
-    deadline = dict(client.wire.orders()[0].fields)["deadline"]
-    assert sent_at.isoformat()[:16] <= deadline[:16]
+
+@pytest.mark.parametrize("skew_s", [-30, -3, 3, 30])
+def test_a_deadline_is_in_the_exchanges_time(client, skew_s):
+    """Whatever our clock says; a wrong deadline would be refused, or outlive what we believe."""
+    clock = ExchangeClock(client.exchange, skew_s * 10**9)
+    market = PublicMarket(replace(client.parts, clock=clock), client.exchange.url, 0.0)
+    skew = client.run(market.skew_ns())
+    client.run(market.close())
+    assert abs(skew - skew_s * 10**9) < 2 * 10**9
+    client.venue = client.a_venue(clock=clock, skew_ns=skew)
+
+    assert client.submit(client.intent()) == Accepted("a")
+
+    deadline = parse_moment(dict(client.wire.orders()[0].fields)["deadline"])
+    assert 2 < (deadline - client.clock.now()).total_seconds() < 8
+
+
+def test_fills_that_are_shown_late(client):
+    """An order has ended with more filled than there are fills: all are fetched again; none is lost or told twice."""
+    client.submit(client.intent("0.01", kind="market"))
+    client.submit(client.intent("0.02", kind="market", client_id="b"))
+    late = client.executions[0].id
+    hiding = [True]
+
+    def hide(sent, answer):
+        if sent.endpoint != "TradesHistory" or not hiding[0]:
+            return answer
+        found = json.loads(answer)
+        found["result"]["trades"].pop(late, None)
+        return json.dumps(found).encode()
+
+    client.wire.answers = hide
+    before = client.fills()
+    client.passed(300)
+    hiding[0] = False
+    last = before[-1].fill_id
+
+    assert [fill.fill_id for fill in client.fills(last)] == [late]
+    assert sorted(fill.fill_id for fill in client.fills()) == sorted(one.id for one in client.executions)
 
 
 def test_a_name_that_is_taken_is_looked_up(client):

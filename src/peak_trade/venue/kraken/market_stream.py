@@ -13,6 +13,7 @@ from peak_trade.venue.kraken.reading import AssetPair
 from peak_trade.venue.kraken.stream import (
     PUBLIC_STREAM,
     KrakenStream,
+    LineDead,
     LineNews,
     LineState,
     StreamMessage,
@@ -20,6 +21,9 @@ from peak_trade.venue.kraken.stream import (
     Topic,
     decoded,
 )
+
+#: How often in a row a book is asked for anew on one connection.
+MENDS_MAX = 3
 
 
 class _Candle(msgspec.Struct, frozen=True):
@@ -144,8 +148,10 @@ class MarketStream(KrakenStream):
         }
         self._running: dict[tuple[str, int], CandleNews] = {}
         self._numbers: dict[str, int] = {}
+        self._mended: dict[str, int] = {}
 
     async def _prepare(self) -> dict[str, Any]:
+        self._mended.clear()
         for book in self.books.values():
             book.reset()
         return {}
@@ -184,23 +190,39 @@ class MarketStream(KrakenStream):
             self._tell(candle._replace(closed=True))
 
     async def _book(self, parts: tuple[_BookPart, ...], *, snapshot: bool) -> Topic | None:
-        topic = None
+        heard = None
         for part in parts:
             book = self.books.get(part.symbol)
-            if book is None:
+            topic = self._topics.get(("book", part.symbol, book.depth)) if book else None
+            if book is None or topic is None:
                 continue
-            topic = self._topics.get(("book", part.symbol, book.depth))
+            if not snapshot and not book.valid:
+                # Of the subscription before, or its snapshot was lost on the way.
+                if self._answers(topic):
+                    await self._mend(topic, "there was no snapshot")
+                continue
             asks = [PriceLevel(level.price, level.qty) for level in part.asks]
             bids = [PriceLevel(level.price, level.qty) for level in part.bids]
-            if not snapshot and not book.valid:
-                # It was broken before; this is what was under way when it was asked for anew.
-                continue
             right = book.replace(asks, bids, part.checksum) if snapshot else book.update(asks, bids, part.checksum)
             self._tell(BookNews(book))
-            if not right and topic is not None:
-                self._parts.line(LineNews(LineState.BROKEN, str(topic), "the checksum is wrong"))
-                await self._again(topic, {})
-        return topic
+            if right:
+                heard = topic
+                self._mended[part.symbol] = 0 if not snapshot else self._mended.get(part.symbol, 0)
+            else:
+                await self._mend(topic, "the checksum is wrong")
+        return heard
+
+    async def _mend(self, topic: Topic, words: str) -> None:
+        """Subscribe to a book anew; give the line up where that was done several times in a row.
+
+        Raises:
+            LineDead: it was.
+        """
+        self._parts.line(LineNews(LineState.BROKEN, str(topic), words))
+        self._mended[topic.symbol] = self._mended.get(topic.symbol, 0) + 1
+        if self._mended[topic.symbol] > MENDS_MAX:
+            raise LineDead(f"{topic} is wrong again and again")
+        await self._again(topic, {})
 
     def _trades(self, prints: tuple[_Print, ...]) -> Topic | None:
         for one in prints:

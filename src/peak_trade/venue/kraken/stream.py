@@ -42,7 +42,7 @@ class LineState(Enum):
     OPEN = "every topic is subscribed"
     LOST = "the connection is gone"
     STALE = "a topic has said nothing for too long"
-    BROKEN = "a book's checksum is wrong"
+    BROKEN = "a book is wrong"
     GAP = "messages are missing"
 
 
@@ -328,6 +328,10 @@ class KrakenStream:
             raise LineDead("there is no connection")
         await self._socket.send(_encode({"method": method, "params": params, "req_id": self._requests}).decode())
         return self._requests
+
+    def _answers(self, topic: Topic) -> bool:
+        """Tell whether the present subscription to a topic was answered."""
+        return any(followed.acknowledged for followed in self._followed if followed.topic == topic)
 
     @property
     def _subscribed(self) -> bool:
