@@ -68,7 +68,7 @@ FIRST_SESSION = "python scripts/run_execution_session.py --strategy ma_crossover
 #: What each mode does with money.
 MODES: Mapping[str, str] = {
     "shadow": "orders are simulated, no money is at stake",
-    "testnet": "orders go to the venue's test network, no money is at stake",
+    "testnet": "the exchange validates every order and executes none, fills are simulated",
     "shadow_live": "live prices, simulated orders, no money is at stake",
     "live": "real orders with real money",
 }
