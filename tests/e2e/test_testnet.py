@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.emulated import emulating
+from tests.emulated import emulating, until
 from tests.paths import ROOT
 
 from peak_trade.runs.emulated import emulator_for_run
@@ -139,6 +140,50 @@ def test_a_session_of_a_profile(project):
     told, err = report.communicate(timeout=120)
     assert report.returncode == 0, err
     assert "live_session_testnet" in told
+
+
+def test_a_key_that_a_session_uses_is_left_alone(project):
+    """While another process uses the key, its rights are unknown, and the session goes on undisturbed."""
+    with emulating() as served:
+        key = served.key()
+        change_place(project, served.url)
+        environment = {**os.environ, KEY: key.id, SECRET: key.secret_text}
+        session = project.start("testnet", "run", "--profile", "quick_smoke", "--no-html", "--json", env=environment)
+        try:
+            until(lambda: any("AddOrder" in str(line) or "GetApiKeyInfo" in str(line) for line in log_of(served)))
+            check = project.start("readiness", "--stage", "testnet", "--json", env=environment)
+            out, _ = check.communicate(timeout=120)
+        finally:
+            session.send_signal(signal.SIGINT)
+            told, err = session.communicate(timeout=120)
+    lines = {line["name"]: line for line in json.loads(out)["checks"]}
+
+    assert (lines["key's rights"]["state"], lines["exchange"]["state"]) == ("unknown", "ok")
+    assert "another uses it" in lines["key's rights"]["found"]
+    assert (session.returncode, json.loads(told)["status"]) == (0, "completed"), err
+
+
+def test_a_killed_session_stays_charged(project):
+    """After kill -9 the run and its minutes are spent; the next one of the same kind is charged again."""
+    with emulating() as served:
+        key = served.key()
+        change_place(project, served.url)
+        environment = {**os.environ, KEY: key.id, SECRET: key.secret_text}
+        session = project.start("testnet", "run", "--profile", "quick_smoke", "--no-html", env=environment)
+        until(lambda: any("GetApiKeyInfo" in str(line) for line in log_of(served)))
+        session.kill()
+        session.communicate(timeout=60)
+        assert left(project)["runs"] == 19
+        again = project.start("testnet", "run", "--profile", "quick_smoke", "--duration", "0.05", "--no-html", env=environment)
+        _, err = again.communicate(timeout=120)
+
+    assert again.returncode == 0, err
+    assert (left(project)["runs"], left(project)["minutes"]) == (18, pytest.approx(474.95))
+
+
+def log_of(served) -> list[dict[str, object]]:
+    """Return what the exchange was asked."""
+    return served.inside(lambda: list(served.opened.emulator.faults.log))
 
 
 def test_sessions_one_after_the_other(project):

@@ -23,17 +23,17 @@ def command(
     """Try every layer of stage 2 once, with its time: from the configuration to an order that the exchange validates."""
     from peak_trade.cli.show import document
     from peak_trade.runs.smoke import LayerState, proven, smoke_test
-    from peak_trade.runs.testnet import at_exchange, find_profile, keys_of
+    from peak_trade.runs.testnet import at_exchange, find_profile
 
     with closing(options.open_parts(config)) as given:
         find_profile(given.settings, profile)
         with at_exchange(given, emulated=emulator) as parts:
             without = ""
             try:
-                keys = keys_of(parts.settings)
+                parts.api_keys()
             except PeakTradeError as error:
-                keys, without = None, str(error)
-            layers = smoke_test(parts, profile, keys, without)
+                without = str(error)
+            layers = smoke_test(parts, profile, without)
     if as_json:
         print(document({"proven": proven(layers), "layers": [layer.to_json() for layer in layers]}))
     else:

@@ -172,10 +172,8 @@ def _check_key(parts: "Parts", *, emulated: bool) -> None:
     Raises:
         InputError: there is none, or it is no key.
     """
-    from peak_trade.runs.testnet import keys_of
-
     if not emulated:
-        keys_of(parts.settings)
+        parts.api_keys()
 
 
 def _check_speed(speed: float | None, *, emulated: bool) -> None:

@@ -236,7 +236,7 @@ def _rights(look: Look) -> Seen:
     if rights is None:
         return Seen(Grade.UNKNOWN, "without a key its rights can't be read", "set the credentials")
     if isinstance(rights, Silence):
-        todo = "check that key and secret belong together, and docs/runbooks/api_errors.md"
+        todo = "check that key and secret belong together, and that no session uses the key: docs/runbooks/api_errors.md"
         return Seen(Grade.UNKNOWN, rights.words, todo)
     if dangerous := [right for right in rights if "withdraw" in right]:
         todo = "make a key at Kraken without that right, and delete this one"

@@ -26,22 +26,19 @@ from peak_trade.model.clock import nanoseconds
 from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 from peak_trade.model.order import Fill, Intent, MarketBar, OrderKind, Reason
 from peak_trade.risk.gate import Account, Approved, Mode, Refused, judge
-from peak_trade.runs.exchange_look import gateway_parts, open_gateway
 from peak_trade.runs.session_plan import limits_of
 from peak_trade.runs.testnet import terms_of
 from peak_trade.strategy.catalogue import make
 from peak_trade.venue.kraken.book import OrderBook, PriceLevel
 from peak_trade.venue.kraken.gateway import Gateway
-from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.reading import AssetPair, Balances, PairTicker
 from peak_trade.venue.kraken.validating import ValidatingOrders
-from peak_trade.venue.kraken.wire import Credentials
 from peak_trade.venue.matching import Costs
 from peak_trade.venue.port import Accepted
 from peak_trade.venue.simulated import Market
 
-#: Longest time for a layer, and between two public questions, seconds.
-LAYER_S, SPACE_S = 15.0, 0.1
+#: Longest time for a layer and for one attempt to ask, and between two public questions, seconds.
+LAYER_S, CALL_S, SPACE_S = 15.0, 5.0, 0.1
 #: Levels of the book that are subscribed to.
 DEPTH = 10
 #: Cash of the simulated account, quote currency.
@@ -76,29 +73,29 @@ class NotPossible(PeakTradeError):
     """A layer that can't be tried, and why."""
 
 
-def smoke_test(parts: Parts, profile: str, keys: Credentials | None, without: str) -> list[Layer]:
+def smoke_test(parts: Parts, profile: str, without: str) -> list[Layer]:
     """Try every layer.
 
     Args:
         profile: whose strategy and pair are used.
-        keys: of the exchange; without any, the layers that need them are skipped, for the reason in *without*.
+        without: why there is no key, empty where there is one; without one the layers that need it are skipped.
     """
     with tempfile.TemporaryDirectory(prefix="peak_trade_smoke") as folder:
-        return asyncio.run(_Stack(parts, profile, keys, without, Path(folder)).run())
+        return asyncio.run(_Stack(parts, profile, without, Path(folder)).run())
 
 
 class _Stack:
     """What the layers learn from those before them."""
 
-    def __init__(self, parts: Parts, profile: str, keys: Credentials | None, without: str, folder: Path) -> None:
-        self._parts, self._profile, self._keys, self._without, self._folder = parts, profile, keys, without, folder
+    def __init__(self, parts: Parts, profile: str, without: str, folder: Path) -> None:
+        self._parts, self._profile, self._without, self._folder = parts, profile, without, folder
         testnet = parts.settings.file.exchange.kraken_testnet
         self._base_url, self._stream_url = testnet.base_url, testnet.websocket_url
         self._symbol = "BTC/EUR"
         self._pair: AssetPair | None = None
         self._ticker: PairTicker | None = None
         self._approved: Approved | None = None
-        self._market = PublicMarket(gateway_parts(parts), self._base_url, SPACE_S)
+        self._market = parts.public_market(SPACE_S, CALL_S)
         self._gateway: Gateway | None = None
 
     async def run(self) -> list[Layer]:
@@ -280,10 +277,10 @@ class _Stack:
     # ---- what several need -----------------------------------------------------------------------------------------------
 
     def _private(self) -> Gateway:
-        if self._keys is None:
+        if self._without:
             raise NotPossible(self._without)
         if self._gateway is None:
-            self._gateway = open_gateway(self._parts, self._keys)
+            self._gateway = self._parts.gateway(CALL_S)
         return self._gateway
 
     def _small_order(self) -> Intent:
