@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
     from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
     from peak_trade.venue.kraken.market import KrakenMarket
+    from peak_trade.venue.kraken.market_stream import MarketNews, MarketStream
     from peak_trade.venue.kraken.public import PublicMarket
+    from peak_trade.venue.kraken.reading import AssetPair
+    from peak_trade.venue.kraken.stream import LineNews, Topic
     from peak_trade.venue.kraken.wire import Credentials
 
 #: Seconds between two public questions to an exchange, by its clock.
@@ -322,6 +325,25 @@ class Parts:
     def book_reader(self) -> BookReader:
         """Return who reads books of the exchange."""
         return self._kraken_market(ANY_LENGTH, 0.0)
+
+    def market_stream(
+        self,
+        topics: "Sequence[Topic]",
+        pairs: "Mapping[str, AssetPair]",
+        tell: "Callable[[MarketNews], None]",
+        line: "Callable[[LineNews], None]",
+    ) -> "MarketStream":
+        """Return the exchange's public stream, not yet dialled.
+
+        Args:
+            topics: what is followed. pairs: by symbol; books need their digits.
+            tell: told of everything. line: told what becomes of the connection.
+        """
+        from peak_trade.venue.kraken.market_stream import MarketStream
+        from peak_trade.venue.kraken.stream import StreamParts
+
+        parts = StreamParts(clock=self.clock, chance=self._gateway_parts().chance, line=line)
+        return MarketStream(topics, pairs, tell, parts, self.exchange.websocket_url)
 
     def _kraken_market(self, timeframe: Timeframe, space_s: float) -> "KrakenMarket":
         from peak_trade.venue.kraken.market import KrakenMarket
