@@ -68,13 +68,17 @@ class Look:
         except PeakTradeError as error:
             return error
 
+    @property
+    def place(self) -> str:
+        """Where the exchange of the stage is."""
+        file = self.parts.settings.file
+        return file.exchange.kraken_testnet.base_url if self.stage is Stage.TESTNET else file.live_exchange.base_url
+
     @cached_property
     def exchange(self) -> ExchangeLook:
         """What the exchange says."""
-        file = self.parts.settings.file
-        place = file.exchange.kraken_testnet.base_url if self.stage is Stage.TESTNET else file.live_exchange.base_url
         with_key = self.stage is Stage.TESTNET and isinstance(self.keys, Credentials)
-        return look_at_exchange(self.parts, place, with_key=with_key)
+        return look_at_exchange(self.parts, self.place, with_key=with_key)
 
 
 class StageCheck(NamedTuple):

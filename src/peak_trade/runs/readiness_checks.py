@@ -268,7 +268,7 @@ def _status(look: Look) -> Seen:
     if isinstance(status, Silence):
         return Seen(Grade.UNKNOWN, status.words, "check the network and base_url; docs/runbooks/api_errors.md")
     if status == "online":
-        return _ok("online")
+        return _ok(f"online at {look.place}")
     return Seen(Grade.FAILED, status, "wait until it is online: docs/runbooks/maintenance.md")
 
 
@@ -326,7 +326,8 @@ def _limits(look: Look) -> Seen:
     for name in file.testnet_profiles:
         terms = terms_of(parts, name)
         pairs = look.exchange.pairs
-        least = Decimal(0) if isinstance(pairs, Silence) else max(pairs[s].costmin for s in terms.symbols if s in pairs)
+        known = {} if isinstance(pairs, Silence) else pairs
+        least = max((known[symbol].costmin for symbol in terms.symbols if symbol in known), default=Decimal(0))
         if terms.max_order_notional < least:
             found = f"profile {name} allows orders of {terms.max_order_notional}, the exchange none below {least}"
             return Seen(Grade.FAILED, found, "raise its max_order_notional")
