@@ -63,6 +63,7 @@ def test_a_dry_run_begins_nothing(project):
     assert ended.code == 0
     assert (session["max_orders"], session["limits"]["max_order_notional"], session["remarks"]) == (2, "50", [])
     assert ended.json["left"]["runs"] == 20
+    assert KEY in ended.json["key"]
     assert {path.name for path in project.folder.iterdir()} == {"config.toml"}
 
 

@@ -284,8 +284,13 @@ def _print_plans(parts: "Parts", plans: "list[ProfileTerms]", as_json: bool) -> 
         limits = narrowed(parts.settings, terms).file.live_risk.model_dump(mode="json")
         facts.append(terms.to_json() | {"limits": limits, "remarks": remarks_on(parts, terms)})
     minutes = sum(terms.minutes for terms in plans)
+    try:
+        parts.api_keys()
+        key = "set"
+    except InputError as error:
+        key = str(error)
     if as_json:
-        print(document({"dry_run": True, "sessions": facts, "minutes": minutes, "left": _left_json(left)}))
+        print(document({"dry_run": True, "sessions": facts, "minutes": minutes, "left": _left_json(left), "key": key}))
         return
     print(f"dry run: {len(plans)} testnet session{'s' if len(plans) > 1 else ''}; nothing was begun")
     for one in facts:
