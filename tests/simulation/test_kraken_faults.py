@@ -387,7 +387,8 @@ def test_partial_fills(client, rest):
 
 
 @pytest.mark.parametrize(
-    ("fault", "args"), [("order.self_expire", {"seconds": 1.0}), ("order.self_expire", {"seconds": 1.0, "reason": "Engine"})]
+    ("fault", "args"),
+    [("order.self_expire", {"seconds": 1.0}), ("order.self_expire", {"seconds": 1.0, "reason": "Post only order"})],
 )
 def test_an_end_that_nobody_asked_for(client, fault, args):
     """The exchange cancelled it: it is told with its reason."""
