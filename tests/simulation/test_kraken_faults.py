@@ -176,6 +176,7 @@ def test_a_deadline_is_in_the_exchanges_time(client, skew_s):
 def test_fills_that_are_shown_late(client):
     """An order has ended with more filled than there are fills: all are fetched again; none is lost or told twice."""
     client.submit(client.intent("0.01", kind="market"))
+    client.passed(100)
     client.submit(client.intent("0.02", kind="market", client_id="b"))
     late = client.executions[0].id
     hiding = [True]
@@ -286,7 +287,7 @@ def test_a_cancel_that_was_lost_is_noticed(client):
     assert client.orders[0].state is OrderStatus.CANCELED
     told = [one.endpoint for one in client.wire.sent]
     first = told.index("CancelOrder")
-    assert "OpenOrders" in told[first : told.index("CancelOrder", first + 1)]
+    assert "QueryOrders" in told[first : told.index("CancelOrder", first + 1)]
 
 
 def test_a_cancel_that_is_always_lost_is_said_to_be_unknown(client):
@@ -386,7 +387,8 @@ def test_partial_fills(client, rest):
 
 
 @pytest.mark.parametrize(
-    ("fault", "args"), [("order.self_expire", {"seconds": 1.0}), ("order.self_expire", {"seconds": 1.0, "reason": "Engine"})]
+    ("fault", "args"),
+    [("order.self_expire", {"seconds": 1.0}), ("order.self_expire", {"seconds": 1.0, "reason": "Post only order"})],
 )
 def test_an_end_that_nobody_asked_for(client, fault, args):
     """The exchange cancelled it: it is told with its reason."""

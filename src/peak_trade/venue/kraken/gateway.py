@@ -176,6 +176,7 @@ class Gateway:
         self._quiet_why = self._dead = ""
         self._denied: set[str] = set()
         self._leapt = False
+        self._acting = 0
 
     @property
     def stopped(self) -> str:
@@ -207,26 +208,18 @@ class Gateway:
     async def act(
         self, build: Callable[[Credentials, int], Request], pair: str, cost: float, *, urgent: bool = False
     ) -> Answered | Failed:
-        """Send an order or a cancel, once.
+        """Send an order or a cancel, once, and before all questions that wait.
 
         Args:
             build: makes the request of key and nonce.
             pair: whose counter of the engine it counts with, and *cost* there; *urgent* may use up the reserve.
         """
-        budget = self._engine.of(pair)
-        async with self._lock:
-            now = self._parts.clock.elapsed_s()
-            if not budget.may(cost, now, urgent=urgent):
-                wait = budget.wait_s(cost, now, urgent=urgent)
-                return Failed("engine_limit", Verdict.SAFE, f"kept back for {wait:.1f} s, for Kraken's limit", sent=False)
-            budget.charge(cost, now)
-            try:
-                found = await self._once(build)
-            finally:
-                budget.settle(self._parts.clock.elapsed_s())
-            if isinstance(found, Failed) and found.code == "engine_limit":
-                budget.exceeded(self._parts.clock.elapsed_s())
-            return found
+        self._acting += 1
+        try:
+            async with self._lock:
+                return await self._acted(build, self._engine.of(pair), cost, urgent=urgent)
+        finally:
+            self._acting -= 1
 
     def wait_s(self, pair: str, cost: float, *, urgent: bool = False) -> float:
         """Return in how many seconds the engine's counter has room, 0 for now."""
@@ -239,20 +232,37 @@ class Gateway:
 
     # ---- one call ------------------------------------------------------------------------------------------------------
 
+    async def _acted(
+        self, build: Callable[[Credentials, int], Request], budget: Budget, cost: float, *, urgent: bool
+    ) -> Answered | Failed:
+        now = self._parts.clock.elapsed_s()
+        if not budget.may(cost, now, urgent=urgent):
+            wait = budget.wait_s(cost, now, urgent=urgent)
+            return Failed("engine_limit", Verdict.SAFE, f"kept back for {wait:.1f} s, for Kraken's limit", sent=False)
+        budget.charge(cost, now)
+        try:
+            found = await self._once(build)
+        finally:
+            budget.settle(self._parts.clock.elapsed_s())
+        if isinstance(found, Failed) and found.code == "engine_limit":
+            budget.exceeded(self._parts.clock.elapsed_s())
+        return found
+
     async def _asked(self, endpoint: str, fields: Fields) -> Answered | Failed:
         """Ask once, when there is room for it."""
         cost = rest_cost(endpoint)
         while True:
             async with self._lock:
                 now = self._parts.clock.elapsed_s()
-                wait = self._calls.wait_s(cost, now)
-                if not wait:
+                wait = 0.0 if self._acting else self._calls.wait_s(cost, now)
+                if not wait and not self._acting:
                     self._calls.charge(cost, now)
                     try:
                         return await self._once(lambda keys, nonce: private_request(keys, endpoint, nonce, fields))
                     finally:
                         self._calls.settle(self._parts.clock.elapsed_s())
-            await self._parts.sleep(wait)
+            # Where an order waits, this queues up behind it.
+            await (self._parts.sleep(wait) if wait else asyncio.sleep(0))
 
     async def _once(self, build: Callable[[Credentials, int], Request]) -> Answered | Failed:
         if (refusal := self._refusal("")) is not None:

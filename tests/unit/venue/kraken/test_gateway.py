@@ -354,6 +354,62 @@ def test_calls_of_a_key_do_not_overlap(tmp_path):
     assert max(most) == 1
 
 
+def test_an_order_overtakes_questions_that_wait(tmp_path):
+    """Only the one that is under way is waited for."""
+    order, begun = [], asyncio.Event()
+
+    async def answer(request):
+        order.append(request.url.path.rsplit("/", 1)[-1])
+        begun.set()
+        await asyncio.sleep(0)
+        return httpx2.Response(200, json=BALANCE)
+
+    bench = Bench(tmp_path, BALANCE)
+    bench.gateway._line._client._transport = httpx2.MockTransport(answer)
+
+    async def questions_first():
+        reads = [asyncio.create_task(bench.gateway.read("Balance", reading.Balances)) for _ in range(5)]
+        await begun.wait()
+        await bench.gateway.act(lambda k, n: wire.private_request(k, "CancelOrder", n), "XBTEUR", 8, urgent=True)
+        assert order == ["Balance", "CancelOrder"]
+        await asyncio.gather(*reads)
+
+    asyncio.run(questions_first())
+    bench.nonces.close()
+
+    assert order.count("Balance") == 5
+
+
+def test_an_order_that_is_given_up_holds_nobody(tmp_path):
+    """Questions go on where one that was to go before them was cancelled while it waited."""
+    calls, begun = [], asyncio.Event()
+
+    async def answer(request):
+        calls.append(request.url.path.rsplit("/", 1)[-1])
+        begun.set()
+        await asyncio.sleep(0.01)
+        return httpx2.Response(200, json=BALANCE)
+
+    bench = Bench(tmp_path, BALANCE)
+    bench.gateway._line._client._transport = httpx2.MockTransport(answer)
+
+    async def given_up():
+        async with asyncio.timeout(5):
+            reads = [asyncio.create_task(bench.gateway.read("Balance", reading.Balances)) for _ in range(3)]
+            await begun.wait()
+            acting = bench.gateway.act(lambda k, n: wire.private_request(k, "CancelOrder", n), "XBTEUR", 8, urgent=True)
+            cancel = asyncio.create_task(acting)
+            await asyncio.sleep(0)
+            cancel.cancel()
+            await asyncio.gather(*reads)
+        assert cancel.cancelled()
+
+    asyncio.run(given_up())
+    bench.nonces.close()
+
+    assert calls == ["Balance"] * 3
+
+
 def test_secrets_are_in_no_log_and_no_error(bench, caplog):
     """Neither secret, key nor signature, at any level, for any answer."""
     caplog.set_level(logging.DEBUG)
