@@ -86,7 +86,7 @@ class Failed(NamedTuple):
     sent: bool = True
 
 
-class Unavailable(errors.Unavailable):
+class NoAnswer(errors.Unavailable):
     """A question has no answer; *code* says why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -186,7 +186,7 @@ class Gateway:
         """Ask something that changes nothing; a few times where that makes sense.
 
         Raises:
-            Unavailable: there is no answer.
+            NoAnswer: there is none.
         """
         require(endpoint in QUESTIONS, f"{endpoint} is a question")
         failed = Failed("", Verdict.SAFE, "")
@@ -202,7 +202,7 @@ class Gateway:
             failed = answer
             if not failed.again or self._dead:
                 break
-        raise Unavailable(failed.code, f"expected an answer of Kraken's to {endpoint}, found: {failed.words}")
+        raise NoAnswer(failed.code, f"expected an answer of Kraken's to {endpoint}, found: {failed.words}")
 
     async def act(
         self, build: Callable[[Credentials, int], Request], pair: str, cost: float, *, urgent: bool = False
