@@ -39,7 +39,7 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
-from peak_trade.venue.testnet import BookReader, Note, BookView, OrderCheck, TestnetVenue
+from peak_trade.venue.testnet import BookReader, BookView, Note, OrderCheck, TestnetVenue
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource

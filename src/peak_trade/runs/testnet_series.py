@@ -104,7 +104,9 @@ class Series:
                 start_new_session=True,  # a signal reaches it once, through us
             )
         except OSError as error:
-            return ProfileOutcome(profile=entry.profile, exit_code=1, words=f"its process could not be started ({error.strerror})")
+            return ProfileOutcome(
+                profile=entry.profile, exit_code=1, words=f"its process could not be started ({error.strerror})"
+            )
         with child:
             self._child = child
             try:

@@ -71,19 +71,21 @@ Observe = Callable[[ObservedCall], None]
 
 
 class Answered(NamedTuple):
-    """Kraken's result."""
+    """Kraken's result; *body* is all of the answer."""
 
     result: msgspec.Raw
+    body: bytes = b""
 
 
 class Failed(NamedTuple):
-    """Something else than a result; *sent* tells whether anything left this machine."""
+    """Something else than a result; *sent* tells whether anything left this machine, *body* what came back."""
 
     code: str
     verdict: Verdict
     words: str
     again: bool = False
     sent: bool = True
+    body: bytes = b""
 
 
 class NoAnswer(errors.Unavailable):
@@ -320,16 +322,16 @@ def judged(reply: HttpReply | Trouble) -> Answered | Failed:
     if isinstance(reply, Trouble):
         return _failed(classes.TROUBLES[reply], reply.value)
     if reply.status != 200:
-        return _failed(classes.class_of_status(reply.status), f"HTTP {reply.status}")
+        return _failed(classes.class_of_status(reply.status), f"HTTP {reply.status}", reply.body)
     try:
         found = envelope(reply.body)
     except Unreadable as error:
-        return _failed(classes.TROUBLES[Trouble.UNREADABLE], str(error))
+        return _failed(classes.TROUBLES[Trouble.UNREADABLE], str(error), reply.body)
     errors = [words for words in found.error if not words.startswith("W")]
     if errors or not bytes(found.result):
-        return _failed(classes.class_of_all(errors), "; ".join(errors or found.error))
-    return Answered(found.result)
+        return _failed(classes.class_of_all(errors), "; ".join(errors or found.error), reply.body)
+    return Answered(found.result, reply.body)
 
 
-def _failed(error: ErrorClass, words: str) -> Failed:
-    return Failed(error.code, error.verdict, words, again=error.again)
+def _failed(error: ErrorClass, words: str, body: bytes = b"") -> Failed:
+    return Failed(error.code, error.verdict, words, again=error.again, body=body)
