@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from peak_trade.compose import Parts
     from peak_trade.runs.testnet import Lowered, ProfileTerms
     from peak_trade.runs.testnet_budget import Left
-    from peak_trade.runs.testnet_series import Outcome
+    from peak_trade.runs.testnet_series import ProfileOutcome
 
 app = typer.Typer(help="Run testnet sessions by profile, within a daily budget.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -285,7 +285,7 @@ def _print_plans(parts: "Parts", plans: "list[ProfileTerms]", as_json: bool) -> 
     print(f"left today: {left.runs} sessions, {left.orders} orders, {float(left.minutes):g} minutes; asked for: {minutes:g}")
 
 
-def _print_outcomes(ended: "list[Outcome]", as_json: bool) -> None:
+def _print_outcomes(ended: "list[ProfileOutcome]", as_json: bool) -> None:
     from peak_trade.cli.show import document, figure, printable, table
 
     found = [one.to_json() for one in ended]

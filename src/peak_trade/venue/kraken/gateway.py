@@ -71,22 +71,24 @@ Observe = Callable[[ObservedCall], None]
 
 
 class Answered(NamedTuple):
-    """Kraken's result."""
+    """Kraken's result; *body* is all of the answer."""
 
     result: msgspec.Raw
+    body: bytes = b""
 
 
 class Failed(NamedTuple):
-    """Something else than a result; *sent* tells whether anything left this machine."""
+    """Something else than a result; *sent* tells whether anything left this machine, *body* what came back."""
 
     code: str
     verdict: Verdict
     words: str
     again: bool = False
     sent: bool = True
+    body: bytes = b""
 
 
-class Unavailable(errors.Unavailable):
+class NoAnswer(errors.Unavailable):
     """A question has no answer; *code* says why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -187,7 +189,7 @@ class Gateway:
         """Ask something that changes nothing; a few times where that makes sense.
 
         Raises:
-            Unavailable: there is no answer.
+            NoAnswer: there is none.
         """
         require(endpoint in QUESTIONS, f"{endpoint} is a question")
         failed = Failed("", Verdict.SAFE, "")
@@ -203,7 +205,7 @@ class Gateway:
             failed = answer
             if not failed.again or self._dead:
                 break
-        raise Unavailable(failed.code, f"expected an answer of Kraken's to {endpoint}, found: {failed.words}")
+        raise NoAnswer(failed.code, f"expected an answer of Kraken's to {endpoint}, found: {failed.words}")
 
     async def act(
         self, build: Callable[[Credentials, int], Request], pair: str, cost: float, *, urgent: bool = False
@@ -333,16 +335,16 @@ def judged(reply: HttpReply | Trouble) -> Answered | Failed:
     if isinstance(reply, Trouble):
         return _failed(classes.TROUBLES[reply], reply.value)
     if reply.status != 200:
-        return _failed(classes.class_of_status(reply.status), f"HTTP {reply.status}")
+        return _failed(classes.class_of_status(reply.status), f"HTTP {reply.status}", reply.body)
     try:
         found = envelope(reply.body)
     except Unreadable as error:
-        return _failed(classes.TROUBLES[Trouble.UNREADABLE], str(error))
+        return _failed(classes.TROUBLES[Trouble.UNREADABLE], str(error), reply.body)
     errors = [words for words in found.error if not words.startswith("W")]
     if errors or not bytes(found.result):
-        return _failed(classes.class_of_all(errors), "; ".join(errors or found.error))
-    return Answered(found.result)
+        return _failed(classes.class_of_all(errors), "; ".join(errors or found.error), reply.body)
+    return Answered(found.result, reply.body)
 
 
-def _failed(error: ErrorClass, words: str) -> Failed:
-    return Failed(error.code, error.verdict, words, again=error.again)
+def _failed(error: ErrorClass, words: str, body: bytes = b"") -> Failed:
+    return Failed(error.code, error.verdict, words, again=error.again, body=body)

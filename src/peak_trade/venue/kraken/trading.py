@@ -16,7 +16,7 @@ from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.budget import cancel_cost
 from peak_trade.venue.kraken.classes import Verdict
 from peak_trade.venue.kraken.fitting import misfit
-from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, Sleep, Unavailable
+from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, NoAnswer, Sleep
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.reading import (
     AddedOrder,
@@ -182,7 +182,7 @@ class KrakenVenue:
                     return Rejected(client_id, found.code, words)
             try:
                 order = (await self._named([client_id])).get(client_id)
-            except Unavailable as error:
+            except NoAnswer as error:
                 return Unknown(client_id, str(error))
             if order is None and self._now_ns() < self._due_of(client_id):
                 words = "Kraken does not show the order yet"
@@ -202,7 +202,7 @@ class KrakenVenue:
         """Return what Kraken knows of orders; it is asked until all are found or none can come any more.
 
         Raises:
-            Unavailable: Kraken does not answer; then nothing is known, and nothing is said.
+            NoAnswer: Kraken does not answer; then nothing is known, and nothing is said.
         """
         found: dict[str, OrderDocument] = {}
         while missing := [name for name in client_ids if name not in found]:
@@ -219,7 +219,7 @@ class KrakenVenue:
         """Return fills and ends of our orders after a fill, oldest first; all of them after one that is not known.
 
         Raises:
-            Unavailable: Kraken does not answer.
+            NoAnswer: Kraken does not answer.
         """
         await self._fetch_trades()
         await self._fetch_ended()
@@ -267,7 +267,7 @@ class KrakenVenue:
         """Return balances and working orders; an order that is none of ours is there by Kraken's id.
 
         Raises:
-            Unavailable: Kraken does not answer.
+            NoAnswer: Kraken does not answer.
         """
         holdings = await self._gateway.read("BalanceEx", Holdings)
         working = (await self._gateway.read("OpenOrders", OpenOrders)).open
@@ -323,7 +323,7 @@ class KrakenVenue:
         for at in range(0, len(txids), PAGE):
             try:
                 found |= await self._gateway.read("QueryOrders", Orders, [("txid", ",".join(txids[at : at + PAGE]))])
-            except Unavailable as error:
+            except NoAnswer as error:
                 if error.code != "invalid":
                     raise
         return found
@@ -365,7 +365,7 @@ class KrakenVenue:
                 if found.keys() >= set(wanted):
                     break
                 if self._now_ns() > end:
-                    raise Unavailable("hidden", f"expected Kraken to show the orders of all fills, found {len(found)} of them")
+                    raise NoAnswer("hidden", f"expected Kraken to show the orders of all fills, found {len(found)} of them")
                 await self._sleep(self._times.poll_s)
         for txid, order in found.items():
             self._keep(txid, order)

@@ -121,7 +121,7 @@ def test_questions_end(bench):
     """With one sentence and a code."""
     bench = bench((503, "<html>"))
 
-    with pytest.raises(g.Unavailable, match="HTTP 503") as caught:
+    with pytest.raises(g.NoAnswer, match="HTTP 503") as caught:
         bench.read()
 
     assert caught.value.code == "gateway"
@@ -133,7 +133,7 @@ def test_a_final_refusal_is_not_asked_again(bench, words):
     """Once is enough."""
     bench = bench(refusal(words))
 
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     assert len(bench.calls) == 1
 
@@ -251,7 +251,7 @@ def test_a_lockout_silences_everything(bench):
     for _ in range(3):
         assert bench.act().code == "quiet"
         assert bench.cancel().code == "quiet"
-        with pytest.raises(g.Unavailable):
+        with pytest.raises(g.NoAnswer):
             bench.read()
     assert len(bench.calls) == 1
     bench.at_s += g.LOCKOUT_S + 1
@@ -262,7 +262,7 @@ def test_a_captcha_silences_everything_for_a_minute(bench):
     """It is no reason to knock."""
     bench = bench((403, "<html>captcha"), BALANCE)
 
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     assert bench.act().sent is False
     assert len(bench.calls) == 1
@@ -278,7 +278,7 @@ def test_a_refused_key_ends_everything(bench, words):
     assert bench.act().verdict is Verdict.REJECTED
 
     assert words in bench.gateway.stopped
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     assert bench.cancel().sent is False
     assert len(bench.calls) == 1
@@ -309,7 +309,7 @@ def test_a_poisoned_key_ends_everything(bench):
     """Two refusals in a row: it is not hammered."""
     bench = bench(refusal("EAPI:Invalid nonce"))
 
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     bench.act()
 
@@ -418,7 +418,7 @@ def test_secrets_are_in_no_log_and_no_error(bench, caplog):
     for _ in range(3):
         try:
             bench.read()
-        except g.Unavailable as error:
+        except g.NoAnswer as error:
             shown += str(error) + repr(error)
         shown += repr(bench.act()) + repr(bench.gateway) + repr(bench.observed)
 
