@@ -29,7 +29,7 @@ from peak_trade.market.sample import SAMPLES, sample
 from peak_trade.market.store import Store
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
-from peak_trade.model.errors import DataError, InputError, NotFound
+from peak_trade.model.errors import ConfigError, DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
@@ -43,8 +43,13 @@ from peak_trade.venue.testnet import BookReader, BookView, Note, OrderCheck, Tes
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
-    from peak_trade.venue.kraken.gateway import GatewayParts
+    from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
     from peak_trade.venue.kraken.market import KrakenMarket
+    from peak_trade.venue.kraken.market_stream import MarketNews, MarketStream
+    from peak_trade.venue.kraken.public import PublicMarket
+    from peak_trade.venue.kraken.reading import AssetPair
+    from peak_trade.venue.kraken.stream import LineNews, Topic
+    from peak_trade.venue.kraken.wire import Credentials
 
 #: Seconds between two public questions to an exchange, by its clock.
 ASKED_EVERY_S = 1.0
@@ -259,35 +264,97 @@ class Parts:
             SafetyRefused: another process uses the key.
         """
         from peak_trade.venue.kraken.checking import KrakenCheck
-        from peak_trade.venue.kraken.gateway import Gateway
-        from peak_trade.venue.kraken.nonce import NonceStore
+
+        skew = self.settings.file.live_risk.max_clock_skew_ms
+        market = self._kraken_market(ANY_LENGTH, 0.0)
+        return KrakenCheck(self.gateway(), market, self.clock, speed=self.exchange.speed, max_skew_ms=skew)
+
+    def api_keys(self) -> "Credentials":
+        """Return the API key of stage 2.
+
+        Raises:
+            ConfigError: it is not in the environment; names the variables.
+            InputError: it is no key of Kraken's.
+        """
         from peak_trade.venue.kraken.wire import Credentials
 
-        section = self.settings.file.exchange.kraken_testnet
-        names = (section.api_key_env, section.api_secret_env)
-        keys = Credentials.read(*(self.settings.secret(name).reveal() for name in names))
-        nonces = NonceStore(self.state / "nonces", keys.short, lambda: nanoseconds(self.clock.now()))
-        gateway = Gateway(keys, nonces, self._gateway_parts(), self.exchange.base_url)
-        skew = self.settings.file.live_risk.max_clock_skew_ms
-        return KrakenCheck(
-            gateway, self._kraken_market(ANY_LENGTH, 0.0), self.clock, speed=self.exchange.speed, max_skew_ms=skew
-        )
+        testnet = self.settings.file.exchange.kraken_testnet
+        names = (testnet.api_key_env, testnet.api_secret_env)
+        missing = [name for name in names if not self.settings.has_secret(name)]
+        if missing:
+            raise ConfigError(
+                f"expected an API key in the environment, found {' and '.join(missing)} not set; set "
+                + " and ".join(f'{name}="..."' for name in missing)
+                + " with export, or add --emulator, which makes keys for the run"
+            )
+        return Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+
+    @property
+    def nonces(self) -> Path:
+        """The folder of the nonces of keys."""
+        return self.state / "nonces"
+
+    def gateway(self, longest_s: float | None = None) -> "Gateway":
+        """Return the private calls of stage 2's key, which only look; close it, or no other process may use the key.
+
+        Args:
+            longest_s: for an answer, seconds, where that is less than configured.
+
+        Raises:
+            ConfigError: there is no key in the environment.
+            SafetyRefused: another process uses the key.
+        """
+        from peak_trade.venue.kraken.gateway import Gateway
+        from peak_trade.venue.kraken.nonce import NonceStore
+
+        keys = self.api_keys()
+        nonces = NonceStore(self.nonces, keys.short, lambda: nanoseconds(self.clock.now()))
+        return Gateway(keys, nonces, self._gateway_parts(longest_s), self.exchange.base_url)
+
+    def public_market(self, space_s: float, longest_s: float | None = None, base_url: str | None = None) -> "PublicMarket":
+        """Return questions about the market, without a key.
+
+        Args:
+            space_s: seconds between two. longest_s: for an answer, where that is less than configured.
+            base_url: of another exchange than stage 2's.
+        """
+        from peak_trade.venue.kraken.public import PublicMarket
+
+        return PublicMarket(self._gateway_parts(longest_s), base_url or self.exchange.base_url, space_s)
 
     def book_reader(self) -> BookReader:
         """Return who reads books of the exchange."""
         return self._kraken_market(ANY_LENGTH, 0.0)
 
+    def market_stream(
+        self,
+        topics: "Sequence[Topic]",
+        pairs: "Mapping[str, AssetPair]",
+        tell: "Callable[[MarketNews], None]",
+        line: "Callable[[LineNews], None]",
+    ) -> "MarketStream":
+        """Return the exchange's public stream, not yet dialled.
+
+        Args:
+            topics: what is followed. pairs: by symbol; books need their digits.
+            tell: told of everything. line: told what becomes of the connection.
+        """
+        from peak_trade.venue.kraken.market_stream import MarketStream
+        from peak_trade.venue.kraken.stream import StreamParts
+
+        parts = StreamParts(clock=self.clock, chance=self._gateway_parts().chance, line=line)
+        return MarketStream(topics, pairs, tell, parts, self.exchange.websocket_url)
+
     def _kraken_market(self, timeframe: Timeframe, space_s: float) -> "KrakenMarket":
         from peak_trade.venue.kraken.market import KrakenMarket
-        from peak_trade.venue.kraken.public import PublicMarket
 
-        return KrakenMarket(PublicMarket(self._gateway_parts(), self.exchange.base_url, space_s), timeframe)
+        return KrakenMarket(self.public_market(space_s), timeframe)
 
-    def _gateway_parts(self) -> "GatewayParts":
+    def _gateway_parts(self, longest_s: float | None = None) -> "GatewayParts":
         from peak_trade.venue.kraken.gateway import GatewayParts
         from peak_trade.venue.kraken.transport import Timeouts
 
-        most = self.exchange.timeout_s
+        most = self.exchange.timeout_s if longest_s is None else min(longest_s, self.exchange.timeout_s)
         return GatewayParts(
             clock=self.clock,
             chance=random.Random(self.ids.randomness.getrandbits(64)),  # noqa: S311 - for the length of pauses

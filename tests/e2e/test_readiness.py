@@ -1,6 +1,8 @@
 """Readiness and smoke test as commands, against an emulated exchange that is well, ill, slow or not there."""
 
 import json
+import os
+import pty
 import re
 import socket
 
@@ -97,6 +99,32 @@ def test_the_text_has_each_line(desk):
     for name in ("credentials", "key's rights", "clock", "symbols", "limits", "budget", "journal", "kill switch"):
         assert re.search(rf"^{name} +ok ", ended.out, re.M), name
     assert ended.out.rstrip().endswith(": ready")
+
+
+def test_colours_are_for_terminals(project):
+    """On a terminal each state has its colour."""
+    master, slave = pty.openpty()
+    try:
+        process = project.start("readiness", "--stage", "shadow", stdout=slave)
+        process.communicate(timeout=120)
+        shown = os.read(master, 65_536).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert "\033[32mok" in shown
+    assert "\033[33mwarning" in shown
+
+
+def test_an_exchange_that_is_silent(desk, exchange):
+    """Questions without an answer end by themselves, and say so."""
+    plan = exchange.opened.emulator.faults
+    exchange.inside(lambda: plan.add({"name": "rest.timeout_before", "args": {"seconds": 600}, "for_s": 600}, exchange.clock()))
+    ended, lines = check(desk)
+
+    assert ended.code == 1
+    assert all(lines[name]["state"] == "unknown" for name in ("exchange", "clock", "symbols", "key's rights"))
+    assert all("no answer" in lines[name]["found"] for name in ("exchange", "clock", "symbols", "key's rights"))
 
 
 def test_it_starts_nothing_and_leaves_nothing(desk):

@@ -16,7 +16,7 @@ from tests.kraken import SYMBOL, Client, ExchangeClock
 from peak_trade.emulator.orders import OrderStatus
 from peak_trade.model.clock import parse_moment
 from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
-from peak_trade.venue.kraken.gateway import LOCKOUT_S, Unavailable
+from peak_trade.venue.kraken.gateway import LOCKOUT_S, NoAnswer
 from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.wire import exchange_name
 from peak_trade.venue.port import Accepted, Rejected, Unknown
@@ -424,14 +424,14 @@ def test_no_private_call_during_a_lockout(client):
     """Not one, of any kind; afterwards things go on."""
     client.submit(client.intent())
     client.fault("auth.lockout", for_s=LOCKOUT_S)
-    with pytest.raises(Unavailable):
+    with pytest.raises(NoAnswer):
         client.look_up("a")
     sent = len(client.wire.sent)
 
     for _ in range(5):
         assert client.submit(client.intent(client_id="b")).code == "quiet"
         assert not isinstance(client.cancel("a"), Closed)
-        with pytest.raises(Unavailable):
+        with pytest.raises(NoAnswer):
             client.fills()
         client.exchange.advance(LOCKOUT_S / 6)
 
@@ -465,7 +465,7 @@ def test_a_storm_of_refused_nonces_ends_all_calls(client):
     sent = len(client.wire.sent)
 
     for _ in range(4):
-        with pytest.raises(Unavailable):
+        with pytest.raises(NoAnswer):
             client.fills()
         client.submit(client.intent())
 
@@ -489,7 +489,7 @@ def test_no_question_is_answered_by_guessing(client):
     client.fault("order.late_visibility", args={"seconds": 99.0})
     client.submit(client.intent())
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(NoAnswer):
         client.look_up("a")
 
 

@@ -22,25 +22,25 @@ def command(
 ) -> None:
     """Try every layer of stage 2 once, with its time: from the configuration to an order that the exchange validates."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.smoke import Tried, proven, smoke_test
-    from peak_trade.runs.testnet import at_exchange, find_profile, keys_of
+    from peak_trade.runs.smoke import LayerState, proven, smoke_test
+    from peak_trade.runs.testnet import at_exchange, find_profile
 
     with closing(options.open_parts(config)) as given:
         find_profile(given.settings, profile)
         with at_exchange(given, emulated=emulator) as parts:
             without = ""
             try:
-                keys = keys_of(parts.settings)
+                parts.api_keys()
             except PeakTradeError as error:
-                keys, without = None, str(error)
-            layers = smoke_test(parts, profile, keys, without)
+                without = str(error)
+            layers = smoke_test(parts, profile, without)
     if as_json:
         print(document({"proven": proven(layers), "layers": [layer.to_json() for layer in layers]}))
     else:
         _print_layers(layers)
     if proven(layers):
         return
-    failed = [layer for layer in layers if layer.outcome is Tried.FAILED]
+    failed = [layer for layer in layers if layer.outcome is LayerState.FAILED]
     what = f"{failed[0].name} failed: {failed[0].found}" if failed else f"layers skipped: {without}"
     raise CheckFailed(f"expected every layer to work, found that the stack is not proven: {what}")
 

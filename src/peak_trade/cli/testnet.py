@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from peak_trade.compose import Parts
     from peak_trade.runs.testnet import Lowered, ProfileTerms
     from peak_trade.runs.testnet_budget import Left
-    from peak_trade.runs.testnet_series import ProfileOutcome
+    from peak_trade.runs.testnet_series import SeriesEnd
 
 app = typer.Typer(help="Run testnet sessions by profile, within a daily budget.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,6 +59,7 @@ def run(
         if dry_run:
             _print_plans(given, [terms], as_json)
             return
+        _check_key(given, emulated=emulator)
         tags, remark = options.check_tags(tag), options.check_notes(notes)
         with at_exchange(given, emulated=emulator, speed=speed or 1.0) as there:
             from peak_trade.compose import Parts
@@ -132,6 +133,7 @@ def orchestrate(
         if dry_run:
             _print_plans(parts, plans, as_json)
             return
+        _check_key(parts, emulated=emulator)
         passed_on = [*_options(lowered), "--no-html", *(["--emulator"] if emulator else [])]
         passed_on += [] if speed is None else ["--speed", str(speed)]
         passed_on += [part for word in options.check_tags(tag) for part in ("--tag", word)]
@@ -162,6 +164,16 @@ def _named(profile: str | None) -> str:
     if profile is None:
         raise InputError("expected --profile NAME, found none; peak-trade testnet list shows them")
     return profile
+
+
+def _check_key(parts: "Parts", *, emulated: bool) -> None:
+    """Let pass where there is a key for the exchange: nothing is asked of it before.
+
+    Raises:
+        InputError: there is none, or it is no key.
+    """
+    if not emulated:
+        parts.api_keys()
 
 
 def _check_speed(speed: float | None, *, emulated: bool) -> None:
@@ -272,8 +284,13 @@ def _print_plans(parts: "Parts", plans: "list[ProfileTerms]", as_json: bool) -> 
         limits = narrowed(parts.settings, terms).file.live_risk.model_dump(mode="json")
         facts.append(terms.to_json() | {"limits": limits, "remarks": remarks_on(parts, terms)})
     minutes = sum(terms.minutes for terms in plans)
+    try:
+        parts.api_keys()
+        key = "set"
+    except InputError as error:
+        key = str(error)
     if as_json:
-        print(document({"dry_run": True, "sessions": facts, "minutes": minutes, "left": _left_json(left)}))
+        print(document({"dry_run": True, "sessions": facts, "minutes": minutes, "left": _left_json(left), "key": key}))
         return
     print(f"dry run: {len(plans)} testnet session{'s' if len(plans) > 1 else ''}; nothing was begun")
     for one in facts:
@@ -285,7 +302,7 @@ def _print_plans(parts: "Parts", plans: "list[ProfileTerms]", as_json: bool) -> 
     print(f"left today: {left.runs} sessions, {left.orders} orders, {float(left.minutes):g} minutes; asked for: {minutes:g}")
 
 
-def _print_outcomes(ended: "list[ProfileOutcome]", as_json: bool) -> None:
+def _print_outcomes(ended: "list[SeriesEnd]", as_json: bool) -> None:
     from peak_trade.cli.show import document, figure, printable, table
 
     found = [one.to_json() for one in ended]

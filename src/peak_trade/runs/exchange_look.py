@@ -10,17 +10,12 @@ from typing import TypeVar
 
 from peak_trade.compose import Parts
 from peak_trade.model.errors import PeakTradeError, StorageError
-from peak_trade.runs.testnet import NONCES
-from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
-from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.reading import AssetPair, KeyInfo
-from peak_trade.venue.kraken.transport import Timeouts
-from peak_trade.venue.kraken.wire import Credentials
 
 Told = TypeVar("Told")
-#: Longest time for one question with its repetitions, seconds, and between two public ones.
-ANSWER_S, SPACE_S = 12.0, 0.3
+#: Longest time for one question with its repetitions and for one attempt, seconds, and between two public ones.
+ANSWER_S, CALL_S, SPACE_S = 12.0, 5.0, 0.3
 #: How often the exchange is asked for its time: it tells whole seconds, and several answers narrow that down.
 TIMES = 3
 
@@ -48,27 +43,9 @@ class ExchangeLook:
     rights: tuple[str, ...] | Silence | None
 
 
-def look_at_exchange(parts: Parts, base_url: str, keys: Credentials | None) -> ExchangeLook:
+def look_at_exchange(parts: Parts, base_url: str, *, with_key: bool) -> ExchangeLook:
     """Ask an exchange; never raises for what a network or an exchange may do."""
-    return asyncio.run(_look(parts, base_url, keys))
-
-
-def gateway_parts(parts: Parts) -> GatewayParts:
-    """Return what connections work with: the machine's clock, and timeouts as configured."""
-    longest = parts.settings.file.exchange.kraken_testnet.timeout_s
-    times = Timeouts(connect_s=min(3.0, longest), read_s=min(5.0, longest), total_s=min(8.0, longest))
-    return GatewayParts(clock=parts.clock, chance=parts.ids.randomness, timeouts=times)
-
-
-def open_gateway(parts: Parts, keys: Credentials) -> Gateway:
-    """Return the private calls of a key; close it, or no other process may use the key.
-
-    Raises:
-        SafetyRefused: another process uses the key.
-        StorageError: the disk refused.
-    """
-    nonces = NonceStore(parts.state / NONCES, keys.short, lambda: int(parts.clock.now().timestamp() * 1e9))
-    return Gateway(keys, nonces, gateway_parts(parts), parts.settings.file.exchange.kraken_testnet.base_url)
+    return asyncio.run(_look(parts, base_url, with_key=with_key))
 
 
 def skew_of(asked: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
@@ -88,14 +65,14 @@ def skew_of(asked: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
     return low * 1000, high * 1000
 
 
-async def _look(parts: Parts, base_url: str, keys: Credentials | None) -> ExchangeLook:
-    market = PublicMarket(gateway_parts(parts), base_url, SPACE_S)
+async def _look(parts: Parts, base_url: str, *, with_key: bool) -> ExchangeLook:
+    market = parts.public_market(SPACE_S, CALL_S, base_url)
     try:
         status, skew, pairs, rights = await asyncio.gather(
             _told(lambda: _status(market)),
             _told(lambda: _skew(parts, market)),
             _told(market.pairs),
-            _told(lambda: _rights(parts, keys)),
+            _told(lambda: _rights(parts, with_key=with_key)),
         )
     finally:
         await market.close()
@@ -125,10 +102,10 @@ async def _skew(parts: Parts, market: PublicMarket) -> tuple[float, float]:
     return skew_of(asked)
 
 
-async def _rights(parts: Parts, keys: Credentials | None) -> tuple[str, ...] | None:
-    if keys is None:
+async def _rights(parts: Parts, *, with_key: bool) -> tuple[str, ...] | None:
+    if not with_key:
         return None
-    gateway = open_gateway(parts, keys)
+    gateway = parts.gateway(CALL_S)
     try:
         return (await gateway.read("GetApiKeyInfo", KeyInfo)).permissions
     finally:

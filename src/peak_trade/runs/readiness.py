@@ -14,7 +14,6 @@ from peak_trade.compose import Parts
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.exchange_look import ExchangeLook, look_at_exchange
-from peak_trade.runs.testnet import keys_of
 from peak_trade.venue.kraken.wire import Credentials
 
 
@@ -65,17 +64,21 @@ class Look:
     def keys(self) -> Credentials | PeakTradeError:
         """The API key of stage 2, or why there is none."""
         try:
-            return keys_of(self.parts.settings)
+            return self.parts.api_keys()
         except PeakTradeError as error:
             return error
+
+    @property
+    def place(self) -> str:
+        """Where the exchange of the stage is."""
+        file = self.parts.settings.file
+        return file.exchange.kraken_testnet.base_url if self.stage is Stage.TESTNET else file.live_exchange.base_url
 
     @cached_property
     def exchange(self) -> ExchangeLook:
         """What the exchange says."""
-        keys = self.keys if self.stage is Stage.TESTNET else None
-        file = self.parts.settings.file
-        place = file.exchange.kraken_testnet.base_url if self.stage is Stage.TESTNET else file.live_exchange.base_url
-        return look_at_exchange(self.parts, place, keys if isinstance(keys, Credentials) else None)
+        with_key = self.stage is Stage.TESTNET and isinstance(self.keys, Credentials)
+        return look_at_exchange(self.parts, self.place, with_key=with_key)
 
 
 class StageCheck(NamedTuple):

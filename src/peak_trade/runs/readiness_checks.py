@@ -236,7 +236,7 @@ def _rights(look: Look) -> Seen:
     if rights is None:
         return Seen(Grade.UNKNOWN, "without a key its rights can't be read", "set the credentials")
     if isinstance(rights, Silence):
-        todo = "check that key and secret belong together, and docs/runbooks/api_errors.md"
+        todo = "check that key and secret belong together, and that no session uses the key: docs/runbooks/api_errors.md"
         return Seen(Grade.UNKNOWN, rights.words, todo)
     if dangerous := [right for right in rights if "withdraw" in right]:
         todo = "make a key at Kraken without that right, and delete this one"
@@ -268,7 +268,7 @@ def _status(look: Look) -> Seen:
     if isinstance(status, Silence):
         return Seen(Grade.UNKNOWN, status.words, "check the network and base_url; docs/runbooks/api_errors.md")
     if status == "online":
-        return _ok("online")
+        return _ok(f"online at {look.place}")
     return Seen(Grade.FAILED, status, "wait until it is online: docs/runbooks/maintenance.md")
 
 
@@ -326,7 +326,8 @@ def _limits(look: Look) -> Seen:
     for name in file.testnet_profiles:
         terms = terms_of(parts, name)
         pairs = look.exchange.pairs
-        least = Decimal(0) if isinstance(pairs, Silence) else max(pairs[s].costmin for s in terms.symbols if s in pairs)
+        known = {} if isinstance(pairs, Silence) else pairs
+        least = max((known[symbol].costmin for symbol in terms.symbols if symbol in known), default=Decimal(0))
         if terms.max_order_notional < least:
             found = f"profile {name} allows orders of {terms.max_order_notional}, the exchange none below {least}"
             return Seen(Grade.FAILED, found, "raise its max_order_notional")

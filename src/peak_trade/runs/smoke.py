@@ -5,16 +5,12 @@ Journal, registry and venue work in a folder that goes with the run; the exchang
 
 import asyncio
 import hashlib
-import json
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import ROUND_UP, Decimal
 from enum import Enum, unique
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import websockets
-from websockets.asyncio.client import connect
 
 from peak_trade.compose import AccountChoice, DataChoice, Parts
 from peak_trade.journal.chain import Chain
@@ -26,22 +22,20 @@ from peak_trade.model.clock import nanoseconds
 from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 from peak_trade.model.order import Fill, Intent, MarketBar, OrderKind, Reason
 from peak_trade.risk.gate import Account, Approved, Mode, Refused, judge
-from peak_trade.runs.exchange_look import gateway_parts, open_gateway
 from peak_trade.runs.session_plan import limits_of
 from peak_trade.runs.testnet import terms_of
 from peak_trade.strategy.catalogue import make
-from peak_trade.venue.kraken.book import OrderBook, PriceLevel
 from peak_trade.venue.kraken.gateway import Gateway
-from peak_trade.venue.kraken.public import PublicMarket
+from peak_trade.venue.kraken.market_stream import BookNews, MarketNews, book_topic
 from peak_trade.venue.kraken.reading import AssetPair, Balances, PairTicker
+from peak_trade.venue.kraken.stream import LineNews, LineState
 from peak_trade.venue.kraken.validating import ValidatingOrders
-from peak_trade.venue.kraken.wire import Credentials
 from peak_trade.venue.matching import Costs
 from peak_trade.venue.port import Accepted
 from peak_trade.venue.simulated import Market
 
-#: Longest time for a layer, and between two public questions, seconds.
-LAYER_S, SPACE_S = 15.0, 0.1
+#: Longest time for a layer and for one attempt to ask, and between two public questions, seconds.
+LAYER_S, CALL_S, SPACE_S = 15.0, 5.0, 0.1
 #: Levels of the book that are subscribed to.
 DEPTH = 10
 #: Cash of the simulated account, quote currency.
@@ -51,7 +45,7 @@ BARS = 500
 
 
 @unique
-class Tried(Enum):
+class LayerState(Enum):
     """How a layer ended."""
 
     OK = "ok"
@@ -63,7 +57,7 @@ class Layer(NamedTuple):
     """A layer of the stack: how it ended, what was found, and how long it took, milliseconds."""
 
     name: str
-    outcome: Tried
+    outcome: LayerState
     found: str
     ms: float
 
@@ -76,29 +70,29 @@ class NotPossible(PeakTradeError):
     """A layer that can't be tried, and why."""
 
 
-def smoke_test(parts: Parts, profile: str, keys: Credentials | None, without: str) -> list[Layer]:
+def smoke_test(parts: Parts, profile: str, without: str) -> list[Layer]:
     """Try every layer.
 
     Args:
         profile: whose strategy and pair are used.
-        keys: of the exchange; without any, the layers that need them are skipped, for the reason in *without*.
+        without: why there is no key, empty where there is one; without one the layers that need it are skipped.
     """
     with tempfile.TemporaryDirectory(prefix="peak_trade_smoke") as folder:
-        return asyncio.run(_Stack(parts, profile, keys, without, Path(folder)).run())
+        return asyncio.run(_Stack(parts, profile, without, Path(folder)).run())
 
 
 class _Stack:
     """What the layers learn from those before them."""
 
-    def __init__(self, parts: Parts, profile: str, keys: Credentials | None, without: str, folder: Path) -> None:
-        self._parts, self._profile, self._keys, self._without, self._folder = parts, profile, keys, without, folder
+    def __init__(self, parts: Parts, profile: str, without: str, folder: Path) -> None:
+        self._parts, self._profile, self._without, self._folder = parts, profile, without, folder
         testnet = parts.settings.file.exchange.kraken_testnet
-        self._base_url, self._stream_url = testnet.base_url, testnet.websocket_url
+        self._base_url = testnet.base_url
         self._symbol = "BTC/EUR"
         self._pair: AssetPair | None = None
         self._ticker: PairTicker | None = None
         self._approved: Approved | None = None
-        self._market = PublicMarket(gateway_parts(parts), self._base_url, SPACE_S)
+        self._market = parts.public_market(SPACE_S, CALL_S)
         self._gateway: Gateway | None = None
 
     async def run(self) -> list[Layer]:
@@ -130,13 +124,13 @@ class _Stack:
         begun = clock.elapsed_s()
         try:
             async with asyncio.timeout(LAYER_S):
-                found, outcome = await work(), Tried.OK
+                found, outcome = await work(), LayerState.OK
         except NotPossible as error:
-            found, outcome = str(error), Tried.SKIPPED
+            found, outcome = str(error), LayerState.SKIPPED
         except TimeoutError:
-            found, outcome = f"no end within {LAYER_S:g} s", Tried.FAILED
-        except (PeakTradeError, OSError, ValueError, ArithmeticError, websockets.WebSocketException) as error:
-            found, outcome = str(error) or type(error).__name__, Tried.FAILED
+            found, outcome = f"no end within {LAYER_S:g} s", LayerState.FAILED
+        except (PeakTradeError, OSError, ValueError, ArithmeticError) as error:
+            found, outcome = str(error) or type(error).__name__, LayerState.FAILED
         return Layer(name, outcome, found, (clock.elapsed_s() - begun) * 1000)
 
     # ---- on this machine -----------------------------------------------------------------------------------------------
@@ -245,25 +239,32 @@ class _Stack:
 
     async def _stream(self) -> str:
         pair = self._needed(self._pair, "exchange: pairs")
-        async with connect(self._stream_url, open_timeout=LAYER_S, proxy=None) as stream:
-            params = {"channel": "book", "symbol": [self._symbol], "depth": DEPTH, "snapshot": True}
-            await stream.send(json.dumps({"method": "subscribe", "params": params, "req_id": 1}))
-            async for text in stream:
-                told = json.loads(text, parse_float=Decimal, parse_int=Decimal)
-                if told.get("success") is False:
-                    raise CheckFailed(f"expected to follow the book, found {told.get('error')}")
-                if (told.get("channel"), told.get("type")) == ("book", "snapshot"):
-                    return self._snapshot(pair, told["data"][0])
-        raise CheckFailed("expected a snapshot of the book, found the end of the connection")
-
-    def _snapshot(self, pair: AssetPair, data: dict[str, Any]) -> str:
-        book = OrderBook(self._symbol, DEPTH, pair.pair_decimals, pair.lot_decimals)
-        asks, bids = (
-            [PriceLevel(Decimal(row["price"]), Decimal(row["qty"])) for row in data[side]] for side in ("asks", "bids")
+        heard: asyncio.Queue[MarketNews | LineNews] = asyncio.Queue()
+        stream = self._parts.market_stream(
+            [book_topic(self._symbol, DEPTH)], {self._symbol: pair}, heard.put_nowait, heard.put_nowait
         )
-        if not book.replace(asks, bids, int(data["checksum"])):
-            raise CheckFailed(f"expected checksum {data['checksum']} of the book, found {book.checksum()}")
-        return f"snapshot of {len(asks) + len(bids)} levels, checksum {data['checksum']} is right"
+        following, news = asyncio.create_task(stream.run()), asyncio.create_task(self._first_book(heard))
+        try:
+            await asyncio.wait((following, news), return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
+            return await news
+        finally:
+            for task in (following, news):
+                task.cancel()
+            await asyncio.gather(following, news, return_exceptions=True)
+
+    @staticmethod
+    async def _first_book(heard: "asyncio.Queue[MarketNews | LineNews]") -> str:
+        while True:
+            news = await heard.get()
+            if isinstance(news, LineNews) and news.state is not LineState.OPEN:
+                raise CheckFailed(f"expected a connection that stays, found: {news.words}")
+            if isinstance(news, BookNews):
+                if not news.book.valid:
+                    raise CheckFailed("expected the book that its checksum says, found another")
+                levels = len(news.book.asks(DEPTH)) + len(news.book.bids(DEPTH))
+                return f"snapshot of {levels} levels, checksum {news.book.checksum()} is right"
 
     async def _balance(self) -> str:
         found = await self._private().read("Balance", Balances)
@@ -280,10 +281,10 @@ class _Stack:
     # ---- what several need -----------------------------------------------------------------------------------------------
 
     def _private(self) -> Gateway:
-        if self._keys is None:
+        if self._without:
             raise NotPossible(self._without)
         if self._gateway is None:
-            self._gateway = open_gateway(self._parts, self._keys)
+            self._gateway = self._parts.gateway(CALL_S)
         return self._gateway
 
     def _small_order(self) -> Intent:
@@ -339,4 +340,4 @@ class _Stack:
 
 def proven(layers: Sequence[Layer]) -> bool:
     """Tell whether every layer worked."""
-    return all(layer.outcome is Tried.OK for layer in layers)
+    return all(layer.outcome is LayerState.OK for layer in layers)

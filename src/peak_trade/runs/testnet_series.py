@@ -27,7 +27,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileOutcome:
+class SeriesEnd:
     """How a session of the series ended.
 
     Attributes:
@@ -77,22 +77,22 @@ class Series:
         """Whether a signal ended the series."""
         return self._stop.is_set()
 
-    def run(self, entries: Sequence[Entry]) -> list[ProfileOutcome]:
+    def run(self, entries: Sequence[Entry]) -> list[SeriesEnd]:
         """Run them all; return how each ended, those that were not begun included."""
-        ended: list[ProfileOutcome] = []
+        ended: list[SeriesEnd] = []
         with self._listening():
             for number, entry in enumerate(entries):
                 if number and self._rules.pause_s:
                     self._stop.wait(self._rules.pause_s)
                 if self._stop.is_set() or (self._rules.stop_on_failure and any(one.exit_code for one in ended)):
-                    ended.append(ProfileOutcome(profile=entry.profile, exit_code=None))
+                    ended.append(SeriesEnd(profile=entry.profile, exit_code=None))
                     continue
                 self._say(f"{entry.profile}: session {number + 1} of {len(entries)} begins")
                 ended.append(self._one(entry))
                 self._say(f"{entry.profile}: {ended[-1].status}, exit code {ended[-1].exit_code}")
         return ended
 
-    def _one(self, entry: Entry) -> ProfileOutcome:
+    def _one(self, entry: Entry) -> SeriesEnd:
         try:
             child = subprocess.Popen(
                 entry.command,
@@ -104,9 +104,7 @@ class Series:
                 start_new_session=True,  # a signal reaches it once, through us
             )
         except OSError as error:
-            return ProfileOutcome(
-                profile=entry.profile, exit_code=1, words=f"its process could not be started ({error.strerror})"
-            )
+            return SeriesEnd(profile=entry.profile, exit_code=1, words=f"its process could not be started ({error.strerror})")
         with child:
             self._child = child
             try:
@@ -133,7 +131,7 @@ class Series:
                 signal.signal(number, handler)
 
 
-def exit_code_of(ended: Sequence[ProfileOutcome], *, interrupted: bool) -> int:
+def exit_code_of(ended: Sequence[SeriesEnd], *, interrupted: bool) -> int:
     """Return the exit code of a series: 130 where a signal ended it, 0 where all went well, else the failures' or 1."""
     if interrupted:
         return INTERRUPTED
@@ -146,7 +144,7 @@ def session_command(profile: str, options: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "peak_trade", "testnet", "run", "--profile", profile, "--json", *options]
 
 
-def _followed(entry: Entry, child: "subprocess.Popen[str]") -> ProfileOutcome:
+def _followed(entry: Entry, child: "subprocess.Popen[str]") -> SeriesEnd:
     """Wait for a session's end, for no longer than it may take; return how it ended."""
     said: list[str] = []
     listener = threading.Thread(target=_copy, args=(child, said), daemon=True)
@@ -167,7 +165,7 @@ def _followed(entry: Entry, child: "subprocess.Popen[str]") -> ProfileOutcome:
         words = f"its process was ended by {_name(-code)}"
     if late:
         words = f"ended because it took longer than {entry.longest_s:g} s"
-    return ProfileOutcome(profile=entry.profile, exit_code=1 if late or code < 0 else code, record=_record(out), words=words)
+    return SeriesEnd(profile=entry.profile, exit_code=1 if late or code < 0 else code, record=_record(out), words=words)
 
 
 def _copy(child: "subprocess.Popen[str]", said: list[str]) -> None:

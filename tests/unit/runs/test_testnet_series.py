@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from peak_trade.runs.testnet_series import Entry, ProfileOutcome, Series, exit_code_of
+from peak_trade.runs.testnet_series import Entry, Series, SeriesEnd, exit_code_of
 from peak_trade.settings import TestnetOrchestration as Rules
 
 DONE = 'import json; print(json.dumps({"session_id": "s1", "status": "completed", "metrics": {"num_orders": 2}}))'
@@ -121,4 +121,4 @@ def test_what_is_no_record_is_none():
 
 def test_an_outcome_without_a_process_has_no_code():
     """What was not begun has no exit code and does not count as a failure."""
-    assert exit_code_of([ProfileOutcome(profile="a", exit_code=None)], interrupted=False) == 0
+    assert exit_code_of([SeriesEnd(profile="a", exit_code=None)], interrupted=False) == 0
