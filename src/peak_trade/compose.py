@@ -39,7 +39,7 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
-from peak_trade.venue.testnet import BookReader, Note, OrderBook, OrderCheck, TestnetVenue
+from peak_trade.venue.testnet import BookReader, BookView, Note, OrderCheck, TestnetVenue
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
@@ -143,7 +143,7 @@ class MarketReader(Protocol):
         """Return the candles that open after a moment, oldest first, the running one last."""
         ...
 
-    async def book(self, symbol: str) -> OrderBook:
+    async def book(self, symbol: str) -> BookView:
         """Return the present book."""
         ...
 

@@ -15,8 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from peak_trade.model.address import is_origin, is_stream
 from peak_trade.model.errors import ConfigError
 from peak_trade.model.secret import Secret
 from peak_trade.model.stage import Stage
@@ -165,6 +166,21 @@ class KrakenTestnet(Section):
     api_secret_env: str = Field(
         "KRAKEN_TESTNET_API_SECRET", pattern=VARIABLE, description="name of the environment variable that holds its secret"
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        """Refuse what would send a key in clear text, or to a place that is more than a host."""
+        if not is_origin(url.rstrip("/")):
+            raise ValueError("expected https://HOST, or http://127.0.0.1:PORT for an emulator on this machine")
+        return url.rstrip("/")
+
+    @field_validator("websocket_url")
+    @classmethod
+    def _encrypted_stream(cls, url: str) -> str:
+        if not is_stream(url):
+            raise ValueError("expected wss://HOST/v2, or ws://127.0.0.1:PORT/v2 for an emulator on this machine")
+        return url
 
 
 class Exchange(Section):
@@ -526,7 +542,7 @@ def _sentence(error: ValidationError, path: Path) -> str:
 
 
 def _plain(message: str) -> str:
-    return re.sub(r"^Input s", "s", message).replace("Input ", "it ")
+    return re.sub(r"^Input s", "s", message.removeprefix("Value error, ")).replace("Input ", "it ")
 
 
 def _names_at(parts: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from peak_trade.emulator.signing import CANCEL_ONLY, QUERY
 from peak_trade.model.errors import InvariantBroken, SafetyRefused
 from peak_trade.model.order import Closed, Fill
 from peak_trade.venue.kraken import reading
-from peak_trade.venue.kraken.gateway import Gateway, Unavailable
+from peak_trade.venue.kraken.gateway import Gateway, NoAnswer
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes
@@ -281,10 +281,10 @@ def test_market_data_in_trouble(client, market):
     fault(name="rest.http_5xx_before", match={"endpoint": "Ticker"}, count=2)
     assert client.run(market.ticker("XBTEUR"))
     fault(name="rest.html_200", match={"endpoint": "Ticker"}, count=99)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(NoAnswer) as caught:
         client.run(market.ticker("XBTEUR"))
     assert caught.value.code == "unreadable"
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(NoAnswer) as caught:
         client.run(market.ticker("NIXEUR"))
     assert caught.value.code in ("unknown_symbol", "unreadable")
 
@@ -318,7 +318,7 @@ def test_whatever_happens_books_and_exchange_agree(client, seed):
             client.fault(name, args=args, count=1)
         client_id = f"{seed}-{number}"
         if intents and chance.random() < 0.35:
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(NoAnswer):
                 client.cancel(chance.choice(list(intents)))
         else:
             kind = chance.choice(["market", "limit", "limit"])

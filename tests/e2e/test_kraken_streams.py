@@ -182,7 +182,7 @@ def test_a_book_that_stays_wrong_ends_the_line(following):
     assert len(following.states(LineState.BROKEN)) >= 4
 
 
-@pytest.mark.parametrize("code", [1006, 1001, 1012])
+@pytest.mark.parametrize("code", [1006, 1001, 1008, 1012])
 def test_a_connection_that_ends_comes_back(following, code):
     """All topics again; the snapshot is the new state."""
     with following.market(BOOK, CANDLES):

@@ -16,7 +16,7 @@ from tests.kraken import SYMBOL, Client, ExchangeClock
 from peak_trade.emulator.orders import OrderStatus
 from peak_trade.model.clock import parse_moment
 from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
-from peak_trade.venue.kraken.gateway import LOCKOUT_S, Unavailable
+from peak_trade.venue.kraken.gateway import LOCKOUT_S, NoAnswer
 from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.wire import exchange_name
 from peak_trade.venue.port import Accepted, Rejected, Unknown
@@ -176,6 +176,7 @@ def test_a_deadline_is_in_the_exchanges_time(client, skew_s):
 def test_fills_that_are_shown_late(client):
     """An order has ended with more filled than there are fills: all are fetched again; none is lost or told twice."""
     client.submit(client.intent("0.01", kind="market"))
+    client.passed(100)
     client.submit(client.intent("0.02", kind="market", client_id="b"))
     late = client.executions[0].id
     hiding = [True]
@@ -286,7 +287,7 @@ def test_a_cancel_that_was_lost_is_noticed(client):
     assert client.orders[0].state is OrderStatus.CANCELED
     told = [one.endpoint for one in client.wire.sent]
     first = told.index("CancelOrder")
-    assert "OpenOrders" in told[first : told.index("CancelOrder", first + 1)]
+    assert "QueryOrders" in told[first : told.index("CancelOrder", first + 1)]
 
 
 def test_a_cancel_that_is_always_lost_is_said_to_be_unknown(client):
@@ -386,7 +387,8 @@ def test_partial_fills(client, rest):
 
 
 @pytest.mark.parametrize(
-    ("fault", "args"), [("order.self_expire", {"seconds": 1.0}), ("order.self_expire", {"seconds": 1.0, "reason": "Engine"})]
+    ("fault", "args"),
+    [("order.self_expire", {"seconds": 1.0}), ("order.self_expire", {"seconds": 1.0, "reason": "Post only order"})],
 )
 def test_an_end_that_nobody_asked_for(client, fault, args):
     """The exchange cancelled it: it is told with its reason."""
@@ -422,14 +424,14 @@ def test_no_private_call_during_a_lockout(client):
     """Not one, of any kind; afterwards things go on."""
     client.submit(client.intent())
     client.fault("auth.lockout", for_s=LOCKOUT_S)
-    with pytest.raises(Unavailable):
+    with pytest.raises(NoAnswer):
         client.look_up("a")
     sent = len(client.wire.sent)
 
     for _ in range(5):
         assert client.submit(client.intent(client_id="b")).code == "quiet"
         assert not isinstance(client.cancel("a"), Closed)
-        with pytest.raises(Unavailable):
+        with pytest.raises(NoAnswer):
             client.fills()
         client.exchange.advance(LOCKOUT_S / 6)
 
@@ -463,7 +465,7 @@ def test_a_storm_of_refused_nonces_ends_all_calls(client):
     sent = len(client.wire.sent)
 
     for _ in range(4):
-        with pytest.raises(Unavailable):
+        with pytest.raises(NoAnswer):
             client.fills()
         client.submit(client.intent())
 
@@ -487,7 +489,7 @@ def test_no_question_is_answered_by_guessing(client):
     client.fault("order.late_visibility", args={"seconds": 99.0})
     client.submit(client.intent())
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(NoAnswer):
         client.look_up("a")
 
 

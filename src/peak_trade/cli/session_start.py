@@ -173,11 +173,13 @@ def _exchange_of(
     """Return the parts with the exchange that a session asks: the configured one, or an emulator of this run.
 
     Raises:
-        InputError: the options are of another stage.
+        SafetyRefused: the stage has no sessions yet. InputError: the options are of another stage.
     """
+    if stage not in parts.stages():
+        raise not_allowed(stage)
     if recorded and stage is not Stage.SHADOW:
         raise InputError(
-            f"expected a shadow run over recorded bars, found --mode {stage.value}; that is peak-trade session run"
+            f"expected a shadow run over recorded bars, found the stage {stage.value}; that is peak-trade session run"
         )
     if not parts.follows(stage):
         if emulated:

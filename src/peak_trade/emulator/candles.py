@@ -5,7 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from peak_trade.emulator.orders import ZERO, Print
-from peak_trade.emulator.rest import INTERVALS, Candle
+from peak_trade.emulator.rest import INTERVALS, MarketCandle
 
 #: Candles kept of each interval: what OHLC answers at most.
 KEPT = 720
@@ -15,10 +15,10 @@ class Candles:
     """The candles of one pair."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, deque[Candle]] = {interval: deque(maxlen=KEPT) for interval in INTERVALS}
-        self._past: dict[int, Callable[[int], list[Candle]]] = {}
+        self._rows: dict[int, deque[MarketCandle]] = {interval: deque(maxlen=KEPT) for interval in INTERVALS}
+        self._past: dict[int, Callable[[int], list[MarketCandle]]] = {}
 
-    def of(self, interval: int) -> list[Candle]:
+    def of(self, interval: int) -> list[MarketCandle]:
         """Return the candles of an interval in minutes, oldest first."""
         rows, make = self._rows[interval], self._past.pop(interval, None)
         if make is not None:
@@ -28,7 +28,7 @@ class Candles:
             rows.extendleft(past[::-1][: KEPT - len(rows)])
         return list(rows)
 
-    def precede(self, make: Callable[[int], list[Candle]]) -> None:
+    def precede(self, make: Callable[[int], list[MarketCandle]]) -> None:
         """Have the candles of the time before now made when they are first asked for, given an interval, oldest first."""
         self._past = dict.fromkeys(self._rows, make)
 
@@ -38,18 +38,18 @@ class Candles:
             at = one.at // 1_000_000_000 // (interval * 60) * interval * 60
             rows.append(merged(rows.pop() if rows and rows[-1].at == at else None, one, at))
 
-    def put(self, interval: int, rows: list[Candle]) -> None:
+    def put(self, interval: int, rows: list[MarketCandle]) -> None:
         """Set the candles of an interval."""
         self._rows[interval].extend(rows)
 
 
-def merged(candle: Candle | None, one: Print, at: int) -> Candle:
+def merged(candle: MarketCandle | None, one: Print, at: int) -> MarketCandle:
     """Return a candle with one more trade; None: the first of it."""
     if candle is None:
-        return Candle(at, one.price, one.price, one.price, one.price, one.price, one.volume, 1)
+        return MarketCandle(at, one.price, one.price, one.price, one.price, one.price, one.volume, 1)
     volume = candle.volume + one.volume
     vwap = (candle.vwap * candle.volume + one.price * one.volume) / volume if volume else ZERO
-    return Candle(
+    return MarketCandle(
         at,
         candle.open,
         max(candle.high, one.price),
@@ -61,11 +61,11 @@ def merged(candle: Candle | None, one: Print, at: int) -> Candle:
     )
 
 
-def joined(first: Candle, second: Candle) -> Candle:
+def joined(first: MarketCandle, second: MarketCandle) -> MarketCandle:
     """Return one candle of two of the same time."""
     volume = first.volume + second.volume
     vwap = (first.vwap * first.volume + second.vwap * second.volume) / volume if volume else second.vwap
-    return Candle(
+    return MarketCandle(
         first.at,
         first.open,
         max(first.high, second.high),

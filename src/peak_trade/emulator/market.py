@@ -10,7 +10,7 @@ from peak_trade.emulator.book import Queued
 from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
 from peak_trade.emulator.pairs import Pair
-from peak_trade.emulator.rest import Candle
+from peak_trade.emulator.rest import MarketCandle
 
 #: Levels that the market keeps on each side, and how much of the price lies between two.
 LEVELS, SPACING = 12, 0.0002
@@ -83,7 +83,7 @@ class SyntheticMarket:
             count += 1
         return count
 
-    def _past(self, pair: Pair, interval: int, now: int) -> list[Candle]:
+    def _past(self, pair: Pair, interval: int, now: int) -> list[MarketCandle]:
         """Return candles of the time before the market opened, which end at its first price; the last is the running one."""
         chance = random.Random(f"{self._seed} {pair.symbol} {interval}")  # noqa: S311 - a market, not a secret
         step, price, rows = interval * 60, float(pair.start), []
@@ -97,5 +97,5 @@ class SyntheticMarket:
                 max(Decimal(value).quantize(pair.tick), pair.tick) for value in (price, high, low, close, (high + low) / 2)
             )
             volume = Decimal(worth * math.exp(chance.gauss(0.0, 0.8))).quantize(Decimal(1).scaleb(-pair.lot_decimals))
-            rows.append(Candle(end - number * step, opened, highest, lowest, closed, mean, volume, 10 * interval))
+            rows.append(MarketCandle(end - number * step, opened, highest, lowest, closed, mean, volume, 10 * interval))
         return rows[::-1]

@@ -65,7 +65,7 @@ class RestCall(NamedTuple):
     now: int
 
 
-class Candle(NamedTuple):
+class MarketCandle(NamedTuple):
     """A candle; *at* is its opening, unix seconds."""
 
     at: int
@@ -78,13 +78,13 @@ class Candle(NamedTuple):
     trades: int
 
 
-def summed(rows: list[Candle]) -> Candle | None:
+def summed(rows: list[MarketCandle]) -> MarketCandle | None:
     """Return one candle of many, oldest first; None without any."""
     if not rows:
         return None
     volume = sum((row.volume for row in rows), ZERO)
     worth = sum((row.vwap * row.volume for row in rows), ZERO)
-    return Candle(
+    return MarketCandle(
         rows[0].at,
         rows[0].open,
         max(row.high for row in rows),
@@ -96,12 +96,12 @@ def summed(rows: list[Candle]) -> Candle | None:
     )
 
 
-def quiet(price: Decimal) -> Candle:
+def quiet(price: Decimal) -> MarketCandle:
     """Return a candle in which nothing happened."""
-    return Candle(0, price, price, price, price, price, ZERO, 0)
+    return MarketCandle(0, price, price, price, price, price, ZERO, 0)
 
 
-def until(candles: list[Candle], last: Decimal, step: int, now: int) -> list[Candle]:
+def until(candles: list[MarketCandle], last: Decimal, step: int, now: int) -> list[MarketCandle]:
     """Return the newest candles up to the running one; where nothing was traded they stand still.
 
     Args:
@@ -131,7 +131,7 @@ class RestParts:
     exchange: MatchingEngine
     keys: dict[str, ApiKey]
     chance: random.Random
-    candles: Callable[[Pair, int], list[Candle]]
+    candles: Callable[[Pair, int], list[MarketCandle]]
     tier: str = "intermediate"
     tokens: dict[str, tuple[ApiKey, int]] = field(default_factory=dict)
     calls: dict[str, Counter] = field(default_factory=dict)
@@ -139,9 +139,9 @@ class RestParts:
     amends: dict[str, list[Json]] = field(default_factory=dict)
     bad: dict[str, Counter] = field(default_factory=dict)
     locked: dict[str, int] = field(default_factory=dict)
-    _before: dict[str, tuple[tuple[int, int], Candle | None, Candle | None]] = field(default_factory=dict)
+    _before: dict[str, tuple[tuple[int, int], MarketCandle | None, MarketCandle | None]] = field(default_factory=dict)
 
-    def spans(self, listing: Listing, now: int) -> tuple[Candle, Candle]:
+    def spans(self, listing: Listing, now: int) -> tuple[MarketCandle, MarketCandle]:
         """Return what was traded in a pair since midnight UTC, and in the last 24 hours, each as one candle.
 
         Quarters of an hour are added up, so the 24 hours begin up to one too late; all but the running one only once.

@@ -19,7 +19,7 @@ from peak_trade.emulator.exchange import OrderNews, What
 from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget
 from peak_trade.emulator.orders import LedgerEntry, Print
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair
-from peak_trade.emulator.rest import INTERVALS, Candle, RestParts
+from peak_trade.emulator.rest import INTERVALS, MarketCandle, RestParts
 from peak_trade.emulator.signing import ApiKey
 
 Json = dict[str, Any]
@@ -584,7 +584,7 @@ def _print_document(pair: Pair, one: Print) -> Json:
     }
 
 
-def _candle_document(pair: Pair, row: Candle, interval: int) -> Json:
+def _candle_document(pair: Pair, row: MarketCandle, interval: int) -> Json:
     begin = row.at * NS
     return {
         "close": row.close,

@@ -30,7 +30,7 @@ class BookLevel(NamedTuple):
     quantity: Decimal
 
 
-class OrderBook(NamedTuple):
+class BookView(NamedTuple):
     """The best prices of both sides, best first."""
 
     bids: Sequence[BookLevel]
@@ -73,7 +73,7 @@ class OrderCheck(Protocol):
 class BookReader(Protocol):
     """Who tells the book of a symbol."""
 
-    async def book(self, symbol: str) -> OrderBook:
+    async def book(self, symbol: str) -> BookView:
         """Return the present book.
 
         Raises:
@@ -86,7 +86,7 @@ class BookReader(Protocol):
         ...
 
 
-def price_for(book: OrderBook, quantity: Decimal) -> Decimal | None:
+def price_for(book: BookView, quantity: Decimal) -> Decimal | None:
     """Return the average price at which the book would take a signed quantity at once; None where it holds less."""
     left, cost = abs(quantity), Decimal(0)
     for level in book.asks if quantity > 0 else book.bids:
@@ -137,7 +137,7 @@ class TestnetVenue:
             looking.cancel()
         return await self._inner.submit(approved) if isinstance(reply, Accepted) else reply
 
-    async def _seen(self, looking: "asyncio.Task[OrderBook]", quantity: Decimal) -> dict[str, str]:
+    async def _seen(self, looking: "asyncio.Task[BookView]", quantity: Decimal) -> dict[str, str]:
         """Return what the book was; nothing where it can't be had."""
         try:
             book = await asyncio.wait_for(looking, BOOK_WAIT_S)

@@ -4,12 +4,14 @@ from starlette.responses import JSONResponse
 
 from peak_trade.model.errors import (
     CheckFailed,
+    ContractBroken,
     DataError,
     InputError,
     NotFound,
     PeakTradeError,
     SafetyRefused,
     StorageError,
+    Unavailable,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -18,8 +20,10 @@ _STATUS: tuple[tuple[type[PeakTradeError], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (DataError, 500, "Damaged data"),
     (InputError, 400, "Wrong input"),
+    (ContractBroken, 502, "An exchange did what it must not"),
     (SafetyRefused, 403, "Refused by a safety rule"),
     (StorageError, 503, "Storage refused"),
+    (Unavailable, 502, "Another machine does not answer"),
     (CheckFailed, 409, "A check failed"),
 )
 

@@ -53,10 +53,12 @@ def working(venue: SimulatedVenue) -> tuple[str, ...]:
 # ---- what a fill says ------------------------------------------------------------------------------------------------
 
 
-def test_only_shadow_sessions_are_simulated():
-    """A stage with real orders has no simulated venue."""
+def test_two_stages_are_simulated():
+    """Shadow and testnet; a stage with real orders has no simulated venue, and research has none at all."""
     for stage in Stage:
-        if stage is not Stage.SHADOW:
+        if stage in (Stage.SHADOW, Stage.TESTNET):
+            SimulatedVenue(stage, {}, Decimal(1), Market(costs=some_costs()), MemoryLog()).close()
+        else:
             with pytest.raises(SafetyRefused):
                 SimulatedVenue(stage, {}, Decimal(1), Market(costs=some_costs()), MemoryLog())
 

@@ -15,6 +15,8 @@ EXPECTED = {
     errors.CheckFailed: 409,
     errors.StorageError: 503,
     errors.SafetyRefused: 403,
+    errors.ContractBroken: 502,
+    errors.Unavailable: 502,
     errors.InvariantBroken: 500,
     errors.PeakTradeError: 500,
 }

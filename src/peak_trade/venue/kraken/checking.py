@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from peak_trade.model.clock import Clock, PacedClock, moment, nanoseconds
-from peak_trade.model.errors import SafetyRefused
+from peak_trade.model.errors import SafetyRefused, Unavailable
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.gateway import Gateway
 from peak_trade.venue.kraken.market import KrakenMarket
@@ -37,11 +37,13 @@ class KrakenCheck:
         """Look at key and clock before anything is asked.
 
         Raises:
-            SafetyRefused: the key may withdraw, or may not do what is needed, or the clocks differ.
+            SafetyRefused: the key may withdraw, or the clocks differ.
             Unavailable: the exchange does not tell.
         """
         info = await self._gateway.read("GetApiKeyInfo", KeyInfo)
-        if too_much := sorted(right for right in info.permissions if "withdraw" in right):
+        if not info.permissions:
+            raise Unavailable("expected the exchange to tell what the key may do, found nothing; look at the key's permissions")
+        if too_much := sorted(right for right in info.permissions if "withdraw" in right.casefold()):
             raise SafetyRefused(
                 f"expected a key that can't withdraw, found one that may {', '.join(too_much)}; make a key without that right"
             )

@@ -71,22 +71,24 @@ Observe = Callable[[ObservedCall], None]
 
 
 class Answered(NamedTuple):
-    """Kraken's result."""
+    """Kraken's result; *body* is all of the answer."""
 
     result: msgspec.Raw
+    body: bytes = b""
 
 
 class Failed(NamedTuple):
-    """Something else than a result; *sent* tells whether anything left this machine."""
+    """Something else than a result; *sent* tells whether anything left this machine, *body* what came back."""
 
     code: str
     verdict: Verdict
     words: str
     again: bool = False
     sent: bool = True
+    body: bytes = b""
 
 
-class Unavailable(errors.Unavailable):
+class NoAnswer(errors.Unavailable):
     """A question has no answer; *code* says why."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -176,6 +178,7 @@ class Gateway:
         self._quiet_why = self._dead = ""
         self._denied: set[str] = set()
         self._leapt = False
+        self._acting = 0
 
     @property
     def stopped(self) -> str:
@@ -186,7 +189,7 @@ class Gateway:
         """Ask something that changes nothing; a few times where that makes sense.
 
         Raises:
-            Unavailable: there is no answer.
+            NoAnswer: there is none.
         """
         require(endpoint in QUESTIONS, f"{endpoint} is a question")
         failed = Failed("", Verdict.SAFE, "")
@@ -202,31 +205,23 @@ class Gateway:
             failed = answer
             if not failed.again or self._dead:
                 break
-        raise Unavailable(failed.code, f"expected an answer of Kraken's to {endpoint}, found: {failed.words}")
+        raise NoAnswer(failed.code, f"expected an answer of Kraken's to {endpoint}, found: {failed.words}")
 
     async def act(
         self, build: Callable[[Credentials, int], Request], pair: str, cost: float, *, urgent: bool = False
     ) -> Answered | Failed:
-        """Send an order or a cancel, once.
+        """Send an order or a cancel, once, and before all questions that wait.
 
         Args:
             build: makes the request of key and nonce.
             pair: whose counter of the engine it counts with, and *cost* there; *urgent* may use up the reserve.
         """
-        budget = self._engine.of(pair)
-        async with self._lock:
-            now = self._parts.clock.elapsed_s()
-            if not budget.may(cost, now, urgent=urgent):
-                wait = budget.wait_s(cost, now, urgent=urgent)
-                return Failed("engine_limit", Verdict.SAFE, f"kept back for {wait:.1f} s, for Kraken's limit", sent=False)
-            budget.charge(cost, now)
-            try:
-                found = await self._once(build)
-            finally:
-                budget.settle(self._parts.clock.elapsed_s())
-            if isinstance(found, Failed) and found.code == "engine_limit":
-                budget.exceeded(self._parts.clock.elapsed_s())
-            return found
+        self._acting += 1
+        try:
+            async with self._lock:
+                return await self._acted(build, self._engine.of(pair), cost, urgent=urgent)
+        finally:
+            self._acting -= 1
 
     def wait_s(self, pair: str, cost: float, *, urgent: bool = False) -> float:
         """Return in how many seconds the engine's counter has room, 0 for now."""
@@ -239,20 +234,37 @@ class Gateway:
 
     # ---- one call ------------------------------------------------------------------------------------------------------
 
+    async def _acted(
+        self, build: Callable[[Credentials, int], Request], budget: Budget, cost: float, *, urgent: bool
+    ) -> Answered | Failed:
+        now = self._parts.clock.elapsed_s()
+        if not budget.may(cost, now, urgent=urgent):
+            wait = budget.wait_s(cost, now, urgent=urgent)
+            return Failed("engine_limit", Verdict.SAFE, f"kept back for {wait:.1f} s, for Kraken's limit", sent=False)
+        budget.charge(cost, now)
+        try:
+            found = await self._once(build)
+        finally:
+            budget.settle(self._parts.clock.elapsed_s())
+        if isinstance(found, Failed) and found.code == "engine_limit":
+            budget.exceeded(self._parts.clock.elapsed_s())
+        return found
+
     async def _asked(self, endpoint: str, fields: Fields) -> Answered | Failed:
         """Ask once, when there is room for it."""
         cost = rest_cost(endpoint)
         while True:
             async with self._lock:
                 now = self._parts.clock.elapsed_s()
-                wait = self._calls.wait_s(cost, now)
-                if not wait:
+                wait = 0.0 if self._acting else self._calls.wait_s(cost, now)
+                if not wait and not self._acting:
                     self._calls.charge(cost, now)
                     try:
                         return await self._once(lambda keys, nonce: private_request(keys, endpoint, nonce, fields))
                     finally:
                         self._calls.settle(self._parts.clock.elapsed_s())
-            await self._parts.sleep(wait)
+            # Where an order waits, this queues up behind it.
+            await (self._parts.sleep(wait) if wait else asyncio.sleep(0))
 
     async def _once(self, build: Callable[[Credentials, int], Request]) -> Answered | Failed:
         if (refusal := self._refusal("")) is not None:
@@ -323,16 +335,16 @@ def judged(reply: HttpReply | Trouble) -> Answered | Failed:
     if isinstance(reply, Trouble):
         return _failed(classes.TROUBLES[reply], reply.value)
     if reply.status != 200:
-        return _failed(classes.class_of_status(reply.status), f"HTTP {reply.status}")
+        return _failed(classes.class_of_status(reply.status), f"HTTP {reply.status}", reply.body)
     try:
         found = envelope(reply.body)
     except Unreadable as error:
-        return _failed(classes.TROUBLES[Trouble.UNREADABLE], str(error))
+        return _failed(classes.TROUBLES[Trouble.UNREADABLE], str(error), reply.body)
     errors = [words for words in found.error if not words.startswith("W")]
     if errors or not bytes(found.result):
-        return _failed(classes.class_of_all(errors), "; ".join(errors or found.error))
-    return Answered(found.result)
+        return _failed(classes.class_of_all(errors), "; ".join(errors or found.error), reply.body)
+    return Answered(found.result, reply.body)
 
 
-def _failed(error: ErrorClass, words: str) -> Failed:
-    return Failed(error.code, error.verdict, words, again=error.again)
+def _failed(error: ErrorClass, words: str, body: bytes = b"") -> Failed:
+    return Failed(error.code, error.verdict, words, again=error.again, body=body)

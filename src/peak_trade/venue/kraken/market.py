@@ -10,7 +10,7 @@ from peak_trade.model.instrument import Instrument, parse_symbol
 from peak_trade.model.order import Candle, MarketBar
 from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.reading import NS, AssetPair
-from peak_trade.venue.testnet import BookLevel, OrderBook
+from peak_trade.venue.testnet import BookLevel, BookView
 
 #: Lengths of candles, minutes.
 MINUTES = (1, 5, 15, 30, 60, 240, 1_440, 10_080, 21_600)
@@ -96,7 +96,7 @@ class KrakenMarket:
                 found.append(Candle(bar, over=row.at <= page.last, traded=row.trades > 0))
         return found
 
-    async def book(self, symbol: str) -> OrderBook:
+    async def book(self, symbol: str) -> BookView:
         """Return the present book.
 
         Raises:
@@ -104,7 +104,7 @@ class KrakenMarket:
         """
         found = await self._public.depth((await self.pair(symbol)).altname, DEPTH)
         bids, asks = ([BookLevel(level.price, level.quantity) for level in side] for side in (found.bids, found.asks))
-        return OrderBook(bids=bids, asks=asks)
+        return BookView(bids=bids, asks=asks)
 
     async def now_ns(self) -> int:
         """Return the exchange's present, nanoseconds UTC, to the second.

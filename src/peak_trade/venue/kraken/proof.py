@@ -3,12 +3,10 @@
 Invariant: without a proof there is no gateway that lets a live order through, and a proof is for an address of this machine.
 """
 
-from ipaddress import ip_address
-from urllib.parse import urlsplit
-
+from peak_trade.model.address import is_loopback
 from peak_trade.model.errors import InvariantBroken, SafetyRefused
 
-_SEAL = object()
+_PROOF_SEAL = object()
 
 
 class EmulatorProof:
@@ -23,7 +21,7 @@ class EmulatorProof:
     base_url: str
 
     def __init__(self, base_url: str, seal: object) -> None:
-        if seal is not _SEAL:
+        if seal is not _PROOF_SEAL:
             raise InvariantBroken("a proof is made from an address by `of`")
         object.__setattr__(self, "base_url", base_url)
 
@@ -45,16 +43,4 @@ class EmulatorProof:
                 f"expected the emulator at a loopback address such as http://127.0.0.1:8790, found {base_url!r}; "
                 "no version of this program sends real orders anywhere else"
             )
-        return cls(base_url, _SEAL)
-
-
-def is_loopback(base_url: str) -> bool:
-    """Tell whether an address is plain HTTP to a number of this machine, and nothing more."""
-    if not base_url.isascii() or any(mark in base_url for mark in "\\\t\r\n @"):
-        return False
-    try:
-        parts = urlsplit(base_url)
-        plain = parts.scheme == "http" and not (parts.path or parts.query or parts.fragment)
-        return plain and parts.port != 0 and ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
+        return cls(base_url, _PROOF_SEAL)

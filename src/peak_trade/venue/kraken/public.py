@@ -15,8 +15,8 @@ from peak_trade.venue.kraken.gateway import (
     Answered,
     Failed,
     GatewayParts,
+    NoAnswer,
     ObservedCall,
-    Unavailable,
     judged,
 )
 from peak_trade.venue.kraken.transport import HttpLine
@@ -85,7 +85,7 @@ class PublicMarket:
         """Ask until there is an answer, a few times.
 
         Raises:
-            Unavailable: there is none.
+            NoAnswer: there is none.
         """
         code = words = ""
         for attempt in range(TRIES):
@@ -102,7 +102,7 @@ class PublicMarket:
             code, words = found.code, found.words
             if not found.again:
                 break
-        raise Unavailable(code, f"expected an answer of Kraken's to {endpoint}, found: {words}")
+        raise NoAnswer(code, f"expected an answer of Kraken's to {endpoint}, found: {words}")
 
     async def _once(self, endpoint: str, fields: Fields) -> Answered | Failed:
         clock = self._parts.clock

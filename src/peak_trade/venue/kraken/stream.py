@@ -17,7 +17,7 @@ import msgspec
 
 from peak_trade.model.clock import Clock
 from peak_trade.model.errors import PeakTradeError
-from peak_trade.venue.kraken.gateway import Sleep, Unavailable
+from peak_trade.venue.kraken.gateway import NoAnswer, Sleep
 from peak_trade.venue.kraken.reading import Unreadable, finite
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class KrakenStream:
             self._opened = False
             try:
                 await self._follow()
-            except (LineDead, Unavailable, Unreadable, OSError, TimeoutError, WebSocketException) as error:
+            except (LineDead, NoAnswer, Unreadable, OSError, TimeoutError, WebSocketException) as error:
                 self._failures = 1 if self._opened else self._failures + 1
                 self._parts.line(LineNews(LineState.LOST, "", str(error) or type(error).__name__))
 

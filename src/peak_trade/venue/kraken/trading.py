@@ -16,7 +16,7 @@ from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.budget import cancel_cost
 from peak_trade.venue.kraken.classes import Verdict
 from peak_trade.venue.kraken.fitting import misfit
-from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, Sleep, Unavailable
+from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, NoAnswer, Sleep
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.reading import (
     AddedOrder,
@@ -113,6 +113,7 @@ class KrakenVenue:
             self._know(intent)
         self._due: dict[str, int] = {}
         self._placed: dict[str, int] = {}
+        self._txids: dict[str, str] = {}
         self._ended: set[str] = set()
         self._history: list[Fill | Closed] = []
         self._heard: set[str] = set()
@@ -153,7 +154,10 @@ class KrakenVenue:
             placed = shaped(found.result, AddedOrder, "AddOrder")
         except Unreadable as error:
             return Unknown(name, str(error))
-        return Accepted(name) if placed.txid else Unknown(name, "Kraken answered without an id")
+        if not placed.txid:
+            return Unknown(name, "Kraken answered without an id")
+        self._txids[name] = placed.txid[0]
+        return Accepted(name)
 
     async def cancel(self, client_id: str) -> Reply | Closed:
         """Cancel an order, and look whether it is; ask again where it is not."""
@@ -178,7 +182,7 @@ class KrakenVenue:
                     return Rejected(client_id, found.code, words)
             try:
                 order = (await self._named([client_id])).get(client_id)
-            except Unavailable as error:
+            except NoAnswer as error:
                 return Unknown(client_id, str(error))
             if order is None and self._now_ns() < self._due_of(client_id):
                 words = "Kraken does not show the order yet"
@@ -198,7 +202,7 @@ class KrakenVenue:
         """Return what Kraken knows of orders; it is asked until all are found or none can come any more.
 
         Raises:
-            Unavailable: Kraken does not answer; then nothing is known, and nothing is said.
+            NoAnswer: Kraken does not answer; then nothing is known, and nothing is said.
         """
         found: dict[str, OrderDocument] = {}
         while missing := [name for name in client_ids if name not in found]:
@@ -215,7 +219,7 @@ class KrakenVenue:
         """Return fills and ends of our orders after a fill, oldest first; all of them after one that is not known.
 
         Raises:
-            Unavailable: Kraken does not answer.
+            NoAnswer: Kraken does not answer.
         """
         await self._fetch_trades()
         await self._fetch_ended()
@@ -263,7 +267,7 @@ class KrakenVenue:
         """Return balances and working orders; an order that is none of ours is there by Kraken's id.
 
         Raises:
-            Unavailable: Kraken does not answer.
+            NoAnswer: Kraken does not answer.
         """
         holdings = await self._gateway.read("BalanceEx", Holdings)
         working = (await self._gateway.read("OpenOrders", OpenOrders)).open
@@ -297,9 +301,13 @@ class KrakenVenue:
         def take(orders: Orders) -> None:
             for txid, order in orders.items():
                 if (name := wanted.get(order.cl_ord_id or "")) is not None:
-                    found[name] = order
+                    found[name], self._txids[name] = order, txid
                     self._keep(txid, order)
 
+        if ids := [self._txids[name] for name in client_ids if name in self._txids]:
+            take(await self._by_id(ids))
+        if len(found) == len(wanted):
+            return found
         take((await self._gateway.read("OpenOrders", OpenOrders)).open)
         for theirs, ours in wanted.items():
             if ours not in found:
@@ -307,6 +315,17 @@ class KrakenVenue:
         if everywhere and len(found) < len(wanted):
             await self._fetch_trades()
             take(await self._traded_orders())
+        return found
+
+    async def _by_id(self, txids: Sequence[str]) -> Orders:
+        """Return orders by Kraken's ids, for a third of what a search costs; none where one of them is not shown."""
+        found: Orders = {}
+        for at in range(0, len(txids), PAGE):
+            try:
+                found |= await self._gateway.read("QueryOrders", Orders, [("txid", ",".join(txids[at : at + PAGE]))])
+            except NoAnswer as error:
+                if error.code != "invalid":
+                    raise
         return found
 
     async def _fetch_trades(self, *, everything: bool = False) -> None:
@@ -341,13 +360,13 @@ class KrakenVenue:
         end, found = self._now_ns() + int(self._times.lag_s * NS), dict[str, OrderDocument]()
         for at in range(0, len(names), PAGE):
             wanted = names[at : at + PAGE]
-            while not found.keys() >= set(wanted):
-                try:
-                    found |= await self._gateway.read("QueryOrders", Orders, [("txid", ",".join(wanted))])
-                except Unavailable as error:
-                    if error.code != "invalid" or self._now_ns() > end:
-                        raise
-                    await self._sleep(self._times.poll_s)
+            while True:
+                found |= await self._by_id(wanted)
+                if found.keys() >= set(wanted):
+                    break
+                if self._now_ns() > end:
+                    raise NoAnswer("hidden", f"expected Kraken to show the orders of all fills, found {len(found)} of them")
+                await self._sleep(self._times.poll_s)
         for txid, order in found.items():
             self._keep(txid, order)
         return found

@@ -7,6 +7,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from peak_trade.model.address import is_origin
+from peak_trade.model.errors import SafetyRefused
 from peak_trade.venue.kraken.classes import Trouble
 from peak_trade.venue.kraken.wire import Request
 
@@ -42,9 +44,17 @@ class HttpLine:
         Args:
             base_url: such as `https://api.kraken.com`, without a path.
             transport: instead of the network, for tests that look at what is sent.
+
+        Raises:
+            SafetyRefused: the address is in clear text to another machine, or more than an address.
         """
         import httpx2
 
+        if not is_origin(base_url.rstrip("/")):
+            raise SafetyRefused(
+                "expected an exchange at https://HOST, or http://127.0.0.1:PORT for an emulator on this machine, found another "
+                "kind of address; nothing was sent"
+            )
         self.base_url = base_url.rstrip("/")
         self._total_s = timeouts.total_s
         self._client = httpx2.AsyncClient(

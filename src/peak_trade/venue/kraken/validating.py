@@ -4,22 +4,25 @@ Invariant: nothing here can build, or send, an order without validate=true; shou
 cancelled at once and the session is told to halt.
 """
 
+import json
+import re
 from collections.abc import Mapping
-
-import msgspec
+from typing import Any
 
 from peak_trade.model.clock import Clock, nanoseconds
 from peak_trade.model.errors import ContractBroken, SafetyRefused, require
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.classes import Verdict
 from peak_trade.venue.kraken.fitting import misfit
-from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway
+from peak_trade.venue.kraken.gateway import Failed, Gateway
 from peak_trade.venue.kraken.reading import AddedOrder, AssetPair, Unreadable, shaped
-from peak_trade.venue.kraken.wire import order_fields, private_request, validation_request
+from peak_trade.venue.kraken.wire import exchange_name, order_fields, private_request, validation_request
 from peak_trade.venue.port import Accepted, Rejected, Reply, Unknown
 
 #: How long Kraken may take to look at an order.
 DEADLINE_NS = 5_000_000_000
+#: How the exchange names orders.
+_TXID = re.compile(rb"\bO[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{6}\b")
 
 
 class ExecutedOrder(ContractBroken):
@@ -63,42 +66,62 @@ class ValidatingOrders:
             1,
         )
         name = intent.client_id
+        if txids := placed_by(found.body):
+            raise await self._undone(txids, name, pair)
         if isinstance(found, Failed):
             return Unknown(name, found.words) if found.verdict is Verdict.UNKNOWN else Rejected(name, found.code, found.words)
-        if txids := placed_by(found):
-            raise await self._undone(txids, pair)
         try:
             shaped(found.result, AddedOrder, "AddOrder")
         except Unreadable as error:
             return Unknown(name, str(error))
         return Accepted(name)
 
-    async def _undone(self, txids: tuple[str, ...], pair: str) -> ExecutedOrder:
-        """Cancel what was never to exist; return what to halt with."""
-        left = []
-        for txid in txids:
-            answer = await self._gateway.act(
-                lambda keys, nonce, txid=txid: private_request(keys, "CancelOrder", nonce, [("txid", txid)]),  # type: ignore[misc]
-                pair,
-                8,
-                urgent=True,
-            )
-            if isinstance(answer, Failed):
-                left.append(f"{txid} ({answer.words})")
-        rest = f"could not cancel {', '.join(left)}" if left else "it was cancelled at once, and may have been filled before"
+    async def _undone(self, txids: tuple[str, ...], name: str, pair: str) -> ExecutedOrder:
+        """Cancel what was never to exist; return what to halt with.
+
+        By our own name: what an answer that is wrong already calls an order's id may be anybody's.
+        """
+        answer = await self._gateway.act(
+            lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("cl_ord_id", exchange_name(name))]),
+            pair,
+            8,
+            urgent=True,
+        )
+        placed = ", ".join(txids[:5])
+        if isinstance(answer, Failed):
+            rest = f"could not cancel {placed} ({answer.words})"
+        else:
+            rest = "it was cancelled at once, and may have been filled before"
         return ExecutedOrder(
-            txids,
-            f"expected Kraken to look at an order only, found that it placed {', '.join(txids)}; {rest}: look at the account",
+            txids, f"expected Kraken to look at an order only, found that it placed {placed}; {rest}: look at the account"
         )
 
 
-def placed_by(found: Answered) -> tuple[str, ...]:
-    """Return the orders that an answer says were placed, in whatever form it says so."""
+def placed_by(body: bytes) -> tuple[str, ...]:
+    """Return the orders that an answer says were placed, in whatever form and place it says so; printable and short.
+
+    It is read with suspicion: an answer that says at once that it failed, or can't be read to its end, may say so too.
+    """
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Pairs, because a name that comes twice would hide one of its values.
+        for name, value in pairs:
+            if "txid" in name.casefold() and _says(value):
+                found.extend(_shown(one) for one in (value if isinstance(value, list) else [value]) if _says(one))
+        return dict(pairs)
+
     try:
-        given = shaped(found.result, dict[str, msgspec.Raw], "AddOrder").get("txid")
-        told = None if given is None else msgspec.json.decode(given)
-    except (Unreadable, msgspec.MsgspecError):
-        return ()
-    if not told:
-        return ()
-    return tuple(map(str, told)) if isinstance(told, list) else (str(told),)
+        json.loads(body, object_pairs_hook=look, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        found += [txid.decode() for txid in _TXID.findall(body)]
+    return tuple(dict.fromkeys(found))
+
+
+def _says(value: Any) -> bool:
+    """Tell whether a value names anything."""
+    return any(map(_says, value)) if isinstance(value, list) else value not in (None, "", False) and value != {}
+
+
+def _shown(value: Any) -> str:
+    return ascii(value).strip("'")[:40]

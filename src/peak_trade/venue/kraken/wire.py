@@ -56,7 +56,7 @@ class Credentials:
             found = base64.b64decode(secret.strip(), validate=True)
         except (binascii.Error, ValueError):
             found = b""
-        if not found or not key.strip() or not key.isascii():
+        if not found or re.fullmatch(r"[!-~]+", key.strip(), re.ASCII) is None:
             # Without a cause: what base64 says of a text may repeat it.
             raise InputError(
                 "expected an API key and its secret in base64, as Kraken shows them, found something else"

@@ -29,8 +29,9 @@ def fed(rig, book):
 def following(rig, depth=10):
     """Return a book that follows the pair."""
     book = OrderBook("BTC/USD", depth, 1, 8)
+    rig.public = rig.quietly(private=False)
     asked = {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": depth}}
-    rig.line.receive(json.dumps(asked), rig.now)
+    rig.public.receive(json.dumps(asked), rig.now)
     assert fed(rig, book) == [True]
     return book
 
@@ -56,7 +57,23 @@ def test_it_is_the_exchanges_book(depth):
     assert len(book.asks(1000)) <= depth
 
 
-@pytest.mark.parametrize("mode", ["checksum", "drop", "reorder", "thin"])
+def test_a_thin_book_is_a_book():
+    """A snapshot of few orders and the whole one after it are each right by themselves: nothing is missed."""
+    rig = Rig()
+    book = following(rig)
+    rig.fault("ws.book_corrupt", count=1, args={"mode": "thin"})
+
+    told = []
+    for _ in range(50):
+        rig.passed()
+        told += fed(rig, book)
+
+    assert all(told)
+    assert len(book.asks(10)) == len(book.bids(10)) == 10
+    assert rig.logged()
+
+
+@pytest.mark.parametrize("mode", ["checksum", "drop", "reorder"])
 def test_damage_is_noticed(mode):
     """Within the next message that counts; then it shows nothing until a snapshot."""
     rig = Rig()

@@ -82,6 +82,18 @@ def test_the_emulator_never_refuses_what_we_let_pass(steps, tier):
             calls.settle(now)
 
 
+def test_a_call_under_way_does_not_decay():
+    """It may not have arrived yet; from its answer on it does."""
+    budget = Budget(10, 1)
+    budget.charge(6, 0.0)
+
+    assert budget.value(9.0) == 6
+    assert not budget.may(5, 9.0)
+    budget.settle(9.0)
+    assert budget.value(9.0) == 6
+    assert budget.value(11.0) == 4
+
+
 def test_a_reserve_is_left_for_cancels():
     """New orders stop before the limit, cancels do not."""
     budget = Budget(60, 1, reserve=16)

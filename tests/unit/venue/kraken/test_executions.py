@@ -35,14 +35,14 @@ class Following:
                 gaps.append(merged.gap)
         return facts, any(gaps)
 
-    def rested(self, volume="0.4", part=0.0):
+    def rested(self, volume="0.4", part="0"):
         """Place an order that rests and may be filled in part."""
         self.rig.call("AddOrder", pair="XBTUSD", type="buy", ordertype="limit", price="80000.0", volume=volume, cl_ord_id="a")
-        if part:
+        if Decimal(part):
             self.filled(part)
 
     def filled(self, part):
-        fill_now(self.rig.engine, self.rig.working[0], part, self.rig.now)
+        fill_now(self.rig.engine, self.rig.working[0], Decimal(part), self.rig.now)
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def test_fills_and_the_end_of_an_order(account, sparse):
     """Each fill once with what is left; then the end; also where reports say only what changed."""
     if sparse:
         account.rig.fault("ws.exec_sparse")
-    account.rested(part=0.25)
+    account.rested(part="0.25")
     first, _ = account.told()
-    account.filled(1.0)
+    account.filled("1")
     second, gap = account.told()
 
     [one], theirs = fills(first), account.rig.engine.executions
@@ -78,7 +78,7 @@ def test_fills_and_the_end_of_an_order(account, sparse):
 
 def test_a_cancelled_order(account):
     """Its end says what was filled and why."""
-    account.rested(part=0.5)
+    account.rested(part="0.5")
     account.rig.call("CancelOrder", cl_ord_id="a")
 
     facts, _ = account.told()
@@ -90,7 +90,7 @@ def test_a_cancelled_order(account):
 def test_what_comes_twice_counts_once(account):
     """A message that was told before says nothing."""
     account.rig.fault("ws.exec_dup", count=10)
-    account.rested(part=0.5)
+    account.rested(part="0.5")
 
     facts, gap = account.told()
 
@@ -102,8 +102,8 @@ def test_what_comes_twice_counts_once(account):
 def test_a_missing_message_is_noticed(account, fault):
     """And a new subscription, which shows the last trades, makes the fills whole without a repeat."""
     account.rig.fault(fault, count=1)
-    account.rested(part=0.25)
-    account.filled(1.0)
+    account.rested(part="0.25")
+    account.filled("1")
     facts, gap = account.told()
     assert gap
 
@@ -119,7 +119,7 @@ def test_a_missing_message_is_noticed(account, fault):
 
 def test_another_connection_tells_nothing_twice(account):
     """Its snapshot repeats orders and trades that are known."""
-    account.rested(part=0.5)
+    account.rested(part="0.5")
     before, _ = account.told()
 
     account.rig.line.receive(b'{"method":"unsubscribe","params":{"channel":"executions","token":"tok"}}', account.rig.now)

@@ -121,7 +121,7 @@ def test_questions_end(bench):
     """With one sentence and a code."""
     bench = bench((503, "<html>"))
 
-    with pytest.raises(g.Unavailable, match="HTTP 503") as caught:
+    with pytest.raises(g.NoAnswer, match="HTTP 503") as caught:
         bench.read()
 
     assert caught.value.code == "gateway"
@@ -133,7 +133,7 @@ def test_a_final_refusal_is_not_asked_again(bench, words):
     """Once is enough."""
     bench = bench(refusal(words))
 
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     assert len(bench.calls) == 1
 
@@ -251,7 +251,7 @@ def test_a_lockout_silences_everything(bench):
     for _ in range(3):
         assert bench.act().code == "quiet"
         assert bench.cancel().code == "quiet"
-        with pytest.raises(g.Unavailable):
+        with pytest.raises(g.NoAnswer):
             bench.read()
     assert len(bench.calls) == 1
     bench.at_s += g.LOCKOUT_S + 1
@@ -262,7 +262,7 @@ def test_a_captcha_silences_everything_for_a_minute(bench):
     """It is no reason to knock."""
     bench = bench((403, "<html>captcha"), BALANCE)
 
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     assert bench.act().sent is False
     assert len(bench.calls) == 1
@@ -278,7 +278,7 @@ def test_a_refused_key_ends_everything(bench, words):
     assert bench.act().verdict is Verdict.REJECTED
 
     assert words in bench.gateway.stopped
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     assert bench.cancel().sent is False
     assert len(bench.calls) == 1
@@ -309,7 +309,7 @@ def test_a_poisoned_key_ends_everything(bench):
     """Two refusals in a row: it is not hammered."""
     bench = bench(refusal("EAPI:Invalid nonce"))
 
-    with pytest.raises(g.Unavailable):
+    with pytest.raises(g.NoAnswer):
         bench.read()
     bench.act()
 
@@ -354,6 +354,62 @@ def test_calls_of_a_key_do_not_overlap(tmp_path):
     assert max(most) == 1
 
 
+def test_an_order_overtakes_questions_that_wait(tmp_path):
+    """Only the one that is under way is waited for."""
+    order, begun = [], asyncio.Event()
+
+    async def answer(request):
+        order.append(request.url.path.rsplit("/", 1)[-1])
+        begun.set()
+        await asyncio.sleep(0)
+        return httpx2.Response(200, json=BALANCE)
+
+    bench = Bench(tmp_path, BALANCE)
+    bench.gateway._line._client._transport = httpx2.MockTransport(answer)
+
+    async def questions_first():
+        reads = [asyncio.create_task(bench.gateway.read("Balance", reading.Balances)) for _ in range(5)]
+        await begun.wait()
+        await bench.gateway.act(lambda k, n: wire.private_request(k, "CancelOrder", n), "XBTEUR", 8, urgent=True)
+        assert order == ["Balance", "CancelOrder"]
+        await asyncio.gather(*reads)
+
+    asyncio.run(questions_first())
+    bench.nonces.close()
+
+    assert order.count("Balance") == 5
+
+
+def test_an_order_that_is_given_up_holds_nobody(tmp_path):
+    """Questions go on where one that was to go before them was cancelled while it waited."""
+    calls, begun = [], asyncio.Event()
+
+    async def answer(request):
+        calls.append(request.url.path.rsplit("/", 1)[-1])
+        begun.set()
+        await asyncio.sleep(0.01)
+        return httpx2.Response(200, json=BALANCE)
+
+    bench = Bench(tmp_path, BALANCE)
+    bench.gateway._line._client._transport = httpx2.MockTransport(answer)
+
+    async def given_up():
+        async with asyncio.timeout(5):
+            reads = [asyncio.create_task(bench.gateway.read("Balance", reading.Balances)) for _ in range(3)]
+            await begun.wait()
+            acting = bench.gateway.act(lambda k, n: wire.private_request(k, "CancelOrder", n), "XBTEUR", 8, urgent=True)
+            cancel = asyncio.create_task(acting)
+            await asyncio.sleep(0)
+            cancel.cancel()
+            await asyncio.gather(*reads)
+        assert cancel.cancelled()
+
+    asyncio.run(given_up())
+    bench.nonces.close()
+
+    assert calls == ["Balance"] * 3
+
+
 def test_secrets_are_in_no_log_and_no_error(bench, caplog):
     """Neither secret, key nor signature, at any level, for any answer."""
     caplog.set_level(logging.DEBUG)
@@ -362,7 +418,7 @@ def test_secrets_are_in_no_log_and_no_error(bench, caplog):
     for _ in range(3):
         try:
             bench.read()
-        except g.Unavailable as error:
+        except g.NoAnswer as error:
             shown += str(error) + repr(error)
         shown += repr(bench.act()) + repr(bench.gateway) + repr(bench.observed)
 
