@@ -23,6 +23,7 @@ from peak_trade.runs.session_plan import Paper, SessionRequest
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.settings import Settings, SymbolLimits, TestnetProfile
 from peak_trade.strategy.catalogue import make
+from peak_trade.venue.kraken.proof import is_loopback
 from peak_trade.venue.kraken.wire import Credentials
 
 Number = TypeVar("Number", int, float, Decimal)
@@ -113,10 +114,19 @@ def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator
         emulated: whether an emulator is wanted; speed: how much faster than the machine's its clock goes.
 
     Raises:
+        InputError: a speed of an exchange that is no emulator on this machine.
         StorageError: the emulator does not start.
     """
     if not emulated:
-        yield parts
+        if speed == 1.0:
+            yield parts
+            return
+        if not is_loopback(parts.exchange.base_url):
+            raise InputError(
+                "expected --speed with an emulator, found it with an exchange whose clock is everybody's; leave it out"
+            )
+        with contextlib.closing(Parts(parts.settings, speed)) as there:
+            yield there
         return
     from peak_trade.runs.emulated import emulator_for_run
 

@@ -12,7 +12,7 @@ from peak_trade.model.clock import Clock, nanoseconds
 from peak_trade.model.errors import ContractBroken, SafetyRefused, require
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.classes import Verdict
-from peak_trade.venue.kraken.fitting import misfit
+from peak_trade.venue.kraken.fitting import misfit, on_tick
 from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway
 from peak_trade.venue.kraken.reading import AddedOrder, AssetPair, Unreadable, shaped
 from peak_trade.venue.kraken.wire import order_fields, private_request, validation_request
@@ -51,7 +51,7 @@ class ValidatingOrders:
             ExecutedOrder: the answer names an order that was placed.
         """
         require(type(approved) is Approved, "nothing goes out but what the gate approved")
-        intent = approved.intent
+        intent = on_tick(approved.intent, self._pairs)
         if (wrong := misfit(intent, self._pairs)) is not None:
             return wrong
         pair = self._pairs[intent.symbol].altname
@@ -75,21 +75,21 @@ class ValidatingOrders:
 
     async def _undone(self, txids: tuple[str, ...], pair: str) -> ExecutedOrder:
         """Cancel what was never to exist; return what to halt with."""
-        left = []
-        for txid in txids:
-            answer = await self._gateway.act(
-                lambda keys, nonce, txid=txid: private_request(keys, "CancelOrder", nonce, [("txid", txid)]),  # type: ignore[misc]
-                pair,
-                8,
-                urgent=True,
-            )
-            if isinstance(answer, Failed):
-                left.append(f"{txid} ({answer.words})")
+        told = [(txid, await called_back(self._gateway, txid, pair)) for txid in txids]
+        left = [f"{txid} ({words})" for txid, words in told if words]
         rest = f"could not cancel {', '.join(left)}" if left else "it was cancelled at once, and may have been filled before"
         return ExecutedOrder(
             txids,
             f"expected Kraken to look at an order only, found that it placed {', '.join(txids)}; {rest}: look at the account",
         )
+
+
+async def called_back(gateway: Gateway, txid: str, pair: str) -> str:
+    """Cancel an order that was never to exist; return why that failed, empty where it did not."""
+    answer = await gateway.act(
+        lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("txid", txid)]), pair, 8, urgent=True
+    )
+    return answer.words if isinstance(answer, Failed) else ""
 
 
 def placed_by(found: Answered) -> tuple[str, ...]:
