@@ -39,7 +39,7 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
-from peak_trade.venue.testnet import BookReader, BookView, Note, OrderCheck, TestnetVenue
+from peak_trade.venue.testnet import BookView, Note, OrderCheck, TestnetVenue
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
@@ -256,8 +256,8 @@ class Parts:
         """Return who reads public data of the exchange, with candles of one length."""
         return self._kraken_market(timeframe, ASKED_EVERY_S / self.exchange.speed)
 
-    def order_check(self) -> OrderCheck:
-        """Return who has orders validated, with the key of stage 2.
+    def order_check(self, market: "KrakenMarket") -> OrderCheck:
+        """Return who has orders of a market's pairs validated, with the key of stage 2.
 
         Raises:
             ConfigError: there is no key in the environment.
@@ -266,7 +266,6 @@ class Parts:
         from peak_trade.venue.kraken.checking import KrakenCheck
 
         skew = self.settings.file.live_risk.max_clock_skew_ms
-        market = self._kraken_market(ANY_LENGTH, 0.0)
         return KrakenCheck(self.gateway(), market, self.clock, speed=self.exchange.speed, max_skew_ms=skew)
 
     def api_keys(self) -> "Credentials":
@@ -322,7 +321,7 @@ class Parts:
 
         return PublicMarket(self._gateway_parts(longest_s), base_url or self.exchange.base_url, space_s)
 
-    def book_reader(self) -> BookReader:
+    def book_reader(self) -> "KrakenMarket":
         """Return who reads books of the exchange."""
         return self._kraken_market(ANY_LENGTH, 0.0)
 
@@ -449,8 +448,8 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
 
 def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     inner = _simulated(parts, stage, account, faults)
-    check, books = parts.order_check(), parts.book_reader()
-    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
+    books = parts.book_reader()
+    return TestnetVenue(inner, parts.order_check(books), books, parts.clock, charge=account.charge, note=account.note)
 
 
 class StageRow(NamedTuple):

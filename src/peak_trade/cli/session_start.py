@@ -187,8 +187,6 @@ def _exchange_of(
         return nullcontext(parts)
     from peak_trade.runs.testnet import at_exchange
 
-    if speed is not None and not emulated:
-        raise InputError("expected --speed with --emulator, found it with an exchange whose clock is everybody's; leave it out")
     pace = _speed(speed, 1.0)
     if pace is None:
         raise InputError("expected a number as --speed of an emulator, found max; 60 is a minute a second")

@@ -26,7 +26,7 @@ MaxNotional = Annotated[
     str | None, typer.Option("--max-order-notional", help="Largest order, quote currency; at most the profile's.")
 ]
 Speed = Annotated[
-    float | None, typer.Option("--speed", min=0.01, max=10_000, help="With --emulator: how much faster its clock goes.")
+    float | None, typer.Option("--speed", min=0.01, max=10_000, help="How much faster than ours an emulator's clock goes.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, begin nothing.")]
 
@@ -52,7 +52,6 @@ def run(
     from peak_trade.runs.testnet import at_exchange, narrowed, request_of
 
     name = _named(profile)
-    _check_speed(speed, emulated=emulator)
     lowered = _lowered(duration, max_orders, max_order_notional)
     with closing(options.open_parts(config)) as given:
         [terms] = _checked(given, [name], lowered)
@@ -116,7 +115,6 @@ def orchestrate(
     """Run sessions of profiles one after the other, each in a process of its own, and show how they ended."""
     if sum((bool(profile), every, list_them, show_budget)) != 1:
         raise InputError("expected one of --list, --budget, --profile NAME and --all; choose one")
-    _check_speed(speed, emulated=emulator)
     with closing(options.open_parts(config)) as parts:
         if list_them:
             _print_profiles(parts, as_json)
@@ -174,11 +172,6 @@ def _check_key(parts: "Parts", *, emulated: bool) -> None:
     """
     if not emulated:
         parts.api_keys()
-
-
-def _check_speed(speed: float | None, *, emulated: bool) -> None:
-    if speed is not None and not emulated:
-        raise InputError("expected --speed with --emulator, found it with an exchange whose clock is everybody's; leave it out")
 
 
 def _lowered(duration: float | None, max_orders: int | None, notional: str | None) -> "Lowered":

@@ -17,6 +17,7 @@ from peak_trade.emulator.exchange import ExchangeMode, MatchingEngine
 from peak_trade.emulator.faults import Fault, FaultKind, FaultPlace, FaultPlan, FaultTarget, Outcome, slices_of
 from peak_trade.emulator.orders import OrderStatus, OrderType, PlacedOrder, Rejection, Wish
 from peak_trade.emulator.pairs import Pair, PairTerms, pair_of
+from peak_trade.emulator.parameters import wish_of
 from peak_trade.emulator.words import level_document, moved_time
 from peak_trade.model.errors import InputError
 
@@ -283,6 +284,25 @@ def _hiding_message(fault: Fault, plan: FaultPlan, target: FaultTarget, message:
     since = target.at - int(fault.args["seconds"] * NS)
     orders = ((plan.engine.orders.get(one["order_id"]), one) for one in message["data"])
     return [message | {"data": [one for order, one in orders if order is None or order.opened <= since]}]
+
+
+def _validating(target: FaultTarget, _plan: FaultPlan, _fault: Fault, _now: int) -> bool:
+    return target.key is not None and str(target.given.values.get("validate")).strip().lower() in ("true", "1")
+
+
+def _executing(fault: Fault, plan: FaultPlan, target: FaultTarget, now: int, inner: Inner) -> Outcome:
+    """Place an order that was only to be looked at, and say so or not."""
+    found = inner()
+    if found.answer is None or found.error or target.key is None:
+        return found
+    pair = target.given.pair()
+    try:
+        wish = wish_of(target.given, pair, now, plan.engine.listings[pair.symbol].last)
+        order = plan.engine.add(target.key.account, wish, now)
+    except Rejection as refused:
+        return found._replace(answer={"error": [str(refused)]})
+    told = {"txid": [order.id]} if fault.args["told"] else {}
+    return found._replace(answer={"error": [], "result": {**found.answer["result"], **told}})
 
 
 def _ghost_order(plan: FaultPlan, fault: Fault) -> Wish:
@@ -722,6 +742,14 @@ _ORDER = {
         "cancelled by the exchange later",
         {"seconds": 2.0, "reason": "Order expired"},
         endpoints=("AddOrder",),
+    ),
+    "order.validate_executes": FaultKind(
+        _AT.CALL,
+        _executing,
+        "an order with validate=true is executed, and the answer names it or not",
+        {"told": True},
+        endpoints=("AddOrder",),
+        when=_validating,
     ),
     "order.cl_ord_id_dup": _error("EGeneral:Invalid arguments:cl_ord_id not unique", "name taken", endpoints=("AddOrder",)),
     "order.ghost": FaultKind(

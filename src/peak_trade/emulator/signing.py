@@ -24,11 +24,13 @@ class Right(Enum):
     TRADE = "modify-trades"
     CANCEL = "close-trades"
     WEBSOCKET = "access-ws"
+    #: Nothing here can be withdrawn; a client is to refuse a key that says it may.
+    WITHDRAW = "withdraw-funds"
 
 
 QUERY = frozenset({Right.FUNDS, Right.OPEN_ORDERS, Right.CLOSED_ORDERS, Right.LEDGER, Right.WEBSOCKET})
 CANCEL_ONLY = QUERY | {Right.CANCEL}
-TRADING = frozenset(Right)
+TRADING = frozenset(Right) - {Right.WITHDRAW}
 
 
 @dataclass(slots=True, kw_only=True)

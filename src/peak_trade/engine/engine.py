@@ -5,7 +5,7 @@ Invariant: an order is sent once; what is not known of it is asked, never sent a
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -44,11 +44,11 @@ from peak_trade.engine.state import (
 from peak_trade.engine.step import step
 from peak_trade.engine.tape import Tape
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import CheckFailed, SafetyRefused
+from peak_trade.model.errors import CheckFailed, ContractBroken, SafetyRefused
 from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.risk.gate import Approved, Mode
-from peak_trade.venue.port import Accepted, Reply, Unknown, Venue
+from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, Rejected, Reply, Unknown, Venue
 
 
 class OffTheTape(CheckFailed):
@@ -119,6 +119,8 @@ class Engine:
         self._compared = False
         self._venue, self._chain, self._tape, self._clock, self._faults = venue, chain, tape, clock, faults
         self._live = False
+        #: Why the session is to end at once: what the venue raised instead of an answer.
+        self.broken: SafetyRefused | None = None
 
     @property
     def replaying(self) -> bool:
@@ -169,6 +171,11 @@ class Engine:
     def compared(self) -> bool:
         """Whether books and venue were found to agree since this process began."""
         return self._compared
+
+    @property
+    def sent(self) -> Collection[str]:
+        """The names of all orders that were sent, also by the processes that it goes on with."""
+        return self._sent
 
     async def settle(self, fault: str = "") -> None:
         """End the session: cancel what works; *fault* says what went wrong, empty where nothing did."""
@@ -222,7 +229,7 @@ class Engine:
             case Send(approved):
                 recorded = await self._write(*sending_record(effect), durable=True)
                 self._sent.add(approved.intent.client_id)
-                await self._tell(await self._submitted(approved, recorded=recorded), REPLY)
+                await self._tell(await self._heard_of(approved, recorded=recorded), REPLY)
             case Cancel(client_id) if client_id in self.state.orders:
                 await self._write(CANCELLING, {"client_id": client_id}, durable=True)
                 await self._cancel(client_id)
@@ -233,6 +240,19 @@ class Engine:
             case Incident():
                 await self._write(*incident_record(effect))
 
+    async def _heard_of(self, approved: Approved, *, recorded: bool) -> Told:
+        """Return the answer to an order; where the venue refused to go on at all, so that whoever runs this stops.
+
+        What else there is to do at this tick is still done, so that it comes out again when it is played back; but nothing
+        more is sent.
+        """
+        try:
+            return await self._submitted(approved, recorded=recorded)
+        except SafetyRefused as error:
+            self.broken = self.broken or error
+            code = CONTRACT_BROKEN if isinstance(error, ContractBroken) else "not_sent"
+            return Rejected(approved.intent.client_id, code, str(error))
+
     async def _submitted(self, approved: Approved, *, recorded: bool) -> Told:
         """Return the answer to an order: from the tape, not known where the process died before it heard it, or the venue's."""
         client_id = approved.intent.client_id
@@ -240,6 +260,8 @@ class Engine:
             return answer
         if recorded:
             return Unknown(client_id, "the process ended before the answer was known")
+        if self.broken is not None:
+            return Rejected(client_id, "not_sent", "nothing is sent any more")
         self._faults("venue.submit.before")
         reply = await self._venue_or_stop().submit(approved)
         self._faults("venue.submit.after")

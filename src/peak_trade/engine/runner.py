@@ -24,6 +24,7 @@ from peak_trade.model.clock import Clock
 from peak_trade.model.errors import ContractBroken, PeakTradeError, SafetyRefused, StorageError
 from peak_trade.model.order import MarketBar
 from peak_trade.risk.gate import Mode
+from peak_trade.venue.port import CONTRACT_BROKEN
 
 #: Ticks between two looks at signals, heartbeat and kill switch where nothing is waited for, and seconds where it is.
 _TURN, _LOOK_S = 256, 1.0
@@ -211,6 +212,7 @@ class Runner:
         try:
             ended = await self._trade()
             await self.engine.settle()
+            self._stop_if_broken()
         finally:
             self._over.set()
         return ended
@@ -260,6 +262,7 @@ class Runner:
             await self._beat_when_overdue()
             if not tick.complete:
                 await engine.open_bar(tick.bar)
+                self._stop_if_broken()
                 if not live and await engine.catch_up():
                     return EndedBy.SETTLED
                 continue
@@ -288,6 +291,7 @@ class Runner:
             engine.remark(*tick_record(tick))
             if not tick.complete:
                 await engine.open_bar(tick.bar)
+                self._stop_if_broken()
                 continue
             outlook.take(tick.bar)
             # What belongs to the warm-up is old, and nothing is decided on it.
@@ -332,8 +336,18 @@ class Runner:
         await self.engine.close_bar(tick.bar, targets, late_ns)
         state = self.engine.state
         self.marks.add(tick.at_ns, float(state.equity))
+        self._stop_if_broken()
         if state.bars - self._marked[0] >= _MARK_BARS:
             self._mark()
+
+    def _stop_if_broken(self) -> None:
+        """Stop where the venue refused to go on.
+
+        Raises:
+            SafetyRefused: it did.
+        """
+        if self.engine.broken is not None:
+            raise self.engine.broken
 
     def _mark(self) -> None:
         """Write down how far the session is: whoever reads its journal while it runs can tell."""
@@ -413,7 +427,7 @@ class Runner:
             return
         try:
             if isinstance(error, ContractBroken):
-                await self.engine.trip(Mode.KILLED, "contract_broken", str(error))
+                await self.engine.trip(Mode.KILLED, CONTRACT_BROKEN, str(error))
             elif not isinstance(error, PeakTradeError):
                 await self.engine.trip(Mode.PAUSED, "core_exception", f"{type(error).__name__}: {error}")
             await self.engine.settle(fault=str(error))

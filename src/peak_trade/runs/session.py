@@ -27,6 +27,7 @@ from peak_trade.model.clock import RunId
 from peak_trade.model.errors import ContractBroken, InputError, PeakTradeError, SafetyRefused, StorageError, Unavailable
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage
+from peak_trade.risk.gate import Mode
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
@@ -44,7 +45,7 @@ from peak_trade.runs.session_record import (
     story_of,
 )
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
-from peak_trade.venue.port import Venue
+from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
 SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
@@ -110,6 +111,8 @@ class _Sitting:
     def run(self) -> EndedSession:
         if self.plan.mode is Stage.TESTNET:
             self._check_run()
+            asyncio.run(self._look_first())
+            self.budget.begin_run(self.session_id, self.parts.clock.now(), (self.request.course.duration_s or 0.0) / 60)
         self._register()
         try:
             chain = self._begin_journal()
@@ -178,7 +181,7 @@ class _Sitting:
         return ended
 
     def _check_run(self) -> None:
-        """Charge the session to the day's budget, and let it go no further than one may.
+        """Let the session go no further than one may, and the day's budget allows.
 
         Raises:
             SafetyRefused: it is asked to last longer than that, or the budget is used up.
@@ -192,7 +195,23 @@ class _Sitting:
             )
         orders = most.max_orders if course.orders is None else min(most.max_orders, course.orders)
         self.request = replace(self.request, course=replace(course, duration_s=minutes * 60, orders=orders))
-        self.budget.begin_run(self.session_id, self.parts.clock.now(), minutes)
+        self.budget.check_runs(self.parts.clock.now(), 1, minutes)
+
+    async def _look_first(self) -> None:
+        """Look at key, clock and pairs before anything begins or is charged; the session looks again, over its own lines.
+
+        Raises:
+            ConfigError: there is no key, or a wrong one.
+            SafetyRefused: the key may not be used so, or by another process at the same time, or the clocks differ.
+            Unavailable: the exchange does not tell.
+        """
+        books = self.parts.book_reader()
+        check = self.parts.order_check(books)
+        try:
+            await check.prepare()
+        finally:
+            await check.close()
+            await books.close()
 
     def _charge(self) -> str | None:
         """Take an order from the day's budget; return why there is none left."""
@@ -225,6 +244,7 @@ class _Sitting:
         try:
             async with parts.market_reader(timeframe) as reader:
                 feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
+                await venue.prepare()
                 self._say_begun(f"on {', '.join(plan.datasets)} {timeframe.label} at {parts.exchange.base_url}")
                 outlook = replace(
                     self._outlook(chain, plan.deciders(timed=True, growing=following.bars)),
@@ -234,29 +254,33 @@ class _Sitting:
                     live=feed,
                     take=following.take,
                 )
-                await venue.prepare()
                 self.runner = Runner(engine, outlook, parts.clock)
                 ended = await self.runner.run()
-            await self._check_left_open(venue)
+            if left := await self._left_open(engine, venue):
+                raise await self._broken(engine, left)
+        except PeakTradeError as error:
+            if engine.compared and not isinstance(error, LeaseLost) and (left := await self._left_open(engine, venue)):
+                self.watcher.say(f"the exchange had open what it was only to look at: {', '.join(left)}; look at the account")
+            raise
         finally:
             await venue.release()
         return ended
 
-    async def _check_left_open(self, venue: Venue) -> None:
-        """Look that the exchange has no order of ours.
-
-        Raises:
-            ContractBroken: it has one.
-        """
+    async def _left_open(self, engine: Engine, venue: Venue) -> Sequence[str]:
+        """Return the orders that the exchange has open although it was only to look at them; they were called back."""
         try:
-            left = await venue.left_open()
+            return await venue.left_open(engine.sent)
         except Unavailable as error:
             self.watcher.say(f"whether orders are open at the exchange could not be asked: {error}; look there yourself")
-            return
-        if left:
-            raise ContractBroken(
-                f"expected no open order at the exchange after the session, found {', '.join(left)}; cancel what is yours there"
-            )
+            return ()
+
+    async def _broken(self, engine: Engine, left: Sequence[str]) -> ContractBroken:
+        """Write into the journal that the exchange executed what it was only to look at; return what to halt with."""
+        found = ContractBroken(
+            f"expected no open order at the exchange after the session, found {', '.join(left)}; look at the account"
+        )
+        await engine.trip(Mode.KILLED, CONTRACT_BROKEN, str(found))
+        return found
 
     def _say_begun(self, how: str) -> None:
         self.watcher.say(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.engine.runner import Course
+from peak_trade.model.address import is_loopback
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.errors import InputError, NotFound, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
@@ -90,10 +91,19 @@ def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator
         emulated: whether an emulator is wanted; speed: how much faster than the machine's its clock goes.
 
     Raises:
+        InputError: a speed of an exchange that is no emulator on this machine.
         StorageError: the emulator does not start.
     """
     if not emulated:
-        yield parts
+        if speed == 1.0:
+            yield parts
+            return
+        if not is_loopback(parts.exchange.base_url):
+            raise InputError(
+                "expected --speed with an emulator, found it with an exchange whose clock is everybody's; leave it out"
+            )
+        with contextlib.closing(Parts(parts.settings, speed)) as there:
+            yield there
         return
     from peak_trade.runs.emulated import emulator_for_run
 

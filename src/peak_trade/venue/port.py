@@ -4,12 +4,15 @@ A venue takes an `Approved` and nothing else. It never raises for what a venue m
 `Unknown`, and after `Unknown` the caller asks (`look_up`) before anything else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from peak_trade.model.order import Closed, Fill, MarketBar, OrderState
 from peak_trade.risk.gate import Approved
+
+#: The code of an order that a venue executed although it was only to look at it.
+CONTRACT_BROKEN = "contract_broken"
 
 
 class Accepted(NamedTuple):
@@ -88,8 +91,10 @@ class Venue(Protocol):
         """
         ...
 
-    async def left_open(self) -> Sequence[str]:
-        """Return an exchange's names of the orders that are open there and may be ours; nothing where there is no exchange.
+    async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
+        """Return what an exchange has open of these orders, each as its name there, and what came of calling it back at once.
+
+        Nothing where there is no exchange, or where orders that work there are as they should be.
 
         Raises:
             Unavailable: it does not tell.

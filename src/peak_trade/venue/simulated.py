@@ -4,7 +4,7 @@ Invariant: it is told of every bar twice, at its opening and when it has traded;
 Invariant: an order, a fill and an end are in its log before anybody hears of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -155,7 +155,7 @@ class SimulatedVenue:
     async def prepare(self) -> None:
         """Do nothing: there is no exchange."""
 
-    async def left_open(self) -> Sequence[str]:
+    async def left_open(self, _client_ids: Collection[str]) -> Sequence[str]:
         """Return nothing: there is no exchange."""
         return ()
 

@@ -5,15 +5,15 @@ Invariant: an order that the exchange did not call valid never reaches the simul
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.errors import ContractBroken, PeakTradeError
 from peak_trade.model.order import Closed, Fill, MarketBar
 from peak_trade.risk.gate import Approved
-from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
+from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
 
 #: Seconds that the look at the book may take after the answer to the order is there.
 BOOK_WAIT_S = 2.0
@@ -57,8 +57,8 @@ class OrderCheck(Protocol):
         """
         ...
 
-    async def left_open(self) -> Sequence[str]:
-        """Return the exchange's names of the orders that this account has open and that may be ours.
+    async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
+        """Return what this account has open of these orders, each as the exchange's name and what came of calling it back.
 
         Raises:
             Unavailable: the exchange does not tell.
@@ -129,13 +129,21 @@ class TestnetVenue:
         begun = self._clock.elapsed_s()
         looking = asyncio.create_task(self._books.book(intent.symbol))
         try:
-            reply = await self._check.submit(approved)
-            took_us = int((self._clock.elapsed_s() - begun) * 1e6)
-            body = {"client_id": intent.client_id, "latency_us": str(took_us)} | _said(reply)
+            try:
+                reply = await self._check.submit(approved)
+            except ContractBroken as error:
+                self._note(VALIDATED, self._told(intent.client_id, begun, "executed", CONTRACT_BROKEN, str(error)))
+                raise
+            body = self._told(intent.client_id, begun, *_said(reply))
             self._note(VALIDATED, body | await self._seen(looking, intent.quantity))
         finally:
             looking.cancel()
         return await self._inner.submit(approved) if isinstance(reply, Accepted) else reply
+
+    def _told(self, client_id: str, begun: float, reply: str, code: str, words: str) -> dict[str, str]:
+        """Return what the exchange said of an order that it was asked about at a moment."""
+        took_us = int((self._clock.elapsed_s() - begun) * 1e6)
+        return {"client_id": client_id, "latency_us": str(took_us), "reply": reply, "code": code, "words": words}
 
     async def _seen(self, looking: "asyncio.Task[BookView]", quantity: Decimal) -> dict[str, str]:
         """Return what the book was; nothing where it can't be had."""
@@ -167,9 +175,9 @@ class TestnetVenue:
         """Look at key and clock before anything is asked."""
         await self._check.prepare()
 
-    async def left_open(self) -> Sequence[str]:
-        """Return the exchange's names of orders that are open there."""
-        return await self._check.left_open()
+    async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
+        """Return what is open there of these orders, each of which was only to be looked at; it is called back."""
+        return await self._check.left_open(client_ids)
 
     async def release(self) -> None:
         """Let go of connections."""
@@ -189,11 +197,12 @@ class TestnetVenue:
         return self._inner.traded(bar)
 
 
-def _said(reply: Reply) -> dict[str, str]:
+def _said(reply: Reply) -> tuple[str, str, str]:
+    """Return an answer in a word, its code, and what was said."""
     match reply:
         case Accepted():
-            return {"reply": "accepted", "code": "", "words": ""}
+            return "accepted", "", ""
         case Rejected(_, code, words):
-            return {"reply": "rejected", "code": code, "words": words}
+            return "rejected", code, words
         case Unknown(_, words):
-            return {"reply": "unknown", "code": "", "words": words}
+            return "unknown", "", words

@@ -1,17 +1,21 @@
 """Kraken as stage 2 asks it about orders: a key that may not withdraw, a clock that agrees, orders that are only looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from peak_trade.model.clock import Clock, PacedClock, moment, nanoseconds
-from peak_trade.model.errors import SafetyRefused, Unavailable
+from peak_trade.model.errors import ConfigError, SafetyRefused, Unavailable
 from peak_trade.risk.gate import Approved
-from peak_trade.venue.kraken.gateway import Gateway
+from peak_trade.venue.kraken.gateway import Gateway, NoAnswer
 from peak_trade.venue.kraken.market import KrakenMarket
 from peak_trade.venue.kraken.reading import NS, KeyInfo, OpenOrders
-from peak_trade.venue.kraken.validating import ValidatingOrders
+from peak_trade.venue.kraken.validating import ValidatingOrders, called_back
 from peak_trade.venue.kraken.wire import exchange_name
 from peak_trade.venue.port import Reply
 
+#: Rights without which orders can't be looked at, or what should not be there can't be called back.
+NEEDED = ("close-trades", "modify-trades", "query-open-trades")
+#: What Kraken says of a key that it does not know, or not so.
+WRONG_KEY = frozenset(("invalid_key", "invalid_signature"))
 #: The exchange tells whole seconds.
 CLOCK_STEP_NS = NS
 
@@ -31,22 +35,33 @@ class KrakenCheck:
         self._speed, self._max_skew_ms = speed, max_skew_ms
         self._there = clock
         self._orders: ValidatingOrders | None = None
-        self._names: set[str] = set()
 
     async def prepare(self) -> None:
         """Look at key and clock before anything is asked.
 
         Raises:
+            ConfigError: the exchange does not know the key.
             SafetyRefused: the key may withdraw, or the clocks differ.
             Unavailable: the exchange does not tell.
         """
-        info = await self._gateway.read("GetApiKeyInfo", KeyInfo)
+        try:
+            info = await self._gateway.read("GetApiKeyInfo", KeyInfo)
+        except NoAnswer as error:
+            if error.code in WRONG_KEY:
+                raise ConfigError(
+                    f"expected an API key of the exchange, found that it refuses the one that is set ({error}); check that key "
+                    "and secret belong together and are still valid: exchange.kraken_testnet.api_key_env names the variables"
+                ) from error
+            raise
         if not info.permissions:
             raise Unavailable("expected the exchange to tell what the key may do, found nothing; look at the key's permissions")
         if too_much := sorted(right for right in info.permissions if "withdraw" in right.casefold()):
             raise SafetyRefused(
                 f"expected a key that can't withdraw, found one that may {', '.join(too_much)}; make a key without that right"
             )
+        if lacking := [right for right in NEEDED if right not in info.permissions]:
+            raise SafetyRefused(f"expected a key with the right {', '.join(lacking)}, found one without; add it at Kraken")
+        await self._market.load()
         if self._speed == 1.0:
             await self._check_clock()
         else:
@@ -71,21 +86,26 @@ class KrakenCheck:
         Raises:
             ContractBroken: the exchange executed it.
         """
-        intent = approved.intent
-        await self._market.pair(intent.symbol)
         if self._orders is None:
             self._orders = ValidatingOrders(self._gateway, self._market.pairs, self._there)
-        self._names.add(exchange_name(intent.client_id))
         return await self._orders.submit(approved)
 
-    async def left_open(self) -> Sequence[str]:
-        """Return Kraken's ids of the open orders that have a name which was sent to be validated.
+    async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
+        """Return the open orders with a name that was sent to be validated: Kraken's id, and what came of cancelling it.
 
         Raises:
             Unavailable: the exchange does not tell.
         """
+        if not client_ids:
+            return ()
+        names = {exchange_name(client_id) for client_id in client_ids}
         found = await self._gateway.read("OpenOrders", OpenOrders)
-        return [txid for txid, order in found.open.items() if order.cl_ord_id in self._names]
+        told = []
+        for txid, order in found.open.items():
+            if order.cl_ord_id in names:
+                left = await called_back(self._gateway, txid, order.descr.pair)
+                told.append(f"{txid} ({left or 'cancelled'})")
+        return told
 
     async def close(self) -> None:
         """Let go of connections, and of the key."""

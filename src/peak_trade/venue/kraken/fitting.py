@@ -1,10 +1,25 @@
 """Whether a pair takes an order, told before anybody is asked. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from peak_trade.model.order import Intent, OrderKind
 from peak_trade.venue.kraken.reading import AssetPair
 from peak_trade.venue.port import Rejected
+
+
+def on_tick(intent: Intent, pairs: Mapping[str, AssetPair]) -> Intent:
+    """Return an order whose trigger is a price that its pair has: the nearest one towards the market, which protects no later.
+
+    Exits are computed as exact fractions of an entry; those of other orders that don't fit are a mistake, and stay.
+    """
+    pair = pairs.get(intent.symbol)
+    if pair is None or intent.price is None or intent.kind not in (OrderKind.STOP, OrderKind.TAKE_PROFIT):
+        return intent
+    upwards = (intent.quantity < 0) is (intent.kind is OrderKind.STOP)
+    steps = (intent.price / pair.tick_size).to_integral_value(ROUND_CEILING if upwards else ROUND_FLOOR)
+    return replace(intent, price=steps * pair.tick_size)
 
 
 def misfit(intent: Intent, pairs: Mapping[str, AssetPair]) -> Rejected | None:

@@ -54,11 +54,18 @@ class KrakenMarket:
         """
         name = parse_symbol(symbol)
         if name not in self.pairs:
-            every = await self._public.pairs()
-            if name not in every:
-                raise InputError(f"expected a pair that the exchange has, found {name}; choose another")
-            self.pairs |= every
+            await self.load()
+        if name not in self.pairs:
+            raise InputError(f"expected a pair that the exchange has, found {name}; choose another")
         return self.pairs[name]
+
+    async def load(self) -> None:
+        """Ask what the exchange says of all pairs.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        self.pairs |= await self._public.pairs()
 
     async def instrument(self, symbol: str) -> Instrument:
         """Return a pair with the steps that the exchange lists.

@@ -13,7 +13,7 @@ from peak_trade.model.clock import Clock, nanoseconds
 from peak_trade.model.errors import ContractBroken, SafetyRefused, require
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.classes import Verdict
-from peak_trade.venue.kraken.fitting import misfit
+from peak_trade.venue.kraken.fitting import misfit, on_tick
 from peak_trade.venue.kraken.gateway import Failed, Gateway
 from peak_trade.venue.kraken.reading import AddedOrder, AssetPair, Unreadable, shaped
 from peak_trade.venue.kraken.wire import exchange_name, order_fields, private_request, validation_request
@@ -54,7 +54,7 @@ class ValidatingOrders:
             ExecutedOrder: the answer names an order that was placed.
         """
         require(type(approved) is Approved, "nothing goes out but what the gate approved")
-        intent = approved.intent
+        intent = on_tick(approved.intent, self._pairs)
         if (wrong := misfit(intent, self._pairs)) is not None:
             return wrong
         pair = self._pairs[intent.symbol].altname
@@ -95,6 +95,14 @@ class ValidatingOrders:
         return ExecutedOrder(
             txids, f"expected Kraken to look at an order only, found that it placed {placed}; {rest}: look at the account"
         )
+
+
+async def called_back(gateway: Gateway, txid: str, pair: str) -> str:
+    """Cancel an order that was never to exist; return why that failed, empty where it did not."""
+    answer = await gateway.act(
+        lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("txid", txid)]), pair, 8, urgent=True
+    )
+    return answer.words if isinstance(answer, Failed) else ""
 
 
 def placed_by(body: bytes) -> tuple[str, ...]:
