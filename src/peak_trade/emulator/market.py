@@ -2,24 +2,19 @@
 
 import math
 import random
-from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
 
-from peak_trade.emulator.book import Queued
 from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
 from peak_trade.emulator.pairs import Pair
+from peak_trade.emulator.quotes import CHANGES_PER_S, WORTH, Ladder, arrivals
 from peak_trade.emulator.rest import Candle
 
-#: Levels that the market keeps on each side, and how much of the price lies between two.
-LEVELS, SPACING = 12, 0.0002
 #: Volatility of the price for the square root of a second, and market orders a second, of each pair.
 VOLATILITY, ORDERS_PER_S = 0.00005, 0.8
 #: No price goes beyond this, quote currency.
 HIGHEST = 1e7
-#: What a typical order is worth, quote currency.
-WORTH = 1_500.0
 
 
 class SyntheticMarket:
@@ -28,58 +23,29 @@ class SyntheticMarket:
     def __init__(self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles]) -> None:
         self._exchange, self._seed = exchange, seed
         self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
-        self._mids = {name: float(listing.pair.start) for name, listing in exchange.listings.items()}
-        self._quotes: dict[str, deque[Queued]] = {name: deque() for name in exchange.listings}
         self._now = now
+        self._ladders: dict[str, Ladder] = {}
         for name, listing in exchange.listings.items():
             candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval, now))  # type: ignore[misc]
-            self._requote(name, listing.pair)
+            self._ladders[name] = Ladder(exchange, listing.pair, self._chance, float(listing.last))
+            self._ladders[name].stand(now)
 
     def jump(self, pair: Pair, factor: float) -> None:
         """Move a pair's price at once; many jumps do not leave what a price can be."""
-        lowest = float(pair.tick) * 1_000
-        self._mids[pair.symbol] = min(max(self._mids[pair.symbol] * factor, lowest), HIGHEST)
+        lowest, ladder = float(pair.tick) * 1_000, self._ladders[pair.symbol]
+        ladder.price = min(max(ladder.price * factor, lowest), HIGHEST)
 
     def step(self, now: int) -> None:
         """Let time pass up to a moment, nanoseconds."""
         passed = max(now - self._now, 0) / 1e9
         self._now = now
-        for name, listing in self._exchange.listings.items():
-            self._mids[name] *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(passed)))
-            self._requote(name, listing.pair)
-            for _ in range(self._arrivals(ORDERS_PER_S * passed)):
-                volume = self._size(listing.pair)
-                self._exchange.take(listing.pair, volume, now, buys=self._chance.random() < 0.5)
-
-    def _requote(self, name: str, pair: Pair) -> None:
-        """Withdraw all quotes and quote anew around the price; clients' orders in the way are taken."""
-        quotes, scale = self._quotes[name], 10**pair.price_decimals
-        for order in quotes:
-            self._exchange.withdraw(pair, order)
-        quotes.clear()
-        mid = self._mids[name]
-        for number in range(1, LEVELS + 1):
-            for buys in (True, False):
-                price = mid * (1 - SPACING * number if buys else 1 + SPACING * number)
-                ticks = math.floor(price * scale) if buys else math.ceil(price * scale)
-                lots = int(self._size(pair).scaleb(pair.lot_decimals)) * number
-                if self._exchange.listings[name].book.crosses(buys=buys, price=ticks):
-                    volume = Decimal(lots).scaleb(-pair.lot_decimals)
-                    self._exchange.take(pair, volume, self._now, buys=buys, limit=ticks)
-                elif (quoted := self._exchange.quote(pair, ticks, lots, buys=buys)) is not None:
-                    quotes.append(quoted)
-
-    def _size(self, pair: Pair) -> Decimal:
-        base = WORTH / self._mids[pair.symbol] * math.exp(self._chance.gauss(0.0, 0.8))
-        return max(Decimal(base).quantize(Decimal(1).scaleb(-pair.lot_decimals)), pair.ordermin)
-
-    def _arrivals(self, expected: float) -> int:
-        """Return a Poisson number (Knuth's method; expectations are small)."""
-        limit, product, count = math.exp(-min(expected, 50.0)), self._chance.random(), 0
-        while product > limit:
-            product *= self._chance.random()
-            count += 1
-        return count
+        for ladder in self._ladders.values():
+            ladder.price *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(passed)))
+            ladder.stand(now)
+            ladder.stir(CHANGES_PER_S * passed, now)
+            for _ in range(arrivals(self._chance, ORDERS_PER_S * passed)):
+                volume = ladder.size()
+                self._exchange.take(ladder.pair, volume, now, buys=self._chance.random() < 0.5)
 
     def _past(self, pair: Pair, interval: int, now: int) -> list[Candle]:
         """Return candles of the time before the market opened, which end at its first price; the last is the running one."""

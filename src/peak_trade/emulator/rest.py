@@ -85,7 +85,7 @@ def until(candles: list[Candle], last: Decimal, step: int, now: int) -> list[Can
     price = candles[-1].close if candles else last
     first = candles[-1].at + step if candles else running
     first = max(first, running - (CANDLES_MAX - 1) * step)
-    still = [quiet(price)._replace(at=at) for at in range(first, running + 1, step)]
+    still = [quiet(price)._replace(at=at, vwap=ZERO) for at in range(first, running + 1, step)]
     return [*candles, *still][-CANDLES_MAX:]
 
 
