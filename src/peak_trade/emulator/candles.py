@@ -42,13 +42,22 @@ class Candles:
                 rows.extend(still(rows[-1], interval * 60, at))
             rows.append(merged(rows.pop() if rows and rows[-1].at == at else None, one, at))
 
+    def since(self, interval: int, at: int) -> list[Candle]:
+        """Return the candles from trades that opened at a moment, unix seconds, or later."""
+        found: list[Candle] = []
+        for row in reversed(self._rows[interval]):
+            if row.at < at:
+                break
+            found.append(row)
+        return found[::-1]
+
     def put(self, interval: int, rows: list[Candle]) -> None:
         """Set the candles of an interval."""
         self._rows[interval].extend(rows)
 
 
 def still(last: Candle, step: int, before: int) -> list[Candle]:
-    """Return the candles after one and before a moment, unix seconds, in which nobody traded; the newest where there are many."""
+    """Return the candles after one and before a moment, unix seconds, in which nobody traded; of many the newest."""
     first = max(last.at + step, before - KEPT * step)
     return [quiet(last.close)._replace(at=at, vwap=ZERO) for at in range(first, before, step)]
 

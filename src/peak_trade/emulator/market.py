@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
@@ -17,16 +18,25 @@ VOLATILITY, ORDERS_PER_S = 0.00005, 0.8
 HIGHEST = 1e7
 
 
+class Past(NamedTuple):
+    """The made-up time before a market opened for the first time: its seed, and when that was, nanoseconds UTC."""
+
+    seed: int
+    until: int
+
+
 class SyntheticMarket:
     """Order flow of the pairs of an exchange; the same seed and the same steps give the same market."""
 
-    def __init__(self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles]) -> None:
-        self._exchange, self._seed = exchange, seed
+    def __init__(
+        self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles], past: Past | None = None
+    ) -> None:
+        self._exchange, self._old = exchange, past or Past(seed, now)
         self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
         self._now = now
         self._ladders: dict[str, Ladder] = {}
         for name, listing in exchange.listings.items():
-            candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval, now))  # type: ignore[misc]
+            candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval))  # type: ignore[misc]
             self._ladders[name] = Ladder(exchange, listing.pair, self._chance, float(listing.last))
             self._ladders[name].stand(now)
 
@@ -47,11 +57,11 @@ class SyntheticMarket:
                 volume = ladder.size()
                 self._exchange.take(ladder.pair, volume, now, buys=self._chance.random() < 0.5)
 
-    def _past(self, pair: Pair, interval: int, now: int) -> list[Candle]:
+    def _past(self, pair: Pair, interval: int) -> list[Candle]:
         """Return candles of the time before the market opened, which end at its first price; the last is the running one."""
-        chance = random.Random(f"{self._seed} {pair.symbol} {interval}")  # noqa: S311 - a market, not a secret
+        chance = random.Random(f"{self._old.seed} {pair.symbol} {interval}")  # noqa: S311 - a market, not a secret
         step, price, rows = interval * 60, float(pair.start), []
-        end = now // 1_000_000_000 // step * step
+        end = self._old.until // 1_000_000_000 // step * step
         worth = float(WORTH) / price * interval
         for number in range(KEPT):
             close = price

@@ -1,4 +1,4 @@
-"""The market's own orders in a book: a ladder at fixed prices that is mended where the price moved, and left alone elsewhere."""
+"""The market's own orders in a book: a ladder at fixed prices, mended where the price moved and left alone elsewhere."""
 
 import math
 import random
@@ -42,9 +42,8 @@ class Ladder:
     def stand(self, now: int) -> None:
         """Have quotes around the price: those are withdrawn that it reached, and those are made that are missing."""
         ticks = self.price * 10**self.pair.price_decimals
-        if not self._gap / 2 <= ticks * SPACING <= self._gap * 2 and self._gap != 1:
-            self._regap(ticks)
-        elif self._gap == 1 and ticks * SPACING > 2:
+        # A gap of one tick is the smallest there is.
+        if not (self._gap / 2 <= ticks * SPACING or self._gap == 1) or ticks * SPACING > self._gap * 2:
             self._regap(ticks)
         place = ticks / self._gap
         best = {True: math.ceil(place - 0.5) - 1, False: math.floor(place + 0.5) + 1}

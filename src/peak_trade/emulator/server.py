@@ -23,10 +23,13 @@ from peak_trade.emulator.parameters import BODY_MAX, Parameters
 from peak_trade.emulator.rest import Rest, RestCall
 from peak_trade.emulator.signing import ApiKey
 from peak_trade.emulator.stream import MESSAGE_MAX, QUEUE_MAX, Connection, Hub
+from peak_trade.model.errors import StorageError
 
 _LOG = logging.getLogger("uvicorn.error")
 #: Seconds between two steps of the market.
 STEP_S = 0.1
+#: What private calls are answered while nothing can be stored.
+UNAVAILABLE = {"error": ["EService:Unavailable"]}
 #: Where a connection's transport is put, so that it can be cut off.
 _TRANSPORT = "emulator.transport"
 
@@ -88,10 +91,18 @@ class Emulator:
         *,
         control: Control,
         keys: Mapping[str, ApiKey],
+        keep: Callable[[int], None] = lambda _now: None,
     ) -> None:
+        """Begin to serve nothing yet.
+
+        Args:
+            step: lets the market go on; now: the exchange's clock, nanoseconds UTC; keys: by their id.
+            keep: stores what happened, before anybody is told; it raises a StorageError where it can't.
+        """
         self.rest, self.hub, self._step, self.now = rest, hub, step, now
         self.faults: FaultPlan = hub.faults
-        self._control, self._keys = control, keys
+        self._control, self._keys, self._keep = control, keys, keep
+        self._unkept = False
         self._changed: dict[int, asyncio.Event] = {}
         self._open: dict[int, WebSocket] = {}
 
@@ -110,6 +121,7 @@ class Emulator:
         ticking = asyncio.create_task(self._tick())
         yield
         ticking.cancel()
+        self._kept(self.now())
 
     async def _tick(self) -> None:
         while True:
@@ -129,6 +141,28 @@ class Emulator:
         if not self.faults.halted:
             self._step(now)
         self.hub.publish(now)
+        if not self._kept(now):
+            self._silence()
+
+    def _kept(self, now: int) -> bool:
+        """Store what happened; return whether that is done."""
+        try:
+            self._keep(now)
+        except StorageError as error:
+            if not self._unkept:
+                _LOG.error("the emulator refuses what is private until its state can be written: %s", error)
+                self.faults.write("unkept", now, error=str(error))
+            self._unkept = True
+            return False
+        self._unkept = False
+        return True
+
+    def _silence(self) -> None:
+        """Tell the private streams nothing of what is not stored: end them instead."""
+        for number, socket in self._open.items():
+            if self.hub.connections[number].address == "/auth/v2":
+                self.hub.connections[number].outbox.clear()
+                cut_off(socket.scope)
 
     # ---- REST ----------------------------------------------------------------------------------------------------------
 
@@ -151,10 +185,13 @@ class Emulator:
 
     def answered(self, call: RestCall) -> Outcome:
         """Return what a call comes to, with the faults that strike it."""
-        target = self._target(call)
+        target, private = self._target(call), "/private/" in call.path
+        if private and self._unkept and not self._kept(call.now):
+            return Outcome(dict(UNAVAILABLE))
         found = self.faults.around(target, call.now, lambda: Outcome(self.rest.answer(call)))
         self.faults.heard(target, call.now, found)
-        return found
+        # What is not stored must not be told; whether it happened is in doubt, as it is after any such answer of Kraken's.
+        return found if self._kept(call.now) or not private else Outcome(dict(UNAVAILABLE))
 
     def _target(self, call: RestCall) -> FaultTarget:
         try:
@@ -193,7 +230,12 @@ class Emulator:
                 if found["type"] != "websocket.receive":
                     break
                 message = found.get("text") or found.get("bytes") or b""
+                if private and self._unkept and not self._kept(self.now()):
+                    self._silence()
+                    break
                 connection.receive(message if len(message) <= MESSAGE_MAX else b"", self.now())
+                if not self._kept(self.now()):
+                    self._silence()
                 self._wake()
         except (WebSocketDisconnect, RuntimeError):
             pass
