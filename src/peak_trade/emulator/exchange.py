@@ -344,13 +344,11 @@ class MatchingEngine:
         self._finish(order, OrderStatus.CLOSED, "", now)
         self._tell(OrderNews(What.FILLED, order, now))
 
-    def take_back(self, orders: Iterable[PlacedOrder], resting: Iterable[Queued]) -> None:
-        """Take orders of an earlier run in the order of their placing, and what rests of them in turn; nobody is told."""
-        ended: list[PlacedOrder] = []
+    def take_back(self, orders: Iterable[PlacedOrder], ended: Iterable[PlacedOrder], resting: Iterable[Queued]) -> None:
+        """Take orders of an earlier run as they were placed, as they ended, and what rests of them in turn; nobody is told."""
         for order in orders:
             self.orders[order.id] = order
             if not order.state.working:
-                ended.append(order)
                 continue
             self.working[order.account][order.id] = order
             if order.wish.expires or order.state is OrderStatus.PENDING:
@@ -358,7 +356,7 @@ class MatchingEngine:
             if order.wish.type.triggered and order.state is OrderStatus.OPEN and not order.fired:
                 self.listings[order.wish.pair.symbol].waiting[order.id] = order
         self._uncovered = {order.id: order for order in self.orders.values() if order.uncovered}
-        for order in sorted(ended, key=lambda order: order.closed):
+        for order in ended:
             self.finished[order.account].append(order)
         for kept in self.finished.values():
             while len(kept) > FINISHED_MAX:

@@ -46,6 +46,7 @@ class Keeper:
         self._told: dict[tuple[str, str], str] = {}
         self._orders: dict[str, PlacedOrder] = {}
         self._numbers: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
         self._places: dict[str, tuple[Queued, int]] = {}
         self._count = itertools.count(1)
         self._fills: list[ClientFill] = []
@@ -77,6 +78,8 @@ class Keeper:
     def hear_news(self, news: OrderNews) -> None:
         """Take note that an order changed."""
         self._orders[news.order.id] = news.order
+        if not news.order.state.working and news.order.id not in self._ends:
+            self._ends[news.order.id] = next(self._count)
         if news.execution is not None:
             self._fills.append(news.execution)
 
@@ -117,6 +120,7 @@ class Keeper:
             self._places.pop(name, None)
         for name in gone:
             self._numbers.pop(name, None)
+            self._ends.pop(name, None)
         self._advance()
 
     def _advance(self) -> None:
@@ -137,7 +141,12 @@ class Keeper:
             if order.resting is not None and (place is None or place[0] is not order.resting):
                 place = self._places[name] = (order.resting, next(self._count))
             number = self._numbers.setdefault(name, next(self._count))
-            told = {"number": number, "place": place[1] if place else 0, "order": encoded(order)}
+            told = {
+                "number": number,
+                "place": place[1] if place else 0,
+                "end": self._ends.get(name, 0),
+                "order": encoded(order),
+            }
             yield StateRow("order", name, json.dumps(told))
             if name in desk.amends:
                 yield StateRow("amends", name, json.dumps(desk.amends[name]))
@@ -225,9 +234,14 @@ class Keeper:
             self._numbers[order.id] = told["number"]
             if order.resting is not None:
                 self._places[order.id] = (order.resting, told["place"])
-        last = max((max(told["number"], told["place"]) for told in found), default=0)
+            if not order.state.working:
+                self._ends[order.id] = told["end"]
+        last = max((max(told["number"], told["place"], told["end"]) for told in found), default=0)
         self._count = itertools.count(last + 1)
-        engine.take_back(orders.values(), [queued for queued, _ in sorted(self._places.values(), key=lambda one: one[1])])
+        ended = [orders[name] for name in sorted(self._ends, key=self._ends.__getitem__)]
+        engine.take_back(
+            orders.values(), ended, [queued for queued, _ in sorted(self._places.values(), key=lambda one: one[1])]
+        )
         return orders
 
     def _take_candles(self, candles: Mapping[str, Candles]) -> None:
