@@ -122,7 +122,8 @@ class ReplayMarket:
         self._ended, self._now = ended, now
         self._players: dict[str, Player] = {}
         for one in recordings:
-            row = int(one.at.searchsorted(begin))
+            # A bar that is running at the beginning is replayed from its open; the trades of it that are due come at once.
+            row = int(one.at.searchsorted(begin - one.step, side="right" if one.step else "left"))
             listing = exchange.listings[one.symbol]
             candles[one.symbol].precede(
                 lambda interval, one=one, row=row: past(one, row, interval, shift)  # type: ignore[misc]
@@ -236,7 +237,8 @@ def past(recording: Recording, stop: int, interval: int, shift: int) -> list[Can
         return []
     step, pair, columns = interval * 60, PAIRS[recording.symbol], recording.columns
     at = (np.asarray(recording.at[:stop], dtype=np.int64) + shift) // NS // step * step
-    first = int(np.searchsorted(at, at[-1] - (KEPT - 1) * step))
+    # One row more than is shown: still candles reach from it to the next.
+    first = max(int(np.searchsorted(at, at[-1] - (KEPT - 1) * step)) - 1, 0)
     at = at[first:]
 
     def column(name: str) -> Any:

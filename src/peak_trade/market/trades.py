@@ -67,6 +67,8 @@ def read_trades(path: Path) -> RawTrades | None:
                 "layout", f"{path.name}: expected 3 fields in every row, found another ({reason}); mend it"
             ) from error
         if not header:
+            if frame.width != len(NAMES):
+                raise DataError("layout", f"{path.name}: expected 3 fields in every row, found {frame.width} in one; mend it")
             frame.columns = list(NAMES)
     found = {column.strip().lower(): column for column in frame.columns}
     chosen = {part: next((found[name] for name in names if name in found), None) for part, names in NAMES.items()}

@@ -13,6 +13,7 @@ from peak_trade.emulator.opening import EmulatorChoice, open_emulator
 from peak_trade.emulator.orders import Lasting, OrderStatus, OrderType, Wish
 from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.parameters import Parameters
+from peak_trade.emulator.rest import RestCall
 from peak_trade.emulator.statefile import FORMAT, StateFile, StateRow
 from peak_trade.model.errors import InputError, StorageError
 
@@ -222,18 +223,22 @@ def test_a_working_order_needs_its_pair(run):
 
 
 def test_a_full_disk_is_told(run):
-    """Nothing is acknowledged that is not stored; when there is room again, all goes on and what happened meanwhile is stored."""
+    """Nothing is acknowledged that is not stored; when there is room again, all is stored and goes on."""
     kept = run.limit(30_000)
     pages = run.file._database.execute("PRAGMA page_count").fetchone()[0]
     run.file._database.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(StorageError, match="can't be written: .*full"):
+    with pytest.raises(StorageError, match=r"can't be written: .*full"):
         run.file.save([StateRow("alone", str(number), json.dumps("x" * 4_000)) for number in range(50)])
     run.go_on(60)
     assert run.emulator._unkept
+    call = RestCall("/0/private/Balance", {}, b"", run.emulator.now())
+    assert run.emulator.answered(call).error == "EService:Unavailable"
+    assert run.emulator.answered(call._replace(path="/0/public/Time")).error == ""
 
     run.file._database.execute("PRAGMA max_page_count=1000000")
     run.go_on(1)
     assert not run.emulator._unkept
+    assert run.emulator.answered(call).error == "EAPI:Invalid key"
     assert kept in run.again().engine.orders
 
 
