@@ -186,6 +186,8 @@ def _clock(choice: EmulatorChoice, wall: Callable[[], int], keeper: Keeper | Non
         first = begin if choice.data_clock else opened
     if keeper is not None:
         first = max(first, keeper.clock)
+        if choice.begin is not None:
+            keeper.origin.pop("shift", None)
         if choice.recordings and "shift" in keeper.origin:
             begin = first - keeper.origin["shift"]
 

@@ -191,7 +191,10 @@ class Emulator:
         found = self.faults.around(target, call.now, lambda: Outcome(self.rest.answer(call)))
         self.faults.heard(target, call.now, found)
         # What is not stored must not be told; whether it happened is in doubt, as it is after any such answer of Kraken's.
-        return found if self._kept(call.now) or not private else Outcome(dict(UNAVAILABLE))
+        if self._kept(call.now):
+            return found
+        self._silence()
+        return Outcome(dict(UNAVAILABLE)) if private else found
 
     def _target(self, call: RestCall) -> FaultTarget:
         try:

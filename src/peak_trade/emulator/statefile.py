@@ -61,8 +61,12 @@ class StateFile:
             self._database.execute("PRAGMA synchronous=FULL")
             sound = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
+            # The connection is not there if that was what failed.
+            with contextlib.suppress(AttributeError, sqlite3.Error):
+                self._database.close()
             raise self._refused(error) from error
         if sound != "ok":
+            self._database.close()
             raise self._damaged(sound)
 
     def _check_head(self, head: bytes) -> None:

@@ -5,6 +5,7 @@ import random
 import sqlite3
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from peak_trade.emulator.codec import encoded
@@ -13,6 +14,7 @@ from peak_trade.emulator.opening import EmulatorChoice, open_emulator
 from peak_trade.emulator.orders import Lasting, OrderStatus, OrderType, Wish
 from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.parameters import Parameters
+from peak_trade.emulator.replay import Recording
 from peak_trade.emulator.rest import RestCall
 from peak_trade.emulator.statefile import FORMAT, StateFile, StateRow
 from peak_trade.model.errors import InputError, StorageError
@@ -320,3 +322,21 @@ def test_wishes_with_all_they_can_have_survive(run):
     assert run.emulator._kept(run.wall)
 
     assert run.again().engine.orders[order.id].wish == wish
+
+
+def test_a_replay_goes_on(run, tmp_path):
+    """After a restart the replay is where it would be by then, with the same shift; with a beginning it begins again there."""
+    at = START - 10**6 * S + np.arange(500, dtype=np.int64) * 10 * S
+    columns = {"price": 100.0 + np.arange(500), "volume": np.full(500, 0.1)}
+    told = {"pairs": ("BTC/EUR",), "recordings": [Recording(symbol="BTC/EUR", at=at, step=0, columns=columns)]}
+    first = Run(tmp_path / "replay.db", **told)
+    first.go_on(100, step=1.0)
+    last = first.engine.listings["BTC/EUR"].last
+    second = first.again(now=first.wall + 100 * S, **told)
+    second.go_on(10, step=1.0)
+    assert second.engine.listings["BTC/EUR"].last - last in (10, 11, 12)
+
+    third = second.again(**told, begin=int(at[0]))
+    third.go_on(10, step=1.0)
+    assert third.engine.listings["BTC/EUR"].last < 110
+    assert set(sums(third.engine).values()) == {0}
