@@ -1,12 +1,17 @@
 """The state file: what clients were told is there after a restart, nothing is half there, and what is not sound is refused."""
 
+import base64
 import json
 import random
 import sqlite3
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from tests.emulated import emulating
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from peak_trade.emulator.codec import encoded
 from peak_trade.emulator.keeping import Keeper
@@ -16,6 +21,7 @@ from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.parameters import Parameters
 from peak_trade.emulator.replay import Recording
 from peak_trade.emulator.rest import RestCall
+from peak_trade.emulator.signing import signature
 from peak_trade.emulator.statefile import FORMAT, StateFile, StateRow
 from peak_trade.model.errors import InputError, StorageError
 
@@ -340,3 +346,54 @@ def test_a_replay_goes_on(run, tmp_path):
     third.go_on(10, step=1.0)
     assert third.engine.listings["BTC/EUR"].last < 110
     assert set(sums(third.engine).values()) == {0}
+
+
+def signed(run, method, nonce, **given):
+    """Return a call of the trading key's."""
+    key, path = run.opened.keys["trading"], f"/0/private/{method}"
+    body = urlencode({**given, "nonce": str(nonce)}).encode()
+    sign = base64.b64encode(signature(key.secret, path, str(nonce), body)).decode()
+    return RestCall(path, {"api-key": key.id, "api-sign": sign}, body, run.emulator.now())
+
+
+def test_what_was_acknowledged_on_a_full_disk_is_stored(run):
+    """Orders are taken until the disk is full; from then on each is refused, and those that were not are there after a kill."""
+    pages = run.file._database.execute("PRAGMA page_count").fetchone()[0]
+    run.file._database.execute(f"PRAGMA max_page_count={pages + 10}")
+    order = {"pair": "XBTEUR", "type": "buy", "ordertype": "limit", "volume": "0.001", "price": "30000.0"}
+    told, refused = [], []
+    for nonce in range(1, 151):
+        run.wall += S
+        found = run.emulator.answered(signed(run, "AddOrder", nonce, **order))
+        if found.error:
+            refused.append(found.error)
+        else:
+            told += found.answer["result"]["txid"]
+    assert len(told) > 5
+    assert set(refused) == {"EService:Unavailable"}
+    again = run.again()
+
+    assert set(told) <= set(again.engine.orders)
+    assert set(sums(again.engine).values()) == {0}
+
+
+def test_streams_end_on_a_full_disk(tmp_path, socket_enabled):
+    """An order that can't be stored is not acknowledged on a stream: the connection ends instead."""
+    keeper = Keeper(StateFile(tmp_path / "state.db"))
+    with emulating(keeper=keeper) as found:
+        key = found.opened.keys["trading"]
+        token = found.inside(lambda: found.opened.emulator.rest.act("GetWebSocketsToken", key, Parameters({}), found.clock()))
+        found.inside(lambda: keeper._file._database.execute("PRAGMA max_page_count=1"))
+        order = {"symbol": "BTC/EUR", "side": "buy", "order_type": "limit", "order_qty": 0.001, "limit_price": 30000.0}
+        order["token"] = token["token"]
+
+        def place(line):
+            for number in range(1_000):
+                line.send(json.dumps({"method": "add_order", "params": order | {"cl_ord_id": f"order {number}"}}))
+                while "method" not in (told := json.loads(line.recv(timeout=5))):
+                    pass
+                assert told["success"]
+
+        with connect(found.stream + "/auth/v2", proxy=None, close_timeout=1) as line, pytest.raises(ConnectionClosed):
+            place(line)
+    keeper.close()
