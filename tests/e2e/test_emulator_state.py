@@ -192,6 +192,17 @@ def test_replay_of_a_file(serve, tmp_path):
     assert sum(json.loads(line)["what"] == "replay over" for line in lines) == 1
 
 
+@pytest.mark.parametrize("name", ["BTC/EUR 1h", "BTC-EUR/1h", "XBT/EUR=1h"])
+def test_replay_of_a_dataset(serve, project, name):
+    """A dataset of the store is replayed by its name, a bar of it after the other."""
+    project.run("data", "import", str(project.bars()), "--symbol", "BTC/EUR", "--timeframe", "1h")
+    served = serve("--market", "replay", "--data", name, "--from", "100")
+    (pair,) = served.public("AssetPairs")
+
+    assert pair == "XXBTZEUR"
+    assert len(served.public("OHLC", pair=pair, interval="60")[pair]) in (100, 101)
+
+
 @needs_market_data
 @pytest.mark.parametrize(
     "name", ["kraken/XBTEUR_trades_2016-01.parquet", "kraken/XBTUSDT_trades_2025-11-10.parquet", "raw/XBTEUR_60.csv"]
