@@ -120,7 +120,14 @@ def emulating(tier: str = "pro", speed: float = 1.0, seed: int = 7, keeper: Keep
     opened = open_emulator(EmulatorChoice(seed=seed, speed=speed, tier=tier), clock, random.Random(seed), keeper)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        settings = uvicorn.Config(opened.emulator.app(), log_level="error", access_log=False, lifespan="on", loop="asyncio")
+        settings = uvicorn.Config(
+            opened.emulator.app(),
+            log_level="error",
+            access_log=False,
+            lifespan="on",
+            loop="asyncio",
+            ws_ping_interval=None,
+        )
         server, loops = uvicorn.Server(settings), list[asyncio.AbstractEventLoop]()
 
         async def serve() -> None:
@@ -132,6 +139,7 @@ def emulating(tier: str = "pro", speed: float = 1.0, seed: int = 7, keeper: Keep
         until(lambda: server.started or not thread.is_alive())
         assert thread.is_alive(), "the server did not start"
         yield Emulated(f"http://127.0.0.1:{listener.getsockname()[1]}", opened, clock, loops[0])
+        opened.emulator.end()
         server.should_exit = True
         thread.join(timeout=20)
         assert not thread.is_alive(), "the server did not end"

@@ -6,7 +6,7 @@ Invariant: a venue is built here, by the stage table, and nowhere else; a stage 
 import hashlib
 import random
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from peak_trade import __version__
 from peak_trade.journal.operators import Operators
@@ -28,9 +28,10 @@ from peak_trade.market.raw import guess_symbol
 from peak_trade.market.sample import SAMPLES, sample
 from peak_trade.market.store import Store
 from peak_trade.model.bar import Timeframe
-from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, parse_moment
+from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
+from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.safety.kill_switch import KillSwitch
@@ -38,7 +39,17 @@ from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
 from peak_trade.venue.port import Venue
 from peak_trade.venue.simulated import Market, SimulatedVenue
+from peak_trade.venue.testnet import BookReader, Note, OrderBook, OrderCheck, TestnetVenue
 
+if TYPE_CHECKING:
+    from peak_trade.market.download import BarSource
+    from peak_trade.venue.kraken.gateway import GatewayParts
+    from peak_trade.venue.kraken.market import KrakenMarket
+
+#: Seconds between two public questions to an exchange, by its clock.
+ASKED_EVERY_S = 1.0
+#: For who asks no candles.
+ANY_LENGTH = Timeframe.parse("1m")
 #: Packages whose version can change the last digit of a result.
 NUMERIC_PACKAGES = ("numpy", "numba", "polars", "ta-lib")
 
@@ -80,13 +91,60 @@ class DataChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountChoice:
-    """Which account a venue is built for: its name, the session it began with, its instruments, cash and market."""
+    """Which account a venue is built for.
+
+    Attributes:
+        origin: the session that it began with.
+        charge: takes an order from a budget; returns why there is none left, None where there was.
+        note: told what the venue saw besides its answers.
+    """
 
     name: str
     origin: str
     instruments: Mapping[str, Instrument]
     cash: Decimal
     market: Market
+    charge: Callable[[], str | None] = lambda: None
+    note: Note = lambda _kind, _body: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeAccess:
+    """An exchange that is asked: where it is, how long it may take, and how much faster than ours its clock goes."""
+
+    base_url: str
+    websocket_url: str
+    timeout_s: float
+    speed: float = 1.0
+
+
+class MarketReader(Protocol):
+    """Who reads public data of an exchange, while it is entered."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """Return a pair with the steps that the exchange lists.
+
+        Raises:
+            InputError: it does not have it, or not with orders.
+            Unavailable: it does not answer.
+        """
+        ...
+
+    async def candles(self, symbol: str, after_ns: int) -> Sequence[Candle]:
+        """Return the candles that open after a moment, oldest first, the running one last."""
+        ...
+
+    async def book(self, symbol: str) -> OrderBook:
+        """Return the present book."""
+        ...
+
+    async def now_ns(self) -> int:
+        """Return the exchange's present, nanoseconds UTC, to the second."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +158,10 @@ class Code:
 class Parts:
     """The concrete parts for one configuration, each built when first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, exchange_speed: float = 1.0) -> None:
+        """Take the settings, and how much faster than the machine's the clock of the exchange goes: an emulator's may."""
         self.settings = settings
+        self.exchange_speed = exchange_speed
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
 
@@ -162,14 +222,77 @@ class Parts:
             SafetyRefused: the stage has no venue.
             StorageError: the disk refused.
         """
-        build = _VENUES.get(stage)
-        if build is None:
+        row = _STAGES.get(stage)
+        if row is None:
             raise not_allowed(stage)
-        return build(self, stage, account, faults)
+        return row.venue(self, stage, account, faults)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages whose sessions can run, from the bottom of the ladder."""
-        return tuple(stage for stage in Stage if stage in _VENUES)
+        return tuple(stage for stage in Stage if stage in _STAGES)
+
+    def follows(self, stage: Stage) -> bool:
+        """Tell whether sessions of a stage follow markets that are still going on."""
+        row = _STAGES.get(stage)
+        return row is not None and row.follows
+
+    @cached_property
+    def exchange(self) -> ExchangeAccess:
+        """The exchange of stage 2."""
+        section = self.settings.file.exchange.kraken_testnet
+        return ExchangeAccess(
+            base_url=section.base_url,
+            websocket_url=section.websocket_url,
+            timeout_s=section.timeout_s,
+            speed=self.exchange_speed,
+        )
+
+    def market_reader(self, timeframe: Timeframe) -> MarketReader:
+        """Return who reads public data of the exchange, with candles of one length."""
+        return self._kraken_market(timeframe, ASKED_EVERY_S / self.exchange.speed)
+
+    def order_check(self) -> OrderCheck:
+        """Return who has orders validated, with the key of stage 2.
+
+        Raises:
+            ConfigError: there is no key in the environment.
+            SafetyRefused: another process uses the key.
+        """
+        from peak_trade.venue.kraken.checking import KrakenCheck
+        from peak_trade.venue.kraken.gateway import Gateway
+        from peak_trade.venue.kraken.nonce import NonceStore
+        from peak_trade.venue.kraken.wire import Credentials
+
+        section = self.settings.file.exchange.kraken_testnet
+        names = (section.api_key_env, section.api_secret_env)
+        keys = Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        nonces = NonceStore(self.state / "nonces", keys.short, lambda: nanoseconds(self.clock.now()))
+        gateway = Gateway(keys, nonces, self._gateway_parts(), self.exchange.base_url)
+        skew = self.settings.file.live_risk.max_clock_skew_ms
+        return KrakenCheck(
+            gateway, self._kraken_market(ANY_LENGTH, 0.0), self.clock, speed=self.exchange.speed, max_skew_ms=skew
+        )
+
+    def book_reader(self) -> BookReader:
+        """Return who reads books of the exchange."""
+        return self._kraken_market(ANY_LENGTH, 0.0)
+
+    def _kraken_market(self, timeframe: Timeframe, space_s: float) -> "KrakenMarket":
+        from peak_trade.venue.kraken.market import KrakenMarket
+        from peak_trade.venue.kraken.public import PublicMarket
+
+        return KrakenMarket(PublicMarket(self._gateway_parts(), self.exchange.base_url, space_s), timeframe)
+
+    def _gateway_parts(self) -> "GatewayParts":
+        from peak_trade.venue.kraken.gateway import GatewayParts
+        from peak_trade.venue.kraken.transport import Timeouts
+
+        most = self.exchange.timeout_s
+        return GatewayParts(
+            clock=self.clock,
+            chance=random.Random(self.ids.randomness.getrandbits(64)),  # noqa: S311 - for the length of pauses
+            timeouts=Timeouts(connect_s=min(most, 5.0), read_s=most, total_s=most),
+        )
 
     def ideal_venue(self, account: AccountChoice) -> Venue:
         """Build a simulated venue that forgets: to compute what an account should have done."""
@@ -210,6 +333,23 @@ class Parts:
             )
         return part
 
+    def bar_source(
+        self, exchange: str, symbol: str, timeframe: Timeframe, *, base_url: str | None = None, paced: bool = True
+    ) -> "BarSource":
+        """Return what an exchange tells of a pair, without a key.
+
+        Args:
+            exchange: ccxt's id of it. symbol: the pair. timeframe: length of its bars.
+            base_url: replaces scheme and host of every address. paced: whether to keep to its rate limit.
+
+        Raises:
+            InputError: there is no such exchange.
+        """
+        from peak_trade.market.exchanges import open_source
+
+        timeout_s = self.settings.file.exchange.kraken_testnet.timeout_s
+        return open_source(exchange, symbol, timeframe, self.clock, base_url=base_url, paced=paced, timeout_s=timeout_s)
+
     def _whole(self, choice: DataChoice) -> Dataset:
         timeframe = None if choice.timeframe is None else Timeframe.parse(choice.timeframe)
         if choice.path is not None:
@@ -240,8 +380,24 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
     return SimulatedVenue(stage, dict(account.instruments), account.cash, account.market, log)
 
 
-#: The stage table: who fills the orders of a stage. A stage that is not here has nobody.
-_VENUES: dict[Stage, Callable[[Parts, Stage, AccountChoice, Faults], Venue]] = {Stage.SHADOW: _simulated}
+def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
+    inner = _simulated(parts, stage, account, faults)
+    check, books = parts.order_check(), parts.book_reader()
+    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
+
+
+class StageRow(NamedTuple):
+    """What a stage is made of: who fills its orders, and whether its sessions follow markets that are still going on."""
+
+    venue: Callable[[Parts, Stage, AccountChoice, Faults], Venue]
+    follows: bool
+
+
+#: The stage table. A stage that is not here has nobody who fills its orders.
+_STAGES: dict[Stage, StageRow] = {
+    Stage.SHADOW: StageRow(_simulated, follows=False),
+    Stage.TESTNET: StageRow(_validated, follows=True),
+}
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:

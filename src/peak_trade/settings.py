@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peak_trade.model.errors import ConfigError
+from peak_trade.model.secret import Secret
 from peak_trade.model.stage import Stage
 
 #: Names of the environment variable that points to another file, as in the playbook, section 9.2.
@@ -28,6 +29,10 @@ Scalar = str | int | float | bool | list[Any]
 
 #: Larger amounts are mistakes, and would lose digits.
 MONEY_MAX = Decimal("1e15")
+#: A week: what is longer is a mistake.
+MINUTES_MAX = 10_080.0
+#: How a variable of the environment may be named.
+VARIABLE = r"^[A-Z][A-Z0-9_]{0,63}$"
 
 
 class Section(BaseModel):
@@ -149,6 +154,12 @@ class KrakenTestnet(Section):
     base_url: str = Field("https://api.kraken.com", description="REST host, or an emulator")
     websocket_url: str = Field("wss://ws.kraken.com/v2", description="WebSocket host, or an emulator")
     timeout_s: float = Field(10.0, gt=0, le=120, description="longest wait for an answer")
+    api_key_env: str = Field(
+        "KRAKEN_TESTNET_API_KEY", pattern=VARIABLE, description="name of the environment variable that holds the key"
+    )
+    api_secret_env: str = Field(
+        "KRAKEN_TESTNET_API_SECRET", pattern=VARIABLE, description="name of the environment variable that holds its secret"
+    )
 
 
 class Exchange(Section):
@@ -158,24 +169,63 @@ class Exchange(Section):
     kraken_testnet: KrakenTestnet = KrakenTestnet()
 
 
-class TestnetLimits(Section):
-    """Budgets of stage 2."""
+class RunLimits(Section):
+    """What one testnet session may do."""
 
-    max_order_notional: Decimal = Field(Decimal(100), gt=0, description="largest order, quote currency")
-    max_orders_per_run: int = Field(50, ge=1, description="orders in one session")
-    max_orders_per_day: int = Field(200, ge=1, description="orders in one UTC day")
-    max_runs_per_day: int = Field(20, ge=1, description="sessions in one UTC day")
-    max_duration_minutes: float = Field(120, gt=0, description="longest session")
+    max_order_notional: Decimal = Field(Decimal(100), gt=0, le=MONEY_MAX, description="largest order, quote currency")
+    max_orders: int = Field(50, ge=1, description="orders in one session")
+    max_duration_minutes: float = Field(120, gt=0, le=MINUTES_MAX, description="longest session, minutes")
+
+
+class DailyLimits(Section):
+    """What all testnet sessions of a UTC day may do together."""
+
+    max_runs: int = Field(20, ge=1, description="sessions")
+    max_orders: int = Field(200, ge=1, description="orders")
+    max_minutes: float = Field(480, gt=0, le=MINUTES_MAX, description="minutes of sessions, as they were asked for")
+
+
+class SymbolLimits(Section):
+    """What a testnet session may do in one pair; a pair without such a section is not traded in stage 2."""
+
+    max_order_notional: Decimal = Field(Decimal(100), gt=0, le=MONEY_MAX, description="largest order, quote currency")
+    max_exposure_notional: Decimal = Field(Decimal(200), gt=0, le=MONEY_MAX, description="largest position, quote currency")
+
+
+class TestnetLimits(Section):
+    """Limits of stage 2, besides those of [live_risk]."""
+
+    run: RunLimits = RunLimits()
+    daily: DailyLimits = DailyLimits()
+    symbols: dict[str, SymbolLimits] = Field(default_factory=dict)
 
 
 class TestnetProfile(Section):
     """A named testnet session."""
 
+    description: str = Field("", max_length=200, description="what it is for")
     strategy: str = Field(description="key of the strategy")
-    symbol: str = Field("BTC/EUR", description="traded pair")
+    params: dict[str, Scalar] = Field(default_factory=dict, description="parameters of the strategy")
+    symbols: tuple[str, ...] = Field(("BTC/EUR",), min_length=1, description="traded pairs")
     timeframe: str = Field("1m", description="length of a bar")
-    duration_minutes: float = Field(5, gt=0, description="length of the session")
-    max_orders: int = Field(5, ge=1, description="orders after which it ends")
+    duration_minutes: float = Field(5, gt=0, le=MINUTES_MAX, description="length of the session, minutes")
+    max_orders: int = Field(5, ge=1, description="orders after which no other is sent")
+    max_order_notional: Decimal = Field(Decimal(50), gt=0, le=MONEY_MAX, description="largest order, quote currency")
+    start_balance: Decimal = Field(
+        Decimal(10_000), ge=Decimal("0.01"), le=Decimal("1e12"), description="cash of its paper account, quote currency"
+    )
+    position_fraction: float = Field(0.004, gt=0, le=1, description="share of equity for each strategy")
+    side: Literal["long", "short", "both"] = Field("long", description="which positions may be opened")
+    warmup_candles: int = Field(100, ge=0, le=720, description="bars before the first decision; Kraken tells the last 720")
+
+
+class TestnetOrchestration(Section):
+    """Several testnet sessions, one after the other."""
+
+    profiles: tuple[str, ...] = Field((), description="in this order; empty is every profile in the order of the file")
+    pause_s: float = Field(5.0, ge=0, le=3_600, description="seconds between two sessions")
+    stop_on_failure: bool = Field(True, description="a session that fails is the last one")
+    grace_s: float = Field(120.0, ge=1, le=3_600, description="a session that is so much too late, in seconds, is ended")
 
 
 class LiveExchange(Section):
@@ -234,6 +284,7 @@ class File(Section):
     exchange: Exchange = Exchange()
     testnet_limits: TestnetLimits = TestnetLimits()
     testnet_profiles: dict[str, TestnetProfile] = Field(default_factory=dict)
+    testnet_orchestration: TestnetOrchestration = TestnetOrchestration()
     live_exchange: LiveExchange = LiveExchange()
     live: Live = Live()
     dashboard: Dashboard = Dashboard()
@@ -250,13 +301,18 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The checked configuration and the folder that relative paths start from."""
+    """The checked configuration and the folder that relative paths start from.
+
+    Attributes:
+        given: secrets that stand in for variables of the environment, such as the keys of an emulator.
+    """
 
     path: Path
     root: Path
     text: str
     file: File
     raw: Mapping[str, object]
+    given: Mapping[str, Secret] = field(default_factory=dict, repr=False)
 
     @property
     def sha256(self) -> str:
@@ -275,6 +331,40 @@ class Settings:
         if url.startswith(prefix) and not url.startswith(prefix + "/"):
             return prefix + str(self.root / url.removeprefix(prefix))
         return url
+
+    def secret(self, variable: str) -> Secret:
+        """Return the secret in an environment variable.
+
+        Raises:
+            ConfigError: the variable is not set, or empty.
+        """
+        if variable in self.given:
+            return self.given[variable]
+        text = os.environ.get(variable, "").strip()
+        if not text:
+            raise ConfigError(
+                f"expected a secret in the environment variable {variable}, found none; make a key at the venue and set it: "
+                f'export {variable}="..."'
+            )
+        return Secret(variable, text)
+
+    def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
+        """Return these settings with another exchange and its keys in place of the test network's."""
+        testnet = self.file.exchange.kraken_testnet
+        names = (testnet.api_key_env, testnet.api_secret_env)
+        there = testnet.model_copy(update={"base_url": base_url, "websocket_url": websocket_url})
+        exchange = self.file.exchange.model_copy(update={"kraken_testnet": there})
+        secrets = {name: Secret(name, text) for name, text in zip(names, (key, secret), strict=True)}
+        return replace(self, file=self.file.model_copy(update={"exchange": exchange}), given=secrets)
+
+    def with_risk(self, **values: object) -> "Settings":
+        """Return these settings with other values in [live_risk].
+
+        Raises:
+            ConfigError: they make no section.
+        """
+        risk = checked({"live_risk": self.file.live_risk.model_dump() | values}, text="", path=self.path).file.live_risk
+        return replace(self, file=self.file.model_copy(update={"live_risk": risk}))
 
     def get(self, key: str, default: object = None) -> object:
         """Return the value of a dotted key, a section as a plain dict, or *default* where there is none."""
@@ -375,7 +465,7 @@ def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
     elif isinstance(node, list):
         for value in node:
             _refuse_secrets(value, path, key)
-    elif (isinstance(node, str | int | float) and str(node) and _SECRET_NAME.search(key.rsplit(".", 1)[-1])) or (
+    elif (isinstance(node, str | int | float) and str(node) and _names_secret(key.rsplit(".", 1)[-1], str(node))) or (
         isinstance(node, str) and _SECRET_VALUE.search(node.strip())
     ):
         raise ConfigError(
@@ -384,13 +474,19 @@ def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
         )
 
 
+def _names_secret(name: str, value: str) -> bool:
+    """Tell whether a key holds a secret; one that ends in `_env` holds the name of a variable, else a secret after all."""
+    return _SECRET_NAME.search(name) is not None and not (name.endswith("_env") and re.fullmatch(VARIABLE, value))
+
+
 def _refuse_comments(text: str, path: Path) -> None:
     """Refuse a secret that was only commented out: it is in the file, and in every copy of it, all the same."""
     for number, line in enumerate(text.splitlines(), 1):
         comment = line.partition("#")[2]
-        setting = re.match(r"\s*[\w.\"-]+\s*=\s*\S", comment)
+        setting = re.match(r"\s*[\w.\"-]+\s*=\s*(\S+)", comment)
         words = [word.strip("\"',;") for word in comment.split()]
-        if (setting and _SECRET_NAME.search(setting[0].split("=")[0])) or any(_SECRET_VALUE.search(word) for word in words):
+        named = setting and _names_secret(setting[0].split("=")[0].strip(), setting[1].strip("\"',;"))
+        if named or any(_SECRET_VALUE.search(word) for word in words):
             raise ConfigError(
                 f"expected no secret in {path}, found one in the comment of line {number}; delete it there, make a new one "
                 "at the venue and set it as an environment variable"
@@ -489,4 +585,5 @@ def _description(key: str) -> str:
     owner = _model_at(parts[:-1])
     if owner is not None and parts[-1] in owner.model_fields:
         return owner.model_fields[parts[-1]].description or ""
-    return "default of a strategy's parameter" if parts[0] == "strategy" else ""
+    of_profile = parts[0] == "testnet_profiles" and "params" in parts
+    return "default of a strategy's parameter" if parts[0] == "strategy" else "a strategy's parameter" if of_profile else ""

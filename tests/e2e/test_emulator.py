@@ -1,6 +1,7 @@
 """The emulator as a process and a server: faults of the transport, the control interface, and the commands."""
 
 import base64
+import contextlib
 import itertools
 import json
 import re
@@ -34,7 +35,8 @@ def emulated():
 def client(emulated):
     """A raw client with a key of its own; faults end with it."""
     found = Client(emulated)
-    yield found
+    with found.opened:
+        yield found
     emulated.inside(lambda: emulated.opened.emulator.faults.clear(emulated.clock()))
     found.http.close()
 
@@ -44,6 +46,7 @@ class Client:
 
     def __init__(self, emulated):
         self.emulated, self.key = emulated, emulated.key()
+        self.opened = contextlib.ExitStack()
         self.http = httpx2.Client(base_url=emulated.url, timeout=10, trust_env=False)
 
     def post(self, method, timeout=10, **params):
@@ -65,6 +68,11 @@ class Client:
         """Return how many orders work."""
         working = self.emulated.opened.engine.working
         return self.emulated.inside(lambda: len(working[self.key.account]))
+
+    def connects(self):
+        """Open a connection and close it again."""
+        with self.line():
+            pass
 
     def line(self, path="/v2"):
         return connect(self.emulated.stream + path, proxy=None, close_timeout=1)
@@ -179,6 +187,16 @@ def test_overtaken_call(client):
     assert errors == [["EAPI:Invalid nonce"]]
 
 
+def test_who_has_no_name_is_turned_away(client):
+    """Without a User-Agent the answer is Cloudflare's; with any it is the exchange's."""
+    request = client.http.build_request("GET", "/0/public/Time")
+    del request.headers["user-agent"]
+    refused = client.http.send(request)
+    assert (refused.status_code, "cloudflare" in refused.text) == (403, True)
+
+    assert client.http.get("/0/public/Time", headers={"user-agent": "x"}).json()["error"] == []
+
+
 def test_faults_do_not_show(client):
     """An answer that a fault changed has the headers of every other."""
     right = client.post("Balance")
@@ -256,6 +274,234 @@ def test_frames_that_make_no_sense(client, frame):
         assert json.loads(line.recv(timeout=5))["time_in"]
         line.send('{"method":"ping","req_id":3}')
         assert json.loads(line.recv(timeout=5))["req_id"] == 3
+
+
+class Stream:
+    """A connection to `/auth/v2` with a token of its own, or to `/v2`."""
+
+    def __init__(self, client, path="/auth/v2"):
+        self.client, self.line = client, client.opened.enter_context(client.line(path))
+        self.line.recv(timeout=5)
+        self.token = client.post("GetWebSocketsToken").json()["result"]["token"]
+
+    def ask(self, number, method="add_order", **params):
+        limit = {"symbol": "BTC/USD", "side": "buy", "order_type": "limit", "order_qty": 0.01, "limit_price": 80000}
+        params = (limit if method == "add_order" else {}) | params | {"token": self.token}
+        self.line.send(json.dumps({"method": method, "params": params, "req_id": number}))
+
+    def answers(self, count):
+        found = []
+        while len(found) < count:
+            message = json.loads(self.line.recv(timeout=5))
+            found += [message] if "req_id" in message else []
+        return found
+
+
+def test_slow_stream_stays_in_order(client):
+    """A trading method that waits lets the later ones of its connection wait, and nobody else's."""
+    stream = Stream(client)
+    client.fault("rest.slow", match={"method": "add_order", "key": client.key.name}, args={"seconds": 0.5})
+    stream.ask(1)
+    stream.ask(2, "cancel_all")
+    assert client.post("Balance").json()["error"] == []
+    assert client.open() == 0
+    first, second = stream.answers(2)
+
+    assert [one["req_id"] for one in (first, second)] == [1, 2]
+    assert (first["success"], second["result"]) == (True, {"count": 1})
+    assert first["time_in"] < first["time_out"]
+
+
+def test_overtaken_on_a_stream(client):
+    """A trading method can be overtaken by the next one of its connection."""
+    stream = Stream(client)
+    client.fault("auth.nonce_reorder", match={"method": "add_order"}, args={"seconds": 0.4})
+    stream.ask(1)
+    stream.ask(2, "cancel_all")
+
+    assert [(one["req_id"], one["success"]) for one in stream.answers(2)] == [(2, True), (1, True)]
+    assert client.open() == 1
+
+
+def test_slow_stream_is_applied_though_its_client_is_gone(client):
+    """An order that waits is placed after its connection ended."""
+    stream = Stream(client)
+    client.fault("rest.slow", match={"method": "add_order"}, args={"seconds": 0.3})
+    stream.ask(1)
+    until(lambda: [one for one in client.control("GET", "faults").json()["faults"] if one["struck"]] or None)
+    stream.line.close()
+    assert until(client.open) == 1
+
+
+def test_reset_of_a_stream(client):
+    """An order is applied and its connection is reset without an answer."""
+    stream = Stream(client)
+    client.fault("rest.reset_after", match={"method": "add_order"})
+    stream.ask(1)
+    with pytest.raises(ConnectionClosed) as ended:
+        stream.line.recv(timeout=5)
+    assert ended.value.rcvd is None
+    assert client.open() == 1
+
+
+def test_silence_has_no_pongs(client):
+    """In silence nothing comes at all, not even a pong of the protocol's; afterwards everything does."""
+    with client.line() as line:
+        line.recv(timeout=5)
+        line.send('{"method":"subscribe","params":{"channel":"book","symbol":["BTC/USD"]}}')
+        assert line.ping().wait(5)
+        number = client.fault("ws.silent", match={"endpoint": "/v2"})["id"]
+        emulator = client.emulated.opened.emulator
+        until(lambda: client.emulated.inside(lambda: bool(emulator._silent)))
+        with contextlib.suppress(TimeoutError):
+            # What was on its way already.
+            while True:
+                line.recv(timeout=0.4)
+        pong = line.ping()
+        line.send('{"method":"ping","req_id":9}')
+        assert not pong.wait(0.8)
+        with pytest.raises(TimeoutError):
+            line.recv(timeout=0.1)
+        client.control("DELETE", f"faults?id={number}")
+        assert pong.wait(5)
+        until(lambda: json.loads(line.recv(timeout=5)).get("req_id") == 9 or None)
+
+
+def test_drop_of_one_key(client):
+    """Only the connections of that key end, which is one strike however many they are."""
+    mine, other = [Stream(client) for _ in range(2)], Stream(client)
+    other.client = Client(client.emulated)
+    client.opened.callback(other.client.http.close)
+    other.token = other.client.post("GetWebSocketsToken").json()["result"]["token"]
+    for one in (*mine, other):
+        one.ask(1, "cancel_all")
+        one.answers(1)
+    number = client.fault("ws.drop", count=1)["id"]
+    for one in mine:
+        with pytest.raises(ConnectionClosed):
+            one.line.recv(timeout=5)
+    other.ask(2, "cancel_all")
+    assert other.answers(1)[0]["success"] is True
+    lines = [one for one in client.control("GET", "log").json()["lines"] if one["what"] == "fault" and one["id"] == number]
+    assert [len(one["connections"]) for one in lines] == [2]
+
+
+def test_attempts_are_limited(client):
+    """After so many attempts of an address none is let in until ten minutes passed; without a limit any number is."""
+    client.control("POST", "options", json={"attempts_max": 2}).raise_for_status()
+    client.emulated.advance(601)
+    try:
+        for _ in range(2):
+            client.connects()
+        with pytest.raises(InvalidStatus) as refused:
+            client.connects()
+        assert refused.value.response.status_code == 429
+        client.emulated.advance(601)
+        client.connects()
+        client.control("POST", "options", json={"attempts_max": 0}).raise_for_status()
+        for _ in range(4):
+            client.connects()
+    finally:
+        client.control("POST", "options", json={"attempts_max": 150})
+
+
+def test_idle_connections_end(client):
+    """A connection that follows nothing and says nothing is closed; one that follows something is not."""
+    with client.line() as idle, client.line() as busy:
+        for line in (idle, busy):
+            line.recv(timeout=5)
+        busy.send('{"method":"subscribe","params":{"channel":"status"}}')
+        assert json.loads(busy.recv(timeout=5))["success"] is True
+        client.control("POST", "options", json={"idle_s": 0.2}).raise_for_status()
+        try:
+            with pytest.raises(ConnectionClosed) as ended:
+                idle.recv(timeout=5)
+            assert ended.value.rcvd.code == 1000
+            busy.send('{"method":"ping","req_id":1}')
+            until(lambda: json.loads(busy.recv(timeout=5)).get("req_id") == 1 or None)
+        finally:
+            client.control("POST", "options", json={"idle_s": 60})
+
+
+def test_too_slow_once_messages_wait(client):
+    """A connection ends as too slow once more messages wait for it than were allowed, and no other does."""
+    with client.line() as busy, client.line() as quiet:
+        busy.recv(timeout=5), quiet.recv(timeout=5)
+        busy.send('{"method":"subscribe","params":{"channel":"book","symbol":["BTC/USD"]}}')
+        client.fault("ws.slow_consumer", match={"endpoint": "/v2"}, args={"queue": 0})
+
+        def read_on():
+            while True:
+                busy.recv(timeout=5)
+
+        with pytest.raises(ConnectionClosed) as ended:
+            read_on()
+        assert ended.value.rcvd.code == 1008
+        quiet.send('{"method":"ping"}')
+        assert json.loads(quiet.recv(timeout=5))["method"] == "pong"
+
+
+def test_no_connection_opens(client):
+    """As after too many attempts none is let in, until the fault is cleared."""
+    client.fault("limit.connections", match={})
+    with pytest.raises(InvalidStatus) as refused:
+        client.connects()
+    assert refused.value.response.status_code == 429
+    client.control("DELETE", "faults")
+    client.connects()
+
+
+# ---- what is held, and who is told ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "answered"), [("rest.timeout_after", False), ("rest.slow", True)])
+def test_clear_lets_go(client, name, answered):
+    """What a fault holds back ends as the fault is cleared."""
+    number = client.fault(name, args={"seconds": 1000}, count=5)["id"]
+    found = []
+
+    def call():
+        try:
+            found.append(client.post("AddOrder", timeout=60, **ORDER).json()["error"] == [])
+        except httpx2.TransportError:
+            found.append(False)
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    until(lambda: [one for one in client.control("GET", "faults").json()["faults"] if one["struck"]] or None)
+    assert found == []
+    client.control("DELETE", f"faults?id={number}")
+    calling.join(timeout=20)
+    assert found == [answered]
+    assert client.open() == 1
+
+
+def test_answers_name_faults_only_where_asked(client):
+    """The header is there while it is switched on, on answers that were struck and no other, and not before."""
+    number = client.fault("rest.service_busy", count=3)["id"]
+    assert "x-emu-fault" not in client.post("Balance").headers
+    assert client.control("POST", "options", json={"tell_faults": True}).json()["tell_faults"] is True
+    try:
+        assert client.post("Balance").headers["x-emu-fault"] == str(number)
+        slow = client.fault("rest.slow", args={"seconds": 0})["id"]
+        assert client.post("Balance").headers["x-emu-fault"] == f"{slow},{number}"
+        assert "x-emu-fault" not in client.post("Balance").headers
+    finally:
+        client.control("POST", "options", json={"tell_faults": False})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"tell_faults": 1}, {"tell_faults": "yes"}, {"attempts_max": -1}, {"attempts_max": 1.5}, {"idle_s": "x"}, {"other": 1}],
+)
+def test_options_refuse_nonsense(client, told):
+    """An option that is none, or of another kind, is refused and nothing is changed."""
+    before = client.control("GET", "options").json()
+    answer = client.control("POST", "options", json={"idle_s": 5, **told})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("expected ")
+    assert client.control("GET", "options").json() == before
 
 
 # ---- control -------------------------------------------------------------------------------------------------------------
@@ -347,6 +593,37 @@ def test_commands(project, served):
     lines = [json.loads(line) for line in run("log").out.splitlines()]
     assert [line["fault"] for line in lines if line["what"] == "fault"][:2] == ["rest.http_5xx_before"] * 2
     assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
+
+
+def test_end_lets_go(project, socket_enabled):
+    """Ctrl+C ends a server at once that holds calls back, lets others wait, and is asked for its log."""
+    process = project.start("emulator", "serve", "--port", "0", "--pairs", "BTC/EUR", "--tell-faults")
+    port = re.search(r":(\d+)", process.stderr.readline()).group(1)
+    for arguments in (
+        ("rest.timeout_after", "--endpoint", "Time", "--arg", "seconds=1000"),
+        ("rest.slow", "--endpoint", "Assets", "--arg", "seconds=1000"),
+    ):
+        assert project.run("emulator", "fault", "add", *arguments, "--port", port).code == 0
+    ended = []
+
+    def call(name):
+        try:
+            ended.append(
+                (name, httpx2.get(f"http://127.0.0.1:{port}/0/public/{name}", trust_env=False, timeout=60).status_code)
+            )
+        except httpx2.TransportError:
+            ended.append((name, 0))
+
+    calls = [threading.Thread(target=call, args=(name,)) for name in ("Time", "Assets")]
+    for one in calls:
+        one.start()
+    until(lambda: project.run("emulator", "log", "--port", port).out.count('"what": "fault"') == 2 or None)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    for one in calls:
+        one.join(timeout=5)
+
+    assert sorted(ended) == [("Assets", 200), ("Time", 0)]
 
 
 @pytest.mark.parametrize(

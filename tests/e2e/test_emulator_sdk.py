@@ -121,14 +121,14 @@ def test_market_order(user, trade):
     """A market order is closed at once; its trades, its ledger lines and the fee schedule agree."""
     made = trade.create_order(ordertype="market", side="buy", pair=PAIR, volume=0.01)
     name = made["txid"][0]
-    order = user.get_orders_info(txid=name, trades=True)[name]
+    order = user.get_orders_info(txid=name, trades=True, consolidate_taker=False)[name]
     trades = user.get_trades_info(txid=order["trades"])
 
     assert made["descr"]["order"] == "buy 0.01000000 XBTEUR @ market"
     assert (order["status"], float(order["vol_exec"])) == ("closed", 0.01)
     assert sum(float(one["cost"]) for one in trades.values()) == pytest.approx(float(order["cost"]), abs=1e-4)
     assert sum(float(one["fee"]) for one in trades.values()) == pytest.approx(float(order["cost"]) * 0.004, abs=1e-3)
-    assert set(user.get_trades_history()["trades"]) == set(trades)
+    assert set(user.get_trades_history(consolidate_taker=False)["trades"]) == set(trades)
     lines = [line for one in trades.values() for line in one["ledgers"]]
     assert {line["refid"] for line in user.get_ledgers(id_=lines).values()} == set(trades)
     assert user.get_ledgers_info(type_="trade")["count"] == len(lines)

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from tests.paths import MARKET_DATA, needs_market_data
 
+from peak_trade.emulator.pairs import ASSETS
 from peak_trade.emulator.signing import signature
 
 NONCES = itertools.count(time.time_ns())
@@ -98,8 +99,16 @@ class Busy(threading.Thread):
             return
         price = str(self.chance.randrange(20_000, 40_000))
         told = {"pair": "XBTEUR", "type": "buy", "ordertype": "limit", "volume": "0.001", "price": price}
-        if self.chance.random() < 0.3:
-            told |= {"ordertype": "market", "type": self.chance.choice(["buy", "sell"])}
+        told |= self.chance.choice(
+            [
+                {},
+                {"ordertype": "market", "type": self.chance.choice(["buy", "sell"])},
+                {"ordertype": "market", "type": "sell", "oflags": "fcib"},
+                {"ordertype": "iceberg", "displayvol": "0.0002"},
+                # Its trigger is touched already.
+                {"ordertype": "stop-loss-limit", "type": "sell", "price": "120000", "price2": "130000"},
+            ]
+        )
         answer = self.served.post("AddOrder", **told, userref=str(number))
         for name in answer.get("result", {}).get("txid", ()):
             self.placed[name] = told["ordertype"]
@@ -110,7 +119,7 @@ def test_killed_at_any_moment(serve, tmp_path, seed):
     """After each kill all that was acknowledged is there, in its state, and the money is that of the trades."""
     chance, state = random.Random(seed), tmp_path / "state.db"
     # A fast clock, so that rate limits are over soon.
-    arguments = ("--pairs", "BTC/EUR", "--speed", "200", "--tier", "pro", "--seed", str(seed), "--state", str(state))
+    arguments = ("--pairs", "BTC/EUR", "--speed", "1000", "--tier", "pro", "--seed", str(seed), "--state", str(state))
     known, gone, keys = {}, set(), set()
     for _ in range(3):
         served = serve(*arguments)
@@ -153,7 +162,19 @@ def _check(served, known, gone):
     for asset, balance in balances.items():
         lines = [entry for entry in entries.values() if entry["asset"] == asset]
         total = sum(Decimal(entry["amount"]) - Decimal(entry["fee"]) for entry in lines)
-        assert total == Decimal(balance), asset
+        assert lines[0]["balance"] == balance, asset
+        # Each amount is told with so many digits, cut off.
+        assert abs(total - Decimal(balance)) <= 2 * len(lines) * Decimal(10) ** Decimal(balance).as_tuple().exponent, asset
+    trades, offset = {}, 0
+    while page := served.post("TradesHistory", ofs=str(offset))["result"]["trades"]:
+        trades |= page
+        offset += 50
+    traded = sum(Decimal(trade["cost"]) for trade in trades.values()) * ASSETS["EUR"].dollars
+    assert Decimal(served.post("TradeVolume")["result"]["volume"]) == pytest.approx(
+        traded, abs=Decimal("0.001") * (1 + len(trades))
+    )
+    for trade in trades.values():
+        assert trade["ordertxid"] not in known or known[trade["ordertxid"]] == "market"
 
 
 def test_state_is_for_one(serve, project, tmp_path):

@@ -14,6 +14,7 @@ def check(config: options.ConfigFile = None, as_json: options.JsonOut = False) -
     """Check the whole file: keys, values, secrets, and the parameters of every strategy."""
     from peak_trade.cli.show import document
     from peak_trade.compose import Parts
+    from peak_trade.model.bar import Timeframe
     from peak_trade.runs.backtest import configured_params
     from peak_trade.settings import load_config
     from peak_trade.strategy.catalogue import find, make
@@ -24,11 +25,13 @@ def check(config: options.ConfigFile = None, as_json: options.JsonOut = False) -
     for name in settings.file.strategy:
         make(name, configured_params(parts, find(name).key, {}))
     for profile in settings.file.testnet_profiles.values():
-        find(profile.strategy)
-        parts.instrument(profile.symbol)
+        make(profile.strategy, configured_params(parts, find(profile.strategy).key, profile.params))
+        Timeframe.parse(profile.timeframe)
+        for symbol in profile.symbols:
+            parts.instrument(symbol)
     for symbol in (settings.file.backtest.symbol, settings.file.shadow.symbol, *settings.file.live_risk.symbols):
         parts.instrument(symbol)
-    for key in settings.file.instrument:
+    for key in (*settings.file.instrument, *settings.file.testnet_limits.symbols):
         parts.instrument(key)
     Sizing.parse(settings.file.backtest.sizing)
     if as_json:

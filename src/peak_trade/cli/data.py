@@ -1,5 +1,7 @@
-"""`peak-trade data`: import, look at and list market data."""
+"""`peak-trade data`: import, download, look at and list market data."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,10 @@ from peak_trade.model.errors import InputError
 if TYPE_CHECKING:
     from peak_trade.market.dataset import Dataset
 
-app = typer.Typer(help="Import, look at and list market data.", no_args_is_help=True, rich_markup_mode=None)
+#: How long after the last wanted bar the clock of a download's own emulator begins.
+EMULATOR_AHEAD_NS = 60 * 1_000_000_000
+
+app = typer.Typer(help="Import, download, look at and list market data.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("import")
@@ -31,6 +36,83 @@ def import_file(
     done = bring_in(parts, options.full_path(file), symbol, timeframe, accepted=frozenset(accept or []), replace=replace)
     more = {"file": str(done.path), "added": done.added}
     _show(done.dataset, as_json, more, f"stored {done.added:,} new bars in {done.path}")
+
+
+@app.command()
+def download(
+    symbol: Annotated[str, typer.Option("--symbol", help="Pair, such as BTC/EUR.")],
+    timeframe: Annotated[str, typer.Option("--timeframe", help="Length of a bar, such as 1h.")],
+    exchange: Annotated[str, typer.Option("--exchange", help="ccxt's name of the exchange.")] = "kraken",
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="First bar opens at or after this UTC date; else goes on after the stored bars."),
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Last bar opens before this UTC date; else now.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="Ask this address instead of the exchange's own, such as an emulator's.")
+    ] = None,
+    emulator: Annotated[
+        bool, typer.Option("--emulator", help="Ask an emulator of this run, offline; its bars are made up.")
+    ] = False,
+    accept: Annotated[list[str] | None, typer.Option("--accept", help="Accept a failed check by its code; repeatable.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what is stored instead of joining it.")] = False,
+    config: options.ConfigFile = None,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Fetch bars from an exchange into the local store; cut off, the same command goes on where it was."""
+    import sys
+    import time
+    from contextlib import closing, nullcontext
+
+    from peak_trade.model.clock import nanoseconds
+    from peak_trade.runs.data import DownloadRequest, Onlooker
+    from peak_trade.runs.data import download as fetch_bars
+    from peak_trade.runs.emulated import emulator_for_run
+
+    first, end = options.moment_of(since, "--since"), options.moment_of(until, "--until")
+    if first and end and first >= end:
+        raise InputError(f"expected --since before --until, found {since} and {until}; correct one")
+    if emulator and (base_url is not None or exchange != "kraken"):
+        raise InputError("expected --emulator alone, found another exchange or address beside it; it is a Kraken of its own")
+    # The emulator's past ends where its clock begins: shortly after the last bar that is asked for.
+    begin = None if end is None else nanoseconds(end) + EMULATOR_AHEAD_NS
+    place = emulator_for_run(begin=begin, tier="unlimited") if emulator else nullcontext()
+    with closing(options.open_parts(config)) as parts, place as emulated, _progress() as seen:
+        asked = DownloadRequest(
+            exchange=exchange,
+            symbol=symbol,
+            timeframe=timeframe,
+            since=first,
+            until=end,
+            base_url=emulated.base_url if emulated else base_url,
+            emulated=emulator,
+            accepted=frozenset(accept or []),
+            replace=replace,
+        )
+        onlooker = Onlooker(told=lambda text: print(f"peak-trade: {text}", file=sys.stderr), seen=seen, wait=time.sleep)
+        done = fetch_bars(parts, asked, onlooker)
+    more = {"file": str(done.path), "added": done.added}
+    _show(done.dataset, as_json, more, f"stored {done.added:,} new bars in {done.path}")
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[int, int, int, int], None]]":
+    """Show on stderr how far a download is, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from peak_trade.model.clock import moment_text
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("asking", total=None)
+
+        def seen(start: int, at: int, end: int, bars: int) -> None:
+            about = f"{moment_text(min(at, end))[:16]}, {bars:,} bars"
+            bar.update(task, description=about, completed=min(at, end) - start, total=max(end - start, 1))
+
+        yield seen
 
 
 @app.command()

@@ -40,6 +40,7 @@ def serve(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the market and of every name.")] = 7,
     speed: Annotated[float, typer.Option("--speed", min=0.01, max=10_000, help="How much faster its clock goes.")] = 1.0,
     tier: Annotated[str, typer.Option("--tier", help="Rate limits: starter, intermediate or pro.")] = "intermediate",
+    tell_faults: Annotated[bool, typer.Option("--tell-faults", help="Name faults in answers' X-Emu-Fault.")] = False,
     config: options.ConfigFile = None,
 ) -> None:
     """Serve the exchange until Ctrl+C; `peak-trade emulator keys` prints the keys of this run."""
@@ -48,7 +49,9 @@ def serve(
         folder = parts.state / "emulator"
         choice = _replayed(choice, parts, market, pairs, data, start, clock)
     with ExitStack() as open_things:
-        _serve(_opened(choice, state, open_things), folder, host, port)
+        opened = _opened(choice, state, open_things)
+        opened.emulator.faults.telling = tell_faults
+        _serve(opened, folder, host, port)
 
 
 def _serve(opened: Any, folder: Path, host: str, port: int) -> None:
@@ -60,7 +63,12 @@ def _serve(opened: Any, folder: Path, host: str, port: int) -> None:
         print(f"WARNING: {host} can be reached from the network; the emulator's keys are no secrets", file=sys.stderr)
     try:
         serve_until_stopped(
-            opened.emulator.app(), listener, "emulator: {}, /v2 and /auth/v2; this is not Kraken (Ctrl+C ends it)".format
+            opened.emulator.app(),
+            listener,
+            "emulator: {}, /v2 and /auth/v2; this is not Kraken (Ctrl+C ends it)".format,
+            ending=opened.emulator.end,
+            # A ping of the server's would break a silence that a fault asks for.
+            pings=False,
         )
     finally:
         place.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from peak_trade.cli import (
     session,
     strategies,
     sweep,
+    testnet,
 )
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
@@ -47,6 +48,7 @@ app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(session.app, name="session")
+app.add_typer(testnet.app, name="testnet")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)

@@ -59,6 +59,10 @@ class Given:
     trailing_stop: float | None = None
 
 
+#: Commands that ask an exchange can ask one of their own.
+Emulated = Annotated[bool, typer.Option("--emulator", help="Start an emulated exchange for this run, with keys of its own.")]
+
+
 def open_parts(config: Path | None) -> "Parts":
     """Read the configuration and return the parts built from it."""
     from peak_trade.compose import Parts
@@ -73,7 +77,7 @@ def choose_data(parts: "Parts", given: Given) -> "DataChoice":
 
     defaults = parts.settings.file.backtest
     file = given.data
-    start, end = _moment(given.start, "--start"), _moment(given.end, "--end")
+    start, end = moment_of(given.start, "--start"), moment_of(given.end, "--end")
     if start and end and start >= end:
         raise InputError(f"expected --start before --end, found {given.start} and {given.end}; correct one")
     return DataChoice(
@@ -242,7 +246,12 @@ def money(text: str | None, option: str, default: Decimal) -> Decimal:
         raise InputError(f"expected an amount of money as {option}, found {text!r}; write for example 10000") from error
 
 
-def _moment(text: str | None, option: str) -> datetime | None:
+def moment_of(text: str | None, option: str) -> datetime | None:
+    """Return what an option says as an aware UTC moment; None where it says nothing.
+
+    Raises:
+        InputError: it is no date.
+    """
     if text is None:
         return None
     try:

@@ -10,21 +10,45 @@ from typing import Any
 from peak_trade.model.errors import InputError
 
 
-def serve_until_stopped(app: Any, listener: socket.socket, told: Callable[[str], str]) -> None:
-    """Serve an ASGI application from a socket that listens; *told* makes the first line of its address."""
+def serve_until_stopped(
+    app: Any,
+    listener: socket.socket,
+    told: Callable[[str], str],
+    *,
+    ending: Callable[[], None] = lambda: None,
+    pings: bool = True,
+) -> None:
+    """Serve an ASGI application from a socket that listens.
+
+    Args:
+        told: makes the first line of its address.
+        ending: called once when it begins to end, before it waits for what is still to be answered.
+        pings: whether WebSockets are pinged.
+    """
     import uvicorn
+
+    class EndingServer(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            ending()
+            await super().shutdown(sockets)
 
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     print(told(address), file=sys.stderr, flush=True)
     # Proxy headers would let anybody claim another address; nothing here needs them.
     settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, proxy_headers=False, server_header=False, loop="asyncio"
+        app,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        loop="asyncio",
+        ws_ping_interval=20.0 if pings else None,
     )
     # The server ends gracefully at the first signal, and then raises it again: that is the ordinary end.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     with closing(listener), suppress(KeyboardInterrupt):
-        uvicorn.Server(settings).run(sockets=[listener])
+        EndingServer(settings).run(sockets=[listener])
 
 
 def listener_at(host: str, port: int) -> socket.socket:

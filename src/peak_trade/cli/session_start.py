@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +33,7 @@ def _mode(text: str | None) -> str | None:
         raise InputError(
             "expected a stage with sessions, found research; that is peak-trade backtest, or start with --mode shadow"
         )
-    if stage is not Stage.SHADOW:
+    if stage not in (Stage.SHADOW, Stage.TESTNET):
         raise not_allowed(stage)
     return str(stage.value)
 
@@ -44,7 +44,7 @@ def start(
     param: Annotated[
         list[str] | None, typer.Option("--param", help="NAME=VALUE, or STRATEGY.NAME=VALUE of several; repeatable.")
     ] = None,
-    mode: Annotated[str | None, typer.Option("--mode", callback=_mode, help="Stage: shadow.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", callback=_mode, help="Stage: shadow or testnet.")] = None,
     symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Pair, such as BTC/EUR; repeatable.")] = None,
     timeframe: options.TimeframeName = None,
     data: options.DataFile = None,
@@ -68,6 +68,7 @@ def start(
     env_name: Annotated[str | None, typer.Option("--env-name", help="Name of this environment on the record.")] = None,
     tag: options.Tags = None,
     notes: Annotated[str, typer.Option("--notes", help="A remark for the record.")] = "",
+    emulator: options.Emulated = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew even where a session that died could go on.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, then stop before anything begins.")] = False,
     no_registry: Annotated[
@@ -80,7 +81,7 @@ def start(
     verbose: options.Verbose = False,
     as_json: options.JsonOut = False,
 ) -> None:
-    """Run strategies on a shadow account: every order passes the risk gate and is filled by the simulated venue."""
+    """Run strategies: every order passes the risk gate and is filled by the simulated venue; in testnet Kraken validates it."""
     if list_strategies:
         from peak_trade.cli.strategies import list_strategies as list_them
 
@@ -98,22 +99,26 @@ def start(
         take_profit=take_profit,
         trailing_stop=trailing_stop,
     )
-    with closing(options.open_parts(config)) as parts:
+    with closing(options.open_parts(config)) as configured, ExitStack() as held:
         from peak_trade.engine.runner import Course
         from peak_trade.runs import session as sessions
         from peak_trade.runs.session_files import write_session_sheet
         from peak_trade.runs.session_plan import SessionRequest
 
+        stage = _stage(configured, mode)
+        parts = held.enter_context(_exchange_of(configured, stage, speed, emulated=emulator, recorded=recorded))
         paper = parts.settings.file.shadow_paper
+        kind = sessions.SHADOW_RUN if recorded else f"live_session_{stage.value}"
+        usual = {sessions.SHADOW_RUN: f"{paper.account}-recorded", sessions.LIVE_SESSION_SHADOW: paper.account}
         request = SessionRequest(
-            mode=_stage(parts, mode),
-            run_type=sessions.SHADOW_RUN if recorded else sessions.LIVE_SESSION_SHADOW,
+            mode=stage,
+            run_type=kind,
             strategies=_strategies(strategy or [], param or []),
-            data=_choices(parts, given, symbol or []),
+            data=_choices(parts, given, symbol or [], stage),
             paper=_paper(parts, given, warmup=warmup, fraction=fraction, balance=balance, fee_rate=fee_rate),
-            account=(f"{paper.account}-recorded" if recorded else paper.account) if account is None else account,
+            account=usual.get(kind, stage.value) if account is None else account,
             course=Course(steps=steps, duration_s=None if duration is None else duration * 60),
-            speed=_speed(speed, None if recorded else 1.0),
+            speed=1.0 if parts.follows(stage) else _speed(speed, None if recorded else 1.0),
             env_name=options.check_name(env_name, "--env-name", parts.settings.file.environment.name),
             tags=options.check_tags(tag),
             notes=options.check_notes(notes),
@@ -161,14 +166,44 @@ def _strategies(names: list[str], params: list[str]) -> tuple[tuple[str, Mapping
     return tuple(split.items())
 
 
-def _choices(parts: "Parts", given: options.Given, symbols: list[str]) -> Any:
+def _exchange_of(
+    parts: "Parts", stage: Stage, speed: str | None, *, emulated: bool, recorded: bool
+) -> AbstractContextManager["Parts"]:
+    """Return the parts with the exchange that a session asks: the configured one, or an emulator of this run.
+
+    Raises:
+        InputError: the options are of another stage.
+    """
+    if recorded and stage is not Stage.SHADOW:
+        raise InputError(
+            f"expected a shadow run over recorded bars, found --mode {stage.value}; that is peak-trade session run"
+        )
+    if not parts.follows(stage):
+        if emulated:
+            raise InputError("expected --emulator with --mode testnet, found a stage that asks no exchange; leave it out")
+        return nullcontext(parts)
+    from peak_trade.runs.testnet import at_exchange
+
+    if speed is not None and not emulated:
+        raise InputError("expected --speed with --emulator, found it with an exchange whose clock is everybody's; leave it out")
+    pace = _speed(speed, 1.0)
+    if pace is None:
+        raise InputError("expected a number as --speed of an emulator, found max; 60 is a minute a second")
+    return at_exchange(parts, emulated=emulated, speed=pace)
+
+
+def _choices(parts: "Parts", given: options.Given, symbols: list[str], stage: Stage) -> Any:
     from dataclasses import replace
 
-    shadow = parts.settings.file.shadow
+    file = parts.settings.file
     if given.data is not None and len(symbols) > 1:
         raise InputError("expected one --symbol with --data, found several; import the files, then leave out --data")
-    names: list[str | None] = [*symbols] or [None if given.data else shadow.symbol]
-    timeframe = given.timeframe if given.data or given.timeframe else shadow.timeframe
+    if parts.follows(stage):
+        usual = (next(iter(file.testnet_limits.symbols), None), "1m")
+    else:
+        usual = (file.shadow.symbol, file.shadow.timeframe)
+    names: list[str | None] = [*symbols] or [None if given.data else usual[0]]
+    timeframe = given.timeframe if given.data or given.timeframe else usual[1]
     return tuple(options.choose_data(parts, replace(given, symbol=name, timeframe=timeframe)) for name in names)
 
 

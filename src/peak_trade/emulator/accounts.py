@@ -9,27 +9,53 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from peak_trade.emulator.orders import ZERO, LedgerEntry, Rejection
-from peak_trade.emulator.pairs import ASSETS
+from peak_trade.emulator.pairs import ASSETS, Tier, fees_at
 
 #: Lines of a ledger that are kept; older ones are forgotten, balances are not.
 LEDGER_MAX = 20_000
+#: Nanoseconds of a day, and days whose volume counts for the fees, today included.
+DAY_NS, VOLUME_DAYS = 86_400_000_000_000, 30
 #: Who trades against clients, and who earns the fees: neither needs to own what it sells.
 MARKET, HOUSE = "market", "house"
 
 
 @dataclass(slots=True)
 class ClientAccount:
-    """Balances and holds by asset name, volume in US dollars (of all time: it never falls), and the ledger, oldest first."""
+    """Balances and holds by asset name, volume in US dollars by day (of the Unix era), and the ledger, oldest first."""
 
     name: str
     balances: dict[str, Decimal] = field(default_factory=dict)
     held: dict[str, Decimal] = field(default_factory=dict)
-    volume: Decimal = ZERO
+    days: dict[int, Decimal] = field(default_factory=dict)
     ledger: deque[LedgerEntry] = field(default_factory=lambda: deque(maxlen=LEDGER_MAX))
+    # The tier is worked out once for a day and a volume: it is asked for several times with each order.
+    _tier: Tier | None = None
+    _tier_day: int = 0
 
     def free(self, asset: str) -> Decimal:
         """Return what is owned and not held back."""
         return self.balances.get(asset, ZERO) - self.held.get(asset, ZERO)
+
+    def trade(self, dollars: Decimal, at: int) -> None:
+        """Count what was traded at a moment, nanoseconds UTC."""
+        day = at // DAY_NS
+        self.days[day] = self.days.get(day, ZERO) + dollars
+        self._tier = None
+
+    def volume(self, now: int) -> Decimal:
+        """Return the volume of the last 30 days, US dollars; days that are over are forgotten."""
+        first = now // DAY_NS - VOLUME_DAYS + 1
+        if self.days and next(iter(self.days)) < first:
+            self.days = {day: dollars for day, dollars in self.days.items() if day >= first}
+            self._tier = None
+        return sum(self.days.values(), ZERO)
+
+    def tier(self, now: int) -> Tier:
+        """Return the fees that it pays now."""
+        day = now // DAY_NS
+        if self._tier is None or self._tier_day != day:
+            self._tier, self._tier_day = fees_at(self.volume(now)), day
+        return self._tier
 
 
 class Accounts:

@@ -17,13 +17,18 @@ CHECKSUM_LEVELS = 10
 
 @dataclass(slots=True, eq=False)
 class Queued:
-    """An order in the book: its name, whose it is, what is left of it."""
+    """An order in the book: its name, whose it is, what is left of it there, and what an iceberg does not show yet.
+
+    A client's have a *turn*, which grows with each order that comes to rest.
+    """
 
     name: str
     account: str
     buys: bool
     price: int
     left: int
+    hidden: int = 0
+    turn: int = 0
 
 
 class Match(NamedTuple):
@@ -140,7 +145,10 @@ class Book:
         """Take an order out."""
         self.side(buys=order.buys).remove(order)
 
-    def checksum(self) -> int:
-        """Return the CRC32 of the best ten levels of each side: asks, then bids, digits without point and leading zeros."""
-        levels = [*self.asks.levels(CHECKSUM_LEVELS), *self.bids.levels(CHECKSUM_LEVELS)]
+    def checksum(self, depth: int = CHECKSUM_LEVELS) -> int:
+        """Return the CRC32 of the best ten levels of each side, or fewer: asks, then bids, digits without point and zeros.
+
+        Each level's price and quantity are written whole, so neither has leading zeros.
+        """
+        levels = [*self.asks.levels(depth), *self.bids.levels(depth)]
         return zlib.crc32("".join(f"{level.price}{level.quantity}" for level in levels).encode())

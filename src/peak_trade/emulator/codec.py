@@ -17,7 +17,7 @@ from peak_trade.emulator.orders import PlacedOrder
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Asset, Pair
 
 
-class Unreadable(ValueError):
+class NotRemembered(ValueError):
     """What was stored is not what the exchange remembers."""
 
 
@@ -56,7 +56,7 @@ def decoded_as(kind: Any, told: Any, orders: Mapping[str, PlacedOrder], *, inner
         kind: its type; orders: those that may be named within it.
 
     Raises:
-        Unreadable: it can't have been encoded from that type.
+        NotRemembered: it can't have been encoded from that type.
     """
     try:
         if get_origin(kind) is not None:
@@ -80,10 +80,10 @@ def decoded_as(kind: Any, told: Any, orders: Mapping[str, PlacedOrder], *, inner
         if isinstance(told, kind) and isinstance(told, bool) == (kind is bool):
             return told
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:
-        raise Unreadable(f"{told!r:.60} is no {getattr(kind, '__name__', kind)}") from error
+        raise NotRemembered(f"{told!r:.60} is no {getattr(kind, '__name__', kind)}") from error
     if kind is float and isinstance(told, int):
         return float(told)
-    raise Unreadable(f"{told!r:.60} is no {getattr(kind, '__name__', kind)}")
+    raise NotRemembered(f"{told!r:.60} is no {getattr(kind, '__name__', kind)}")
 
 
 def _of_generic(kind: Any, told: Any, orders: Mapping[str, PlacedOrder]) -> Any:
@@ -93,7 +93,11 @@ def _of_generic(kind: Any, told: Any, orders: Mapping[str, PlacedOrder]) -> Any:
             return None
         return decoded_as(next(one for one in args if one is not type(None)), told, orders, inner=True)
     if origin is dict or isinstance(told, dict):
-        return {decoded_as(args[0], key, orders): decoded_as(args[1], one, orders, inner=True) for key, one in told.items()}
+        # JSON's keys are text.
+        keys = int if args[0] is int else str
+        return {
+            decoded_as(args[0], keys(key), orders): decoded_as(args[1], one, orders, inner=True) for key, one in told.items()
+        }
     if not isinstance(told, list):
         raise TypeError
     if origin is tuple and args[-1] is not Ellipsis:
@@ -104,10 +108,10 @@ def _of_generic(kind: Any, told: Any, orders: Mapping[str, PlacedOrder]) -> Any:
 def _of_fields(kind: Any, told: Any, orders: Mapping[str, PlacedOrder]) -> Any:
     hints, names = _hints(kind), field_names(kind) or ()
     if not isinstance(told, dict) or (extra := set(told) - set(names)):
-        raise Unreadable(f"{extra if isinstance(told, dict) else told!r:.60} is not of {kind.__name__}")
+        raise NotRemembered(f"{extra if isinstance(told, dict) else told!r:.60} is not of {kind.__name__}")
     given = {name: decoded_as(hints[name], value, orders, inner=True) for name, value in told.items()}
     if missing := _required(kind) - set(given):
-        raise Unreadable(f"{', '.join(sorted(missing))} of {kind.__name__} is missing")
+        raise NotRemembered(f"{', '.join(sorted(missing))} of {kind.__name__} is missing")
     return kind(**given)
 
 
@@ -118,9 +122,9 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 @cache
 def field_names(kind: Any) -> tuple[str, ...] | None:
-    """Return the names of a type's fields; None where it has none."""
+    """Return the names of a type's fields; None where it has none. What is private is worked out anew."""
     if is_dataclass(kind):
-        return tuple(field.name for field in fields(kind))
+        return tuple(field.name for field in fields(kind) if not field.name.startswith("_"))
     return kind._fields if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields") else None
 
 

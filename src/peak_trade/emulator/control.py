@@ -24,10 +24,11 @@ class Control:
 
     def __init__(self, faults: FaultPlan, token: str, now: Callable[[], int]) -> None:
         self._faults, self._token, self._now = faults, token, now
+        self.server: Any = None
 
     def routes(self) -> list[Route]:
         """Return its routes."""
-        found = (("faults", self._faulted), ("log", self._log), ("scenario", self._scenario))
+        found = (("faults", self._faulted), ("log", self._log), ("scenario", self._scenario), ("options", self._options))
         return [Route(f"/_ctl/{name}", self._guarded(act), methods=["GET", "POST", "DELETE"]) for name, act in found]
 
     def _guarded(self, act: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Response]]:
@@ -48,7 +49,11 @@ class Control:
     async def _faulted(self, request: Request) -> Any:
         now = self._now()
         if request.method == "POST":
-            return self._faults.add(await _object(request), now).told(now)
+            fault = self._faults.add(await _object(request), now)
+            if self.server is not None:
+                # From now on, and not from the next step on.
+                self.server.hush()
+            return fault.told(now)
         if request.method == "DELETE":
             number = request.query_params.get("id")
             if number is not None and not (number.isascii() and number.isdigit() and len(number) < 10):
@@ -65,10 +70,29 @@ class Control:
             raise InputError("expected lines to be a list of faults with at_s, found something else; correct it")
         return {"planned": self._faults.plan(lines, self._now())}
 
+    async def _options(self, request: Request) -> Any:
+        """Whether answers name the faults that struck them, and the limits of connections; a POST changes them."""
+        holders: dict[str, tuple[Any, str, type]] = {"tell_faults": (self._faults, "telling", bool)}
+        if self.server is not None:
+            holders |= {"attempts_max": (self.server, "attempts_max", int), "idle_s": (self.server, "idle_s", float)}
+        told = await _object(request) if request.method == "POST" else {}
+        if extra := sorted(set(told) - set(holders)):
+            raise InputError(f"expected options among {', '.join(holders)}, found {extra[0]!r}; leave it out")
+        for name, value in told.items():
+            kind = holders[name][2]
+            fits = isinstance(value, bool) if kind is bool else isinstance(value, kind | int) and not isinstance(value, bool)
+            if not fits or not 0 <= value <= 10**9:
+                raise InputError(
+                    f"expected {name} to be {'true or false' if kind is bool else 'a number from 0 on'}, found {value!r}"
+                )
+        for name, value in told.items():
+            setattr(holders[name][0], holders[name][1], holders[name][2](value))
+        return {name: getattr(holder, attribute) for name, (holder, attribute, _) in holders.items()}
+
     async def _log(self, request: Request) -> Any:
         after, wait = _whole(request, "after"), _whole(request, "wait_s")
         for _ in range(int(min(wait, WAIT_MAX_S) * 10)):
-            if self._faults.log and self._faults.log[-1]["number"] > after:
+            if self._faults.ending or (self._faults.log and self._faults.log[-1]["number"] > after):
                 break
             await asyncio.sleep(0.1)
         return {"lines": [line for line in self._faults.log if line["number"] > after][:LINES_MAX]}

@@ -22,7 +22,11 @@ TIERS = {
     "starter": RateLimits(15, 0.33, 60, 1, 60),
     "intermediate": RateLimits(20, 0.5, 125, 2.34, 80),
     "pro": RateLimits(20, 1, 180, 3.75, 225),
+    # Not Kraken's: for tests of load.
+    "unlimited": RateLimits(1e9, 1e9, 1e9, 1e9, 1_000_000_000),
 }
+#: What each new order costs; a batch of them costs that once, and half a point for each.
+ADD, EACH_OF_BATCH = 1.0, 0.5
 #: What an amend, edit or cancel costs on top, by the age of its order: younger than so many seconds, so much.
 AMEND = ((5, 3), (10, 2), (15, 1))
 EDIT = ((5, 6), (10, 5), (15, 4), (45, 2), (90, 1))
@@ -44,6 +48,11 @@ class Counter:
         """Count something; return whether it is within the limit. What is over it is counted too."""
         self._value, self._at = self.value(now) + cost, max(now, self._at)
         return self._value <= self._most
+
+
+def batch_cost(count: int) -> float:
+    """Return what a batch of so many new orders costs; Kraken's table has 1 + n/2."""
+    return ADD + EACH_OF_BATCH * count
 
 
 def by_age(costs: tuple[tuple[int, int], ...], age_ns: int) -> int:

@@ -1,5 +1,6 @@
 """How Kraken writes things in JSON: orders, trades, ledger lines, pairs; numbers as text with the pair's digits."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -55,6 +56,8 @@ def pair_document(pair: Pair) -> Json:
         "costmin": str(pair.costmin),
         "tick_size": str(pair.tick),
         "status": "online",
+        "long_position_limit": 0,
+        "short_position_limit": 0,
     }
 
 
@@ -94,7 +97,7 @@ def order_words(order: PlacedOrder) -> str:
     name = wish.type.value.replace("-", " ")
     if wish.type is OrderType.MARKET:
         return f"{start} market"
-    if wish.type is OrderType.LIMIT:
+    if wish.type.is_limit:
         return f"{start} limit {fixed(order.limit, pair.price_decimals)}"
     first = _relative(order) if wish.trail else fixed(order.stop, pair.price_decimals)
     if not wish.type.has_limit:
@@ -133,8 +136,8 @@ def close_words(order: PlacedOrder) -> str:
     return "close position @" + order_words(draft).partition("@")[2]
 
 
-def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
-    """Return an order as OpenOrders, ClosedOrders and QueryOrders have it."""
+def order_document(order: PlacedOrder, *, trades: bool = False, runs: bool = False) -> Json:
+    """Return an order as OpenOrders, ClosedOrders and QueryOrders have it; *runs*: what it took at once is one trade."""
     wish, pair = order.wish, order.wish.pair
     digits = pair.price_decimals
     first = order.stop if wish.type.triggered else order.limit
@@ -163,7 +166,7 @@ def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
         "price": fixed(order.average, max(digits, 5)),
         "stopprice": fixed(order.stop, max(digits, 5)),
         "limitprice": fixed(order.limit if wish.type.triggered else Decimal(0), max(digits, 5)),
-        "misc": "amended" if order.amended else "",
+        "misc": ",".join(_marks(order)),
         "oflags": ",".join(wish.flags if {"fcib", "fciq"} & set(wish.flags) else (*wish.flags, "fciq")),
         "margin": False,
     }
@@ -172,10 +175,41 @@ def order_document(order: PlacedOrder, *, trades: bool = False) -> Json:
     if wish.type.triggered:
         told["trigger"] = wish.trigger
     if trades and order.trades:
-        told["trades"] = list(order.trades)
+        told["trades"] = list(order.runs if runs else order.trades)
     if order.state in (OrderStatus.CLOSED, OrderStatus.CANCELED, OrderStatus.EXPIRED):
         told |= {"closetm": seconds(order.closed), "reason": order.reason or None}
     return told
+
+
+def _marks(order: PlacedOrder) -> Iterator[str]:
+    """Yield what happened to an order besides, in Kraken's words: a stop is stopped, a take-profit is touched."""
+    if order.fired:
+        yield "touched" if order.wish.type in (OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT) else "stopped"
+    if 0 < order.done < order.volume:
+        yield "partial"
+    if order.amended:
+        yield "amended"
+
+
+def run_document(run: list[ClientFill]) -> Json:
+    """Return what an order took at once as one trade: sums, the average price, and the first fill's number."""
+    if len(run) == 1:
+        return trade_document(run[0])
+    first, zero = run[0], Decimal(0)
+    volume, cost = sum((one.volume for one in run), zero), sum((one.cost for one in run), zero)
+    whole = first._replace(
+        price=cost / volume,
+        volume=volume,
+        cost=cost,
+        fee=sum((_fee_in_quote(one) for one in run), zero),
+        fee_in=first.pair.quote.name,
+        ledgers=tuple(line for one in run for line in one.ledgers),
+    )
+    return trade_document(whole)
+
+
+def _fee_in_quote(found: ClientFill) -> Decimal:
+    return found.fee if found.fee_in == found.pair.quote.name else found.fee * found.price
 
 
 def trade_document(found: ClientFill) -> Json:
@@ -191,7 +225,7 @@ def trade_document(found: ClientFill) -> Json:
         "ordertype": found.order.wish.type.value,
         "price": fixed(found.price, max(pair.price_decimals, 5)),
         "cost": fixed(found.cost, pair.cost_decimals),
-        "fee": fixed(found.fee if found.fee_in == pair.quote.name else found.fee * found.price, pair.cost_decimals),
+        "fee": fixed(_fee_in_quote(found), pair.cost_decimals),
         "vol": fixed(found.volume, pair.lot_decimals),
         "margin": "0.00000",
         "leverage": "0",

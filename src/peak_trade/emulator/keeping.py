@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from peak_trade.emulator.accounts import LEDGER_MAX, ClientAccount
-from peak_trade.emulator.book import Queued
 from peak_trade.emulator.candles import KEPT, Candles, still
-from peak_trade.emulator.codec import Unreadable, decoded_as, encoded
+from peak_trade.emulator.codec import NotRemembered, decoded_as, encoded
 from peak_trade.emulator.counters import Counter
 from peak_trade.emulator.exchange import EXECUTIONS_MAX, FINISHED_MAX, PRINTS_MAX, MatchingEngine, OrderNews
 from peak_trade.emulator.orders import ClientFill, LedgerEntry, PlacedOrder, Print
@@ -47,7 +46,6 @@ class Keeper:
         self._orders: dict[str, PlacedOrder] = {}
         self._numbers: dict[str, int] = {}
         self._ends: dict[str, int] = {}
-        self._places: dict[str, tuple[Queued, int]] = {}
         self._count = itertools.count(1)
         self._fills: list[ClientFill] = []
         self._fill_count = 0
@@ -117,7 +115,6 @@ class Keeper:
             # It never changes again: there is nothing to compare it with.
             self._told.pop(("order", name), None)
             self._told.pop(("amends", name), None)
-            self._places.pop(name, None)
         for name in gone:
             self._numbers.pop(name, None)
             self._ends.pop(name, None)
@@ -137,16 +134,8 @@ class Keeper:
         """Yield what has one row of its own, changed or not."""
         engine = desk.exchange
         for name, order in changed.items():
-            place = self._places.get(name)
-            if order.resting is not None and (place is None or place[0] is not order.resting):
-                place = self._places[name] = (order.resting, next(self._count))
             number = self._numbers.setdefault(name, next(self._count))
-            told = {
-                "number": number,
-                "place": place[1] if place else 0,
-                "end": self._ends.get(name, 0),
-                "order": encoded(order),
-            }
+            told = {"number": number, "end": self._ends.get(name, 0), "order": encoded(order)}
             yield StateRow("order", name, json.dumps(told))
             if name in desk.amends:
                 yield StateRow("amends", name, json.dumps(desk.amends[name]))
@@ -157,8 +146,9 @@ class Keeper:
         for symbol, listing in engine.listings.items():
             yield StateRow("listing", symbol, json.dumps({"last": str(listing.last), "trades": listing.trades}))
         counters = [[list(name), vars(found)] for name, found in desk.engine.items()]
-        calls = [[name, vars(found)] for name, found in desk.calls.items()]
+        calls, bad = ([[name, vars(found)] for name, found in held.items()] for held in (desk.calls, desk.bad))
         alone: dict[str, Any] = {"timers": engine.timers, "engine": counters, "calls": calls, "tier": desk.tier}
+        alone |= {"bad": bad, "locked": desk.locked}
         for name, told in (alone | {"runs": self.runs, "origin": self.origin}).items():
             yield StateRow("alone", name, json.dumps(told))
 
@@ -200,10 +190,7 @@ class Keeper:
         engine, stored = desk.exchange, self._stored
         for name, told in stored.get("account", {}).items():
             engine.accounts.by_name[name] = self._read(ClientAccount, told, {})
-        orders = self._take_orders(engine)
-        fills = sorted(stored.get("fill", {}).values(), key=lambda told: told["n"])
-        engine.executions.extend(self._read(ClientFill, told["what"], orders) for told in fills)
-        self._fill_count = 1 + fills[-1]["n"] if fills else 0
+        self._take_orders(engine)
         for account, entries in _grouped(stored.get("entry", {})).items():
             ledger = engine.accounts.by_name[account].ledger
             ledger.extend(self._read(LedgerEntry, told["what"], {}) for told in entries)
@@ -220,7 +207,7 @@ class Keeper:
         # What was taken back is not wanted twice, and can be much.
         self._stored = {"alone": {}}
 
-    def _take_orders(self, engine: MatchingEngine) -> dict[str, PlacedOrder]:
+    def _take_orders(self, engine: MatchingEngine) -> None:
         found = sorted(self._stored.get("order", {}).values(), key=lambda told: told["number"])
         orders: dict[str, PlacedOrder] = {}
         for told in found:
@@ -232,17 +219,20 @@ class Keeper:
                 )
             orders[order.id] = order
             self._numbers[order.id] = told["number"]
-            if order.resting is not None:
-                self._places[order.id] = (order.resting, told["place"])
             if not order.state.working:
                 self._ends[order.id] = told["end"]
-        last = max((max(told["number"], told["place"], told["end"]) for told in found), default=0)
+        last = max((max(told["number"], told["end"]) for told in found), default=0)
         self._count = itertools.count(last + 1)
         ended = [orders[name] for name in sorted(self._ends, key=self._ends.__getitem__)]
-        engine.take_back(
-            orders.values(), ended, [queued for queued, _ in sorted(self._places.values(), key=lambda one: one[1])]
-        )
-        return orders
+        fills = sorted(self._stored.get("fill", {}).values(), key=lambda told: told["n"])
+        engine.take_back(orders.values(), ended, [self._read(ClientFill, told["what"], orders) for told in fills])
+        self._fill_count = 1 + fills[-1]["n"] if fills else 0
+        # A fault that held money back is not there any more.
+        for account in engine.accounts.by_name.values():
+            account.held.clear()
+        for order in engine.orders.values():
+            if order.held:
+                engine.accounts.hold(order.account, order.held_in, order.held)
 
     def _take_candles(self, candles: Mapping[str, Candles]) -> None:
         for place, told in _grouped(self._stored.get("candle", {})).items():
@@ -261,6 +251,8 @@ class Keeper:
         alone = self._stored.get("alone", {})
         desk.exchange.timers.update(alone.get("timers", {}))
         desk.amends.update(self._stored.get("amends", {}))
+        desk.bad.update({name: _counter(told) for name, told in alone.get("bad", ())})
+        desk.locked.update(alone.get("locked", {}))
         if alone.get("tier") == desk.tier:
             desk.engine.update({tuple(name): _counter(told) for name, told in alone.get("engine", ())})
             desk.calls.update({name: _counter(told) for name, told in alone.get("calls", ())})
@@ -268,7 +260,7 @@ class Keeper:
     def _read(self, kind: type[Any], told: Any, orders: Mapping[str, PlacedOrder]) -> Any:
         try:
             return decoded_as(kind, told, orders)
-        except Unreadable as error:
+        except NotRemembered as error:
             raise InputError(
                 f"expected state of this version of Peak_Trade in {self._file.path}, found another ({error}); use the version "
                 "that wrote it, or name another file"

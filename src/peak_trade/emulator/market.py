@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ VOLATILITY, ORDERS_PER_S = 0.00005, 0.8
 HIGHEST = 1e7
 
 
-class Past(NamedTuple):
+class OpeningPast(NamedTuple):
     """The made-up time before a market opened for the first time: its seed, and when that was, nanoseconds UTC."""
 
     seed: int
@@ -29,9 +29,9 @@ class SyntheticMarket:
     """Order flow of the pairs of an exchange; the same seed and the same steps give the same market."""
 
     def __init__(
-        self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles], past: Past | None = None
+        self, exchange: MatchingEngine, seed: int, now: int, candles: Mapping[str, Candles], past: OpeningPast | None = None
     ) -> None:
-        self._exchange, self._old = exchange, past or Past(seed, now)
+        self._exchange, self._old = exchange, past or OpeningPast(seed, now)
         self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
         self._now = now
         self._ladders: dict[str, Ladder] = {}
@@ -45,11 +45,13 @@ class SyntheticMarket:
         lowest, ladder = float(pair.tick) * 1_000, self._ladders[pair.symbol]
         ladder.price = min(max(ladder.price * factor, lowest), HIGHEST)
 
-    def step(self, now: int) -> None:
-        """Let time pass up to a moment, nanoseconds."""
+    def step(self, now: int, halted: Container[str] = ()) -> None:
+        """Let time pass up to a moment, nanoseconds; pairs that are halted stand still."""
         passed = max(now - self._now, 0) / 1e9
         self._now = now
-        for ladder in self._ladders.values():
+        for name, ladder in self._ladders.items():
+            if name in halted:
+                continue
             ladder.price *= math.exp(self._chance.gauss(0.0, VOLATILITY * math.sqrt(passed)))
             ladder.stand(now)
             ladder.stir(CHANGES_PER_S * passed, now)

@@ -12,7 +12,7 @@ from peak_trade.emulator.control import Control
 from peak_trade.emulator.exchange import MatchingEngine, OrderNews, What
 from peak_trade.emulator.faults import FaultPlan
 from peak_trade.emulator.keeping import Keeper
-from peak_trade.emulator.market import Past, SyntheticMarket
+from peak_trade.emulator.market import OpeningPast, SyntheticMarket
 from peak_trade.emulator.orders import LedgerEntry, Print
 from peak_trade.emulator.pairs import PAIRS, Pair
 from peak_trade.emulator.replay import Recording, ReplayMarket, beginning, shift_of
@@ -99,6 +99,7 @@ def open_emulator(
         lambda pair, interval: candles[pair.symbol].of(interval),
         choice.tier,
     )
+    faults.keys = parts.keys
     rest = Rest(parts)
     wires.hub = hub = Hub(parts, StreamTrading(parts, rest, faults), faults)
     if keeper is None or keeper.fresh:
@@ -118,7 +119,7 @@ def open_emulator(
         shocks, faults.shocks = faults.shocks, []
         for symbol, factor in shocks:
             market.jump(PAIRS[symbol], factor)
-        market.step(now)
+        market.step(now, faults.still())
 
     def keep(now: int) -> None:
         if keeper is not None:
@@ -213,4 +214,4 @@ def _market(
         return ReplayMarket(engine, choice.recordings, began - shift, shift, began, choice.seed, candles, ended)
     first, seed = origin.setdefault("began", began), origin.setdefault("seed", choice.seed)
     runs = 0 if keeper is None else keeper.runs
-    return SyntheticMarket(engine, choice.seed + runs, began, candles, Past(seed, first))
+    return SyntheticMarket(engine, choice.seed + runs, began, candles, OpeningPast(seed, first))

@@ -21,6 +21,7 @@ class OrderType(Enum):
 
     MARKET = "market"
     LIMIT = "limit"
+    ICEBERG = "iceberg"
     STOP_LOSS = "stop-loss"
     TAKE_PROFIT = "take-profit"
     STOP_LOSS_LIMIT = "stop-loss-limit"
@@ -31,12 +32,17 @@ class OrderType(Enum):
     @property
     def triggered(self) -> bool:
         """Whether it waits for a price."""
-        return self not in (OrderType.MARKET, OrderType.LIMIT)
+        return self not in (OrderType.MARKET, OrderType.LIMIT, OrderType.ICEBERG)
 
     @property
     def has_limit(self) -> bool:
         """Whether what reaches the book has a limit."""
-        return self.value.endswith("limit")
+        return self is OrderType.ICEBERG or self.value.endswith("limit")
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether it goes into the book with its limit at once."""
+        return self is OrderType.LIMIT or self is OrderType.ICEBERG
 
     @property
     def trails(self) -> bool:
@@ -96,11 +102,13 @@ class Wish:
 
     Attributes:
         volume: base currency; cash: quote currency, of a market purchase by its cost; one of the two.
+        display: what an iceberg shows of its volume, base currency.
         price: the limit of a limit order, the trigger of others; trail: distance of a trailing stop.
         limit: limit of a triggered order with one; limit_offset: the same, from the trigger.
         expires, starts: nanoseconds UTC, 0 for never and at once.
         deadline: nanoseconds UTC after which it must not be matched any more, 0 for none.
         fee_in_base: what `fcib` asks for.
+        trigger: the price that triggers are compared with, `last` or `index`; there is no index here, so both are the last.
         close: the order that is to follow each fill, in the other direction; its volume is that of the fill.
     """
 
@@ -109,6 +117,7 @@ class Wish:
     type: OrderType
     volume: Decimal
     cash: Decimal = ZERO
+    display: Decimal = ZERO
     price: Decimal = ZERO
     limit: Decimal = ZERO
     trail: Offset | None = None
@@ -135,7 +144,10 @@ class PlacedOrder:
     Attributes:
         id: `OXXXXX-XXXXX-XXXXXX`; account: whose it is.
         stop: its trigger now, moved along by a trailing stop; limit: its limit now; both 0 where it has none.
+        display: what an iceberg shows of it now.
         done, cost, fee: filled base quantity, its cost and fees in quote currency.
+        rate: the most that a fill of it pays, a fraction: the taker's fee when it was placed, for which money is held.
+        trades: ids of its fills; runs: the same, with one id for all that it took at once.
         fired: whether its trigger was touched.
         resting: its place in the book.
         reason: why it ended, in Kraken's words.
@@ -151,6 +163,8 @@ class PlacedOrder:
     volume: Decimal
     stop: Decimal = ZERO
     limit: Decimal = ZERO
+    display: Decimal = ZERO
+    rate: Decimal = ZERO
     state: OrderStatus = OrderStatus.PENDING
     done: Decimal = ZERO
     cost: Decimal = ZERO
@@ -161,6 +175,7 @@ class PlacedOrder:
     closed: int = 0
     amended: bool = False
     trades: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
     held: Decimal = ZERO
     held_in: str = ""
     uncovered: Decimal = ZERO
@@ -175,6 +190,16 @@ class PlacedOrder:
     def average(self) -> Decimal:
         """The average price of its fills, 0 without any."""
         return self.cost / self.done if self.done else ZERO
+
+
+class Amendment(NamedTuple):
+    """What a working order is to become; None leaves a thing as it is. Volumes in base, prices in quote currency."""
+
+    volume: Decimal | None = None
+    limit: Decimal | None = None
+    stop: Decimal | None = None
+    display: Decimal | None = None
+    post_only: bool = False
 
 
 class ClientFill(NamedTuple):

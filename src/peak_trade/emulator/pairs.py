@@ -57,6 +57,20 @@ class Pair(NamedTuple):
         return Decimal(1).scaleb(-self.price_decimals)
 
 
+class PairTerms(NamedTuple):
+    """What of a pair's terms is other than the pair says, for a while; None and empty: as it says.
+
+    Attributes:
+        tick: smallest price step, quote, a multiple of the pair's; ordermin, costmin: as the pair's.
+        status: under AssetPairs' names, and `delisted`.
+    """
+
+    tick: Decimal | None = None
+    ordermin: Decimal | None = None
+    costmin: Decimal | None = None
+    status: str = ""
+
+
 class Tier(NamedTuple):
     """Fees in per cent from a volume on, which is that of 30 days in US dollars."""
 

@@ -9,7 +9,7 @@ from its open to its close in straight legs, over its low first where it rises a
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -138,11 +138,14 @@ class ReplayMarket:
         ladder = self._players[pair.symbol].ladder
         ladder.price = max(ladder.price * factor, float(pair.tick) * 1_000)
 
-    def step(self, now: int) -> None:
-        """Let time pass up to a moment, nanoseconds."""
+    def step(self, now: int, halted: Container[str] = ()) -> None:
+        """Let time pass up to a moment, nanoseconds; pairs that are halted stand still, and what was due then never happens."""
         passed, self._now = max(now - self._now, 0) / NS, now
-        for player in self._players.values():
-            player.play(now, passed)
+        for name, player in self._players.items():
+            if name in halted:
+                player.skip(now)
+            else:
+                player.play(now, passed)
         if self._players and all(player.over for player in self._players.values()):
             self._ended(now)
             self._ended = lambda _now: None
@@ -176,6 +179,11 @@ class Player:
                 self._next = next(self._tape, None)
         self.ladder.stand(now)
 
+    def skip(self, now: int) -> None:
+        """Leave out the trades that are due, as if nobody had made them."""
+        while self._next is not None and self._next.at + self._shift <= now:
+            self._next = next(self._tape, None)
+
     def _trade(self, one: TapeTrade, at: int) -> None:
         """Make one recorded trade."""
         exchange, pair = self._exchange, self._pair
@@ -192,8 +200,8 @@ class Player:
         rest = one.lots
         for buys in (True, False):
             facing = list(exchange.listings[pair.symbol].book.facing(buys=buys, price=one.price))
-            through = sum(order.left for order in facing if order.price != one.price)
-            there = sum(order.left for order in facing if order.price == one.price)
+            through = sum(order.left + order.hidden for order in facing if order.price != one.price)
+            there = sum(order.left + order.hidden for order in facing if order.price == one.price)
             if taken := through + min(there, max(rest - through, 0)):
                 exchange.take(pair, self._volume(taken), at, buys=buys, limit=one.price)
                 rest = max(rest - taken, 0)

@@ -4,20 +4,22 @@ Checks come in Kraken's order: key, signature, nonce, permission, rate, argument
 string, never an exception.
 """
 
+import contextlib
 import json
 import random
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
 from email.utils import format_datetime
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from peak_trade.emulator import documents as doc
-from peak_trade.emulator.counters import AMEND, CANCEL, EDIT, NS, TIERS, Counter, by_age
+from peak_trade.emulator.counters import ADD, AMEND, CANCEL, EDIT, NS, TIERS, Counter, batch_cost, by_age
 from peak_trade.emulator.exchange import Listing, MatchingEngine
-from peak_trade.emulator.orders import ZERO, ClientFill, OrderType, PlacedOrder, Rejection
+from peak_trade.emulator.orders import ZERO, Amendment, ClientFill, LedgerEntry, OrderType, PlacedOrder, Rejection
 from peak_trade.emulator.pairs import ASSETS, PAIRS, Pair, asset_of, pair_of
 from peak_trade.emulator.parameters import Parameters, deadline_of, decimal_of, offset_of, wish_of
 from peak_trade.emulator.signing import ApiKey, Right, accept_nonce, signed_by
@@ -30,6 +32,12 @@ PAGE = 50
 NAMED_MAX = 20
 #: Most candles in an answer.
 CANDLES_MAX = 720
+#: Most levels and trades in an answer: who asks for more gets these.
+DEPTH_MAX, TRADES_MAX = 500, 1_000
+#: Minutes of the candles that Ticker adds up.
+SPAN_MIN = 15
+#: So many bad signatures or nonces of a key, less one a second, and it is locked out for so many seconds.
+BAD_MAX, LOCKOUT_S = 50, 900
 #: What AssetPairs shows of a pair; empty is all.
 INFO: dict[str, tuple[str, ...]] = {
     "info": (),
@@ -42,6 +50,7 @@ TOKEN_S = 900
 #: Tokens and amended orders that are remembered; the oldest go first.
 TOKENS_MAX, AMENDS_MAX = 10_000, 10_000
 SPAN = ("start", "end")
+DAY_S = 86_400
 HISTORY_TYPES = ("all", "any position", "closed position", "closing position", "no position")
 Listed = TypeVar("Listed")
 LETTERS = string.ascii_uppercase + string.digits
@@ -67,6 +76,25 @@ class Candle(NamedTuple):
     vwap: Decimal
     volume: Decimal
     trades: int
+
+
+def summed(rows: list[Candle]) -> Candle | None:
+    """Return one candle of those in which somebody traded, oldest first; None without any."""
+    rows = [row for row in rows if row.trades]
+    if not rows:
+        return None
+    volume = sum((row.volume for row in rows), ZERO)
+    worth = sum((row.vwap * row.volume for row in rows), ZERO)
+    return Candle(
+        rows[0].at,
+        rows[0].open,
+        max(row.high for row in rows),
+        min(row.low for row in rows),
+        rows[-1].close,
+        worth / volume if volume else rows[-1].close,
+        volume,
+        sum(row.trades for row in rows),
+    )
 
 
 def quiet(price: Decimal) -> Candle:
@@ -98,6 +126,7 @@ class RestParts:
         candles: returns a pair's candles of an interval in minutes, oldest first, the running one last.
         tier: name of the rate limits in force.
         amends: what was done to orders, by their id; of the latest so many orders.
+        bad: bad signatures and nonces by key; locked: until when a key is locked out, nanoseconds UTC.
     """
 
     exchange: MatchingEngine
@@ -109,6 +138,27 @@ class RestParts:
     calls: dict[str, Counter] = field(default_factory=dict)
     engine: dict[tuple[str, str], Counter] = field(default_factory=dict)
     amends: dict[str, list[Json]] = field(default_factory=dict)
+    bad: dict[str, Counter] = field(default_factory=dict)
+    locked: dict[str, int] = field(default_factory=dict)
+    _before: dict[str, tuple[tuple[int, int], Candle | None, Candle | None]] = field(default_factory=dict)
+
+    def spans(self, listing: Listing, now: int) -> tuple[Candle, Candle]:
+        """Return what was traded in a pair since midnight UTC, and in the last 24 hours, each as one candle.
+
+        Quarters of an hour are added up, so the 24 hours begin up to one too late; all but the running one only once.
+        """
+        rows = self.candles(listing.pair, SPAN_MIN)
+        running, midnight = now // NS // (SPAN_MIN * 60) * SPAN_MIN * 60, now // NS // DAY_S * DAY_S
+        last = rows[-1] if rows and rows[-1].at >= running else None
+        sign = (running, len(rows) if last is None else len(rows) - 1)
+        if listing.pair.symbol not in self._before or self._before[listing.pair.symbol][0] != sign:
+            over = [row for row in rows if running - DAY_S < row.at < running]
+            today = summed([row for row in over if row.at >= midnight])
+            self._before[listing.pair.symbol] = (sign, today, summed(over))
+        found = self._before[listing.pair.symbol][1:]
+        one, two = (summed([row for row in (before, last) if row is not None]) for before in found)
+        still = quiet(rows[-1].close if rows else listing.last)
+        return one or still, two or still
 
 
 class Rest:
@@ -145,6 +195,9 @@ class Rest:
             "DepositStatus": (Right.FUNDS, 1, lambda _key, _given, _now: []),
             "WithdrawStatus": (Right.FUNDS, 1, lambda _key, _given, _now: []),
             "DepositMethods": (Right.FUNDS, 1, lambda _key, _given, _now: []),
+            "DepositAddresses": (Right.FUNDS, 1, lambda _key, _given, _now: []),
+            "WithdrawMethods": (Right.FUNDS, 1, lambda _key, _given, _now: []),
+            "WithdrawAddresses": (Right.FUNDS, 1, lambda _key, _given, _now: []),
             "GetApiKeyInfo": (None, 1, self._key_info),
             "GetWebSocketsToken": (Right.WEBSOCKET, 1, self._token),
             "AddOrder": (Right.TRADE, 0, self._add),
@@ -180,21 +233,30 @@ class Rest:
         key = self._desk.keys.get(request.headers.get("api-key", ""))
         if key is None:
             raise Rejection("EAPI:Invalid key")
+        if self._desk.locked.get(key.id, 0) > request.now:
+            raise Rejection("EGeneral:Temporary lockout")
         try:
             given = Parameters.read(request.body, kind)
             nonce = given.text("nonce")
         except Rejection:
             given, nonce = Parameters({}), ""
         if not signed_by(key, request.path, nonce, request.body, request.headers.get("api-sign", "")):
-            raise Rejection("EAPI:Invalid signature")
+            raise self._bad(key, "EAPI:Invalid signature", request.now)
         if not accept_nonce(key, nonce):
-            raise Rejection("EAPI:Invalid nonce")
+            raise self._bad(key, "EAPI:Invalid nonce", request.now)
         if right is not None and right not in key.rights:
             raise Rejection("EGeneral:Permission denied")
         if cost and not self._calls(key).count(cost, request.now):
             raise Rejection("EAPI:Rate limit exceeded")
         self.let_time_pass(request.now)
         return act(key, given, request.now)
+
+    def _bad(self, key: ApiKey, error: str, now: int) -> Rejection:
+        """Count a bad request of a key, lock it out after too many, and return what it is told."""
+        if not self._desk.bad.setdefault(key.id, Counter(BAD_MAX, 1)).count(1, now):
+            self._desk.locked[key.id] = now + LOCKOUT_S * NS
+            del self._desk.bad[key.id]
+        return Rejection(error)
 
     def let_time_pass(self, now: int) -> None:
         """Let orders begin and expire that are due."""
@@ -231,6 +293,8 @@ class Rest:
         return {"status": self._exchange.mode.value, "timestamp": doc.rfc3339(now, 0)}
 
     def _assets(self, given: Parameters, _now: int) -> Json:
+        if given.text("aclass", "currency") != "currency":
+            return {}
         names = given.names("asset")
         found = [asset_of(name) for name in names] if names else list(ASSETS.values())
         if not all(found):
@@ -268,15 +332,14 @@ class Rest:
         key, pair = next(iter(named.items()))
         return key, self._exchange.listings[pair.symbol]
 
-    def _ticker(self, given: Parameters, _now: int) -> Json:
-        return {key: self._ticker_of(self._exchange.listings[pair.symbol]) for key, pair in self._named(given).items()}
+    def _ticker(self, given: Parameters, now: int) -> Json:
+        return {key: self._ticker_of(self._exchange.listings[pair.symbol], now) for key, pair in self._named(given).items()}
 
-    def _ticker_of(self, listing: Listing) -> Json:
+    def _ticker_of(self, listing: Listing, now: int) -> Json:
         pair = listing.pair
         digits = max(pair.price_decimals, 5)
         ask, bid = listing.book.asks.levels(1), listing.book.bids.levels(1)
-        candles = self._desk.candles(pair, 1440)
-        day = candles[-1] if candles else quiet(listing.last)
+        today, day = self._desk.spans(listing, now)
 
         def level(levels: list[Any]) -> list[str]:
             if not levels:
@@ -290,12 +353,12 @@ class Rest:
             "a": level(ask),
             "b": level(bid),
             "c": [doc.fixed(listing.last, digits), doc.fixed(last, 8)],
-            "v": [doc.fixed(day.volume, 8)] * 2,
-            "p": [doc.fixed(day.vwap, digits)] * 2,
-            "t": [day.trades] * 2,
-            "l": [doc.fixed(day.low, digits)] * 2,
-            "h": [doc.fixed(day.high, digits)] * 2,
-            "o": doc.fixed(day.open, digits),
+            "v": [doc.fixed(today.volume, 8), doc.fixed(day.volume, 8)],
+            "p": [doc.fixed(today.vwap, digits), doc.fixed(day.vwap, digits)],
+            "t": [today.trades, day.trades],
+            "l": [doc.fixed(today.low, digits), doc.fixed(day.low, digits)],
+            "h": [doc.fixed(today.high, digits), doc.fixed(day.high, digits)],
+            "o": doc.fixed(today.open, digits),
         }
 
     def _ohlc(self, given: Parameters, now: int) -> Json:
@@ -320,7 +383,7 @@ class Rest:
 
     def _depth(self, given: Parameters, now: int) -> Json:
         key, listing = self._one(given)
-        count, pair = given.whole("count", 100, 1, 500), listing.pair
+        count, pair = min(given.whole("count", 100, 1, 10**9), DEPTH_MAX), listing.pair
 
         def side(levels: list[Any]) -> list[list[Any]]:
             return [
@@ -341,7 +404,7 @@ class Rest:
         # Seconds and nanoseconds are told apart by their size: no second has so many digits before the year 5000.
         since = int(named if named > 10**14 else named * NS)
         # ccxt's own suite asks Kraken for 12,000 and is content with fewer.
-        count = min(given.whole("count", 1000, 1, 10**9), 1000)
+        count = min(given.whole("count", TRADES_MAX, 1, 10**9), TRADES_MAX)
         fresh = [one for one in listing.prints if one.at > since]
         found = fresh[:count] if asked else fresh[-count:]
         digits = max(listing.pair.price_decimals, 5)
@@ -361,11 +424,16 @@ class Rest:
 
     def _spread(self, given: Parameters, now: int) -> Json:
         key, listing = self._one(given)
-        pair = listing.pair
-        ask, bid = listing.book.asks.best(), listing.book.bids.best()
+        self.let_time_pass(now)
+        pair, since = listing.pair, given.whole("since", -1, 0, 2**62)
         digits = max(pair.price_decimals, 5)
-        texts = [doc.fixed(Decimal(price or 0).scaleb(-pair.price_decimals), digits) for price in (bid, ask)]
-        return {key: [[now // NS, *texts]], "last": now // NS}
+        rows = [
+            [at // NS, *(doc.fixed(Decimal(price).scaleb(-pair.price_decimals), digits) for price in prices)]
+            for at, *prices in listing.spreads
+            if at // NS > since
+        ]
+        newest = listing.spreads[-1][0] // NS if listing.spreads else now // NS
+        return {key: rows, "last": max(newest, since)}
 
     # ---- account -------------------------------------------------------------------------------------------------------
 
@@ -398,8 +466,8 @@ class Rest:
         listing = self._exchange.listings.get(f"{name}/{quote}")
         return amount * listing.last if listing else ZERO
 
-    def _volume(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        volume = self._exchange.accounts.by_name[key.account].volume
+    def _volume(self, key: ApiKey, given: Parameters, now: int) -> Json:
+        volume = self._exchange.accounts.by_name[key.account].volume(now)
         told: Json = {"currency": "ZUSD", "volume": doc.fixed(volume, 4)}
         if given.names("pair"):
             pairs = self._named(given).values()
@@ -408,7 +476,17 @@ class Rest:
         return told
 
     def _key_info(self, key: ApiKey, _given: Parameters, _now: int) -> Json:
-        return {"api_key_name": key.name, "permissions": sorted(right.value for right in key.rights), "nonce": str(key.nonce)}
+        return {
+            "api_key_name": key.name,
+            "api_key": key.id,
+            "nonce": str(max(key.nonce, 0)),
+            "nonce_window": key.nonce_window,
+            "permissions": sorted(right.value for right in key.rights),
+            "iban": "",
+            "valid_until": "0",
+            "query_from": "0",
+            "query_to": "0",
+        }
 
     def _token(self, key: ApiKey, _given: Parameters, now: int) -> Json:
         token = self._desk.chance.randbytes(32).hex()
@@ -428,15 +506,16 @@ class Rest:
         which, trades = given.text("closetime") or "both", given.flag("trades")
         if which not in ("both", "open", "close"):
             raise Rejection("EGeneral:Invalid arguments:closetime")
-        given.flag("consolidate_taker")
-        orders = self._exchange.orders
+        runs, orders, finished = _merged(given), self._exchange.orders, self._exchange.finished[key.account]
+        if not any(given.text(name) for name in (*SPAN, "userref", "cl_ord_id")):
+            return _paged(given, "closed", reversed(finished), len(finished), _order_shown(trades=trades, runs=runs))
         low, high = (self._moment(given, name, lambda txid: _order_time(orders.get(txid), key), now) for name in SPAN)
         every = [
             order
-            for order in self._matching(reversed(self._exchange.finished[key.account]), given)
+            for order in self._matching(reversed(finished), given)
             if (which != "close" and low < order.opened <= high) or (which != "open" and low < order.closed <= high)
         ]
-        return _paged(given, "closed", every, lambda order: (order.id, doc.order_document(order, trades=trades)))
+        return _paged(given, "closed", every, len(every), _order_shown(trades=trades, runs=runs))
 
     def _moment(self, given: Parameters, name: str, of: Callable[[str], int | None], now: int) -> int:
         """Return a bound of a span of time, nanoseconds: unix seconds, or the moment of what is named; start is outside."""
@@ -456,8 +535,7 @@ class Rest:
         ]
 
     def _query_orders(self, key: ApiKey, given: Parameters, _now: int) -> Json:
-        names, trades = given.names("txid"), given.flag("trades")
-        given.flag("consolidate_taker")
+        names, trades, runs = given.names("txid"), given.flag("trades"), _merged(given)
         if not names and (given.text("userref") or given.text("cl_ord_id")):
             every = [*self._exchange.working[key.account].values(), *reversed(self._exchange.finished[key.account])]
             found = self._matching(every, given)[:PAGE]
@@ -468,32 +546,37 @@ class Rest:
             if len(found) < len(names):
                 raise Rejection("EOrder:Invalid order")
             found = self._matching(found, given)
-        return {order.id: doc.order_document(order, trades=trades) for order in found}
-
-    def _mine(self, key: ApiKey) -> list[ClientFill]:
-        """Return a key's executions, newest first."""
-        return [one for one in reversed(self._exchange.executions) if one.order.account == key.account]
+        return dict(map(_order_shown(trades=trades, runs=runs), found))
 
     def _history(self, key: ApiKey, given: Parameters, now: int) -> Json:
         if (given.text("type") or "all") not in HISTORY_TYPES:
             raise Rejection("EGeneral:Invalid arguments:type")
-        given.flag("consolidate_taker")
-        mine = self._mine(key)
-        times = {one.id: one.at for one in mine}
-        low, high = (self._moment(given, name, times.get, now) for name in SPAN)
+        exchange, merged, ledgers = self._exchange, _merged(given), given.flag("ledgers")
+        mine, runs = exchange.fills[key.account], exchange.runs[key.account]
+        newest = reversed(runs.items()) if merged else ((one.id, [one]) for one in reversed(mine.values()))
         # Nothing is traded on margin, so there are only trades without a position.
-        spot = (given.text("type") or "all") in ("all", "no position")
-        found = [one for one in mine if low < one.at <= high and spot]
-        return _paged(given, "trades", found, lambda one: (one.id, doc.trade_document(one)))
+        if (given.text("type") or "all") not in ("all", "no position"):
+            return _paged(given, "trades", [], 0, _run_shown(ledgers=ledgers))
+        if not any(given.text(name) for name in SPAN):
+            return _paged(given, "trades", newest, len(runs if merged else mine), _run_shown(ledgers=ledgers))
+
+        def time_of(name: str) -> int | None:
+            run = [mine[name]] if name in mine else runs.get(name)
+            return run[0].at if run else None
+
+        low, high = (self._moment(given, name, time_of, now) for name in SPAN)
+        every = [(name, run) for name, run in newest if low < run[0].at <= high]
+        return _paged(given, "trades", every, len(every), _run_shown(ledgers=ledgers))
 
     def _query_trades(self, key: ApiKey, given: Parameters, _now: int) -> Json:
         wanted = given.names("txid")
         if not 1 <= len(wanted) <= NAMED_MAX:
             raise Rejection("EGeneral:Invalid arguments:txid")
-        mine = {one.id: one for one in self._mine(key) if one.id in wanted}
-        if set(wanted) - set(mine):
+        mine, runs = self._exchange.fills[key.account], self._exchange.runs[key.account]
+        found = {name: [mine[name]] if name in mine else runs.get(name) for name in wanted}
+        if not all(found.values()):
             raise Rejection("EQuery:Unknown trade")
-        return {name: doc.trade_document(mine[name]) for name in wanted}
+        return {name: doc.run_document(run) for name, run in found.items() if run}
 
     def _ledgers(self, key: ApiKey, given: Parameters, now: int) -> Json:
         names, kind = given.names("asset"), given.text("type") or "all"
@@ -501,6 +584,8 @@ class Rest:
         if names != ["all"] and len(assets) < len(set(names)):
             raise Rejection("EQuery:Unknown asset")
         ledger = self._exchange.accounts.by_name[key.account].ledger
+        if kind == "all" and not assets and not any(given.text(name) for name in SPAN):
+            return _paged(given, "ledger", reversed(ledger), len(ledger), _entry_shown)
         times = {entry.id: entry.at for entry in ledger} if given.text("start") or given.text("end") else {}
         low, high = (self._moment(given, name, times.get, now) for name in SPAN)
         every = [
@@ -508,7 +593,7 @@ class Rest:
             for entry in reversed(ledger)
             if (not assets or entry.asset in assets) and kind in ("all", entry.type) and low < entry.at <= high
         ]
-        return _paged(given, "ledger", every, lambda entry: (entry.id, doc.entry_document(entry)))
+        return _paged(given, "ledger", every, len(every), _entry_shown)
 
     def _query_ledgers(self, key: ApiKey, given: Parameters, _now: int) -> Json:
         wanted = given.names("id")
@@ -529,21 +614,19 @@ class Rest:
 
     def _room(self, account: str, pair: Pair) -> None:
         """Refuse an order beyond the most that may work at once."""
-        open_here = sum(order.wish.pair is pair for order in self._exchange.working[account].values())
-        if open_here >= TIERS[self._desk.tier].open_orders:
+        if self._exchange.open_here(account, pair) >= TIERS[self._desk.tier].open_orders:
             raise Rejection("EOrder:Orders limit exceeded")
 
     def _add(self, key: ApiKey, given: Parameters, now: int) -> Json:
         pair = self._pair(given)
-        self._charge(key.account, pair, 1, now)
+        self._charge(key.account, pair, ADD, now)
         wish = wish_of(given, pair, now, self._exchange.listings[pair.symbol].last)
+        order = self._exchange.check(key.account, wish, now)
+        described = doc.descr_document(order)
         if given.flag("validate"):
-            self._exchange.check(key.account, wish, now)
-            return {"descr": doc.descr_document(self._exchange.draft(key.account, wish, now))}
+            return {"descr": described}
         self._room(key.account, pair)
-        described = doc.descr_document(self._exchange.draft(key.account, wish, now))
-        order = self._exchange.add(key.account, wish, now)
-        return {"descr": described, "txid": [order.id]}
+        return {"descr": described, "txid": [self._exchange.place(order, now).id]}
 
     def _add_batch(self, key: ApiKey, given: Parameters, now: int) -> Json:
         pair, given_orders = self._pair(given), given.values.get("orders")
@@ -554,15 +637,13 @@ class Rest:
         if not all(isinstance(one, dict) for one in given_orders):
             raise Rejection("EGeneral:Invalid arguments:orders")
         only_look, deadline = given.flag("validate"), given.text("deadline")
-        self._charge(key.account, pair, 1 + len(given_orders) / 2, now)
+        self._charge(key.account, pair, batch_cost(len(given_orders)), now)
         last = self._exchange.listings[pair.symbol].last
         wishes = [wish_of(Parameters({**one, "deadline": deadline}), pair, now, last) for one in given_orders]
         names = [wish.cl_ord_id for wish in wishes if wish.cl_ord_id]
         if len(set(names)) < len(names):
             raise Rejection("EGeneral:Invalid arguments:cl_ord_id not unique")
-        for wish in wishes:
-            self._exchange.check(key.account, wish, now)
-        drafts = [doc.descr_document(self._exchange.draft(key.account, wish, now)) for wish in wishes]
+        drafts = [doc.descr_document(self._exchange.check(key.account, wish, now)) for wish in wishes]
         if only_look:
             return {"orders": [{"descr": described} for described in drafts]}
         told: list[Json] = []
@@ -580,9 +661,9 @@ class Rest:
         if not name and not client:
             raise Rejection("EGeneral:Invalid arguments:txid")
         mine = self._exchange.working[key.account]
-        order = mine.get(name) or next((one for one in mine.values() if client and one.wish.cl_ord_id == client), None)
-        by_ref = [one for one in mine.values() if one.wish.userref and str(one.wish.userref) == name] if name else []
-        if order is None and len(by_ref) == 1:
+        order = mine.get(name) or (self._exchange.named(key.account, client) if client else None)
+        by_ref = _by_ref(mine.values(), name) if order is None else []
+        if len(by_ref) == 1:
             order = by_ref[0]
         if order is None:
             raise Rejection("EOrder:Unknown order")
@@ -592,13 +673,16 @@ class Rest:
         order = self._found(key, given)
         pair = order.wish.pair
         self._charge(key.account, pair, 1 + by_age(AMEND, now - order.opened), now)
-        if given.text("display_qty"):
-            raise Rejection("EGeneral:Invalid arguments:display_qty")
         self._in_time(given, now)
-        volume, stop = lots_of(given, "order_qty", pair), given.number("trigger_price") or None
         last = self._exchange.listings[pair.symbol].last
-        limit = near("limit_price", given, last, pair)
-        self._exchange.amend(order, now, volume=volume, limit=limit, stop=stop, post_only=given.flag("post_only"))
+        change = Amendment(
+            volume=lots_of(given, "order_qty", pair),
+            limit=near("limit_price", given, last, pair),
+            stop=near("trigger_price", given, last, pair),
+            display=lots_of(given, "display_qty", pair),
+            post_only=given.flag("post_only"),
+        )
+        self._exchange.amend(order, change, now)
         amends = self._desk.amends.setdefault(order.id, [])
         amends.append({"amend_id": self._amend_name(), "at": now, "order": snapshot(order)})
         while len(self._desk.amends) > AMENDS_MAX:
@@ -645,7 +729,7 @@ class Rest:
         self._in_time(given, now)
         post = "post" in given.names("oflags") if given.text("oflags") else before.post_only
         flags = tuple(flag for flag in before.flags if flag != "post") + (("post",) if post else ())
-        if post and before.type is not OrderType.LIMIT:
+        if post and not before.type.is_limit:
             raise Rejection("EGeneral:Invalid arguments:oflags")
         last = self._exchange.listings[pair.symbol].last
         current = order.stop if before.type.triggered else order.limit
@@ -653,9 +737,14 @@ class Rest:
         if price is not None and before.type.trails:
             raise Rejection("EGeneral:Invalid arguments:price")
         limit = near("price2", given, last, pair)
+        volume = lots_of(given, "volume", pair) or order.left
+        shown = lots_of(given, "displayvol", pair) or min(order.display, volume)
+        if bool(shown) is not bool(order.display):
+            raise Rejection("EGeneral:Invalid arguments:displayvol")
         wish = replace(
             before,
-            volume=lots_of(given, "volume", pair) or order.left,
+            volume=volume,
+            display=shown,
             price=price or (ZERO if before.type.trails else current),
             limit=limit or (ZERO if before.limit_offset else order.limit if before.type.triggered else ZERO),
             limit_offset=None if limit else before.limit_offset,
@@ -684,7 +773,7 @@ class Rest:
         name = given.text("txid")
         mine = self._exchange.working[key.account]
         if name and name not in mine:
-            by_ref = [order for order in mine.values() if order.wish.userref and str(order.wish.userref) == name]
+            by_ref = _by_ref(mine.values(), name)
             if by_ref:
                 return {"count": self._cancel_these(key, by_ref, now)}
         return {"count": self._cancel_these(key, [self._found(key, given)], now)}
@@ -717,6 +806,10 @@ class Rest:
         return {"count": self._cancel_these(key, wanted, now)}
 
     def _cancel_all(self, key: ApiKey, _given: Parameters, now: int) -> Json:
+        """Cancel all; each cancel counts, but who wants out of everything is never refused."""
+        for order in self._exchange.working[key.account].values():
+            with contextlib.suppress(Rejection):
+                self._charge(key.account, order.wish.pair, by_age(CANCEL, now - order.opened), now)
         return {"count": self._exchange.cancel_all(key.account, now)}
 
     def _dead_man(self, key: ApiKey, given: Parameters, now: int) -> Json:
@@ -731,11 +824,41 @@ class Rest:
         return {"currentTime": doc.rfc3339(now, 0), "triggerTime": due}
 
 
-def _paged(given: Parameters, name: str, every: list[Listed], show: Callable[[Listed], tuple[str, Json]]) -> Json:
-    """Return a page of what was found, and how much there is."""
+def _paged(
+    given: Parameters, name: str, every: Iterable[Listed], count: int, show: Callable[[Listed], tuple[str, Json]]
+) -> Json:
+    """Return a page of so many things, newest first, and how many there are."""
     offset = given.whole("ofs", 0, 0, 10**9)
-    told: Json = {name: dict(map(show, every[offset : offset + PAGE]))}
-    return told if given.flag("without_count") else told | {"count": len(every)}
+    told: Json = {name: dict(map(show, islice(every, offset, offset + PAGE)))}
+    return told if given.flag("without_count") else told | {"count": count}
+
+
+def _merged(given: Parameters) -> bool:
+    """Tell whether what an order took at once is to be shown as one trade, as it is unless told otherwise."""
+    return not given.text("consolidate_taker") or given.flag("consolidate_taker")
+
+
+def _order_shown(*, trades: bool, runs: bool) -> Callable[[PlacedOrder], tuple[str, Json]]:
+    return lambda order: (order.id, doc.order_document(order, trades=trades, runs=runs))
+
+
+def _run_shown(*, ledgers: bool) -> Callable[[tuple[str, list[ClientFill]]], tuple[str, Json]]:
+    def show(named: tuple[str, list[ClientFill]]) -> tuple[str, Json]:
+        found = doc.run_document(named[1])
+        if not ledgers:
+            del found["ledgers"]
+        return named[0], found
+
+    return show
+
+
+def _entry_shown(entry: LedgerEntry) -> tuple[str, Json]:
+    return entry.id, doc.entry_document(entry)
+
+
+def _by_ref(orders: Iterable[PlacedOrder], name: str) -> list[PlacedOrder]:
+    """Return the orders with a userref; text that is no number is none."""
+    return [order for order in orders if order.wish.userref and str(order.wish.userref) == name] if name else []
 
 
 def _order_time(order: PlacedOrder | None, key: ApiKey) -> int | None:
@@ -781,4 +904,6 @@ def snapshot(order: PlacedOrder) -> Json:
         "remaining_qty": doc.fixed(order.left, pair.lot_decimals),
         "limit_price": doc.fixed(order.limit, pair.price_decimals),
     }
+    if order.display:
+        told["display_qty"] = doc.fixed(order.display, pair.lot_decimals)
     return told | ({"trigger_price": doc.fixed(order.stop, pair.price_decimals)} if order.stop else {})

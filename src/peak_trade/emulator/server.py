@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import socket as sockets
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,8 +19,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from peak_trade.emulator.catalogue import page
 from peak_trade.emulator.control import Control
-from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget, Outcome, pair_named
+from peak_trade.emulator.counters import NS
+from peak_trade.emulator.faults import FaultPlace, FaultPlan, FaultTarget, Outcome
 from peak_trade.emulator.orders import Rejection
 from peak_trade.emulator.parameters import BODY_MAX, Parameters
 from peak_trade.emulator.rest import Rest, RestCall
@@ -30,6 +35,12 @@ _LOG = logging.getLogger("uvicorn.error")
 STEP_S = 0.1
 #: What private calls are answered while nothing can be stored.
 UNAVAILABLE = {"error": ["EService:Unavailable"]}
+#: The header that names the faults which struck, where that is asked for.
+FAULT_HEADER = "X-Emu-Fault"
+#: Attempts to connect that an address may make in so many seconds; more are refused with 429.
+ATTEMPTS_MAX, ATTEMPTS_S = 150, 600
+#: Seconds of the wall clock after which a connection that follows nothing and says nothing is closed.
+IDLE_S = 60.0
 #: Where a connection's transport is put, so that it can be cut off.
 _TRANSPORT = "emulator.transport"
 
@@ -44,17 +55,21 @@ class EmulatorApp(Starlette):
 
 
 class CutOff(Response):
-    """An answer that never arrives, or half of one: the connection is reset."""
+    """An answer that never arrives, or half of one: the connection is reset; *held* waits before, and can be let go."""
 
-    def __init__(self, content: bytes, *, begun: bool, hold_s: float) -> None:
+    def __init__(self, content: bytes, *, begun: bool, held: Callable[[], Awaitable[None]]) -> None:
         super().__init__(content, media_type="application/json")
-        self._begun, self._hold_s = begun, hold_s
+        self._begun, self._held = begun, held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say nothing for a while, unless the client goes, and cut the connection off."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(_gone(receive), self._hold_s)
+        leaving, held = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._held())
+        await asyncio.wait((leaving, held), return_when=asyncio.FIRST_COMPLETED)
+        held.cancel()
+        if leaving.done():
             return
+        leaving.cancel()
+        await asyncio.wait((leaving,))
         if self._begun:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": bytes(self.body)[: len(self.body) // 2], "more_body": True})
@@ -80,7 +95,12 @@ def cut_off(scope: Mapping[str, Any], *, reset: bool = True) -> None:
 
 
 class Emulator:
-    """The exchange, its market and its connections, ticking."""
+    """The exchange, its market and its connections, ticking.
+
+    Attributes:
+        attempts_max: attempts to connect that an address may make in ten minutes, 0 for any number.
+        idle_s: seconds of the wall clock after which an idle connection is closed, 0 for never.
+    """
 
     def __init__(
         self,
@@ -103,8 +123,14 @@ class Emulator:
         self.faults: FaultPlan = hub.faults
         self._control, self._keys, self._keep = control, keys, keep
         self._unkept = False
+        control.server = self
         self._changed: dict[int, asyncio.Event] = {}
         self._open: dict[int, WebSocket] = {}
+        self._attempts: dict[str, deque[int]] = {}
+        self._heard: dict[int, float] = {}
+        self._silent: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.attempts_max, self.idle_s = ATTEMPTS_MAX, IDLE_S
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -124,22 +150,26 @@ class Emulator:
         self._kept(self.now())
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
             try:
                 self.pass_time(self.now())
+                self.hush()
                 await self._drop(self.now())
             except Exception:  # noqa: BLE001 - whatever it is, the connections must not notice
                 # A market that stands still without a word would look like a quiet one.
                 _LOG.exception("the emulator's market could not go on; this step was left out")
             self._wake()
-            await asyncio.sleep(STEP_S)
+            # What a step takes does not put off the next; one that took longer is not made up for.
+            due = max(due + STEP_S, loop.time())
+            await asyncio.sleep(due - loop.time())
 
     def pass_time(self, now: int) -> None:
         """Let faults, orders and the market go on, and publish what changed."""
         self.faults.let_time_pass(now)
         self.rest.let_time_pass(now)
-        if not self.faults.halted:
-            self._step(now)
+        self._step(now)
         self.hub.publish(now)
         if not self._kept(now):
             self._silence()
@@ -173,15 +203,49 @@ class Emulator:
             if len(body) > BODY_MAX:
                 return Response('{"error":["EGeneral:Invalid arguments"]}', media_type="application/json")
         headers = {name.lower(): value for name, value in request.headers.items()}
+        if not headers.get("user-agent"):
+            # Kraken wants one of every client; Cloudflare, in front of it, turns away who has none.
+            return Response(page(403), 403, media_type="text/html; charset=UTF-8")
         given = body or request.url.query.encode() if request.method == "GET" else body
         call = RestCall(request.url.path, headers, given, self.now())
         target = self._target(call)
         self.faults.let_time_pass(call.now)
-        for fault in self.faults.strikes(FaultPlace.WAIT, target, call.now):
-            await asyncio.sleep(fault.kind.act(fault))
+        waited = await self._wait(target, call.now)
         found = self.answered(call._replace(now=self.now()))
         self._wake()
-        return _response(found)
+        return self._response(found._replace(struck=(*waited, *found.struck)))
+
+    async def _wait(self, target: FaultTarget, now: int) -> list[int]:
+        """Wait as faults say; return the numbers of those."""
+        waited = []
+        for fault in self.faults.strikes(FaultPlace.WAIT, target, now):
+            waited.append(fault.number)
+            await self._hold(fault.kind.act(fault), [fault.number])
+        return waited
+
+    async def _hold(self, seconds: float, numbers: Iterable[int]) -> None:
+        """Wait so long, or until one of the faults that want that is cleared, or the server ends."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (left := end - loop.time()) > 0 and not any(self.faults.frees(number) for number in numbers):  # noqa: ASYNC110 - nothing can set an event
+            await asyncio.sleep(min(left, STEP_S))
+
+    def end(self) -> None:
+        """Let go of everything that is held: the server ends."""
+        self.faults.ending = True
+
+    def _response(self, found: Outcome) -> Response:
+        if found.cut:
+            held = functools.partial(self._hold, found.hold_s, found.struck)
+            answer: Response = CutOff(json.dumps(found.answer).encode(), begun=found.cut == "truncated", held=held)
+        elif found.answer is None:
+            kind = "application/json" if found.status == 200 and not found.body.startswith("<") else "text/html; charset=UTF-8"
+            answer = Response(found.body, found.status, media_type=kind)
+        else:
+            answer = Response(msgspec.json.encode(found.answer), media_type="application/json")
+        if self.faults.telling and found.struck:
+            answer.headers[FAULT_HEADER] = ",".join(map(str, found.struck))
+        return answer
 
     def answered(self, call: RestCall) -> Outcome:
         """Return what a call comes to, with the faults that strike it."""
@@ -201,13 +265,8 @@ class Emulator:
             given = Parameters.read(call.body, call.headers.get("content-type", ""))
         except Rejection:
             given = Parameters({})
-        private = "/private/" in call.path
-        return FaultTarget(
-            endpoint=call.path.rsplit("/", 1)[-1],
-            pair=pair_named(given),
-            key=self._keys.get(call.headers.get("api-key", "")) if private else None,
-            given=given,
-        )
+        key = self._keys.get(call.headers.get("api-key", "")) if "/private/" in call.path else None
+        return self.faults.target(call.path.rsplit("/", 1)[-1], key, given)
 
     # ---- WebSocket -----------------------------------------------------------------------------------------------------
 
@@ -218,34 +277,93 @@ class Emulator:
         await self._serve(socket, private=True)
 
     async def _serve(self, socket: WebSocket, *, private: bool) -> None:
-        for fault in self.faults.strikes(FaultPlace.CONNECT, FaultTarget(endpoint=socket.url.path), self.now()):
-            await socket.send_denial_response(Response(status_code=fault.kind.act(fault)))
+        if (status := self._refused(socket)) is not None:
+            await socket.send_denial_response(Response(status_code=status))
             return
         await socket.accept()
         connection = self.hub.connect(self.now(), private=private)
-        self._changed[connection.number] = asyncio.Event()
-        self._open[connection.number] = socket
+        number = connection.number
+        self._changed[number], self._open[number] = asyncio.Event(), socket
         writing = asyncio.create_task(self._write(socket, connection))
         try:
-            self._changed[connection.number].set()
+            self._changed[number].set()
             while True:
+                self._heard[number] = asyncio.get_running_loop().time()
                 found = await socket.receive()
                 if found["type"] != "websocket.receive":
                     break
                 message = found.get("text") or found.get("bytes") or b""
-                if private and self._unkept and not self._kept(self.now()):
-                    self._silence()
-                    break
-                connection.receive(message if len(message) <= MESSAGE_MAX else b"", self.now())
-                if not self._kept(self.now()):
-                    self._silence()
-                self._wake()
+                await self._take(connection, message if len(message) <= MESSAGE_MAX else b"")
+                while self._is_silent(connection):  # noqa: ASYNC110 - nothing can set an event
+                    # Asked for the next message, the server would read on.
+                    await asyncio.sleep(STEP_S)
         except (WebSocketDisconnect, RuntimeError):
             pass
         finally:
             writing.cancel()
             self.hub.leave(connection)
-            del self._changed[connection.number], self._open[connection.number]
+            self._silent.discard(number)
+            del self._changed[number], self._open[number], self._heard[number]
+
+    def _refused(self, socket: WebSocket) -> int | None:
+        """Return the status with which a connection is refused: a fault's, or 429 after too many attempts."""
+        now = self.now()
+        for fault in self.faults.strikes(FaultPlace.CONNECT, FaultTarget(endpoint=socket.url.path), now):
+            return int(fault.kind.act(fault))
+        if not self.attempts_max:
+            return None
+        made = self._attempts.setdefault(socket.client.host if socket.client else "", deque())
+        made.append(now)
+        while made and made[0] <= now - ATTEMPTS_S * NS:
+            made.popleft()
+        return 429 if len(made) > self.attempts_max else None
+
+    async def _take(self, connection: Connection, message: str | bytes) -> None:
+        """Let a connection take a message, later where a fault says so: its later messages wait too, or overtake it."""
+        came = self.now()
+        target = self.hub.waiting(connection, message) if self.faults.faults else None
+        if target is not None:
+            for fault in self.faults.strikes(FaultPlace.WAIT, target, came):
+                held = self._hold(fault.kind.act(fault), [fault.number])
+                if not fault.kind.overtaken:
+                    await held
+                    continue
+                task = asyncio.create_task(self._take_later(held, connection, message, came))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+        self._receive(connection, message, came)
+
+    async def _take_later(self, held: Awaitable[None], connection: Connection, message: str | bytes, came: int) -> None:
+        await held
+        self._receive(connection, message, came)
+
+    def _receive(self, connection: Connection, message: str | bytes, came: int) -> None:
+        """Let a connection take a message that came at a moment, and store what it changed before anybody is told."""
+        if connection.address == "/auth/v2" and self._unkept and not self._kept(self.now()):
+            self._silence()
+            return
+        connection.receive(message, self.now(), came)
+        if not self._kept(self.now()):
+            self._silence()
+        self._wake()
+
+    def _is_silent(self, connection: Connection) -> bool:
+        target = FaultTarget(endpoint=connection.address, key=connection.key)
+        return not self.faults.ending and self.faults.lasting("ws.silent", target, self.now())
+
+    def hush(self) -> None:
+        """Read nothing from connections that are silent, because whatever reads a ping answers it."""
+        for number, socket in list(self._open.items()):
+            connection, transport = self.hub.connections[number], socket.scope.get(_TRANSPORT)
+            if transport is None or transport.is_closing():
+                continue
+            if self._is_silent(connection):
+                self._silent.add(number)
+                transport.pause_reading()
+            elif number in self._silent:
+                self._silent.discard(number)
+                transport.resume_reading()
 
     async def _write(self, socket: WebSocket, connection: Connection) -> None:
         changed = self._changed[connection.number]
@@ -254,18 +372,28 @@ class Emulator:
             while True:
                 await changed.wait()
                 changed.clear()
+                if connection.address == "/auth/v2" and not self._kept(self.now()):
+                    # What a fault did of itself is stored before it is told, too.
+                    self._silence()
+                    return
                 waiting, connection.outbox = connection.outbox, []
                 for text in waiting:
                     await socket.send_text(text)
 
     async def _drop(self, now: int) -> None:
-        """End the connections that a fault ends."""
-        for address in ("/v2", "/auth/v2"):
-            target = FaultTarget(endpoint=address)
-            numbers = [number for number in self._open if self.hub.connections[number].address == address]
-            for fault in self.faults.strikes(FaultPlace.SOCKET, target, now) if numbers else ():
-                for number in numbers:
-                    await self._close(number, fault.args["code"])
+        """End the connections that a fault ends, and those that are idle."""
+        targets = {}
+        for number in self._open:
+            one = self.hub.connections[number]
+            targets[number] = FaultTarget(endpoint=one.address, key=one.key, queue=len(one.outbox))
+        for fault, numbers in self.faults.strikes_some(FaultPlace.SOCKET, targets, now):
+            for number in numbers:
+                await self._close(number, fault.args["code"])
+        moment = asyncio.get_running_loop().time()
+        for number, heard in list(self._heard.items()):
+            connection = self.hub.connections.get(number)
+            if connection is not None and not connection.subscriptions and 0 < self.idle_s <= moment - heard:
+                await self._close(number, 1000)
 
     async def _close(self, number: int, code: int) -> None:
         socket = self._open.get(number)
@@ -279,19 +407,13 @@ class Emulator:
 
     def _wake(self) -> None:
         for number, connection in self.hub.connections.items():
-            if len(connection.outbox) > QUEUE_MAX:
+            if connection.cut and number in self._open:
+                connection.outbox.clear()
+                cut_off(self._open[number].scope)
+            elif len(connection.outbox) > QUEUE_MAX:
                 # Its reader takes too little: what waits would grow without end.
                 connection.outbox.clear()
                 self.faults.write("slow consumer", self.now(), connection=number)
                 cut_off(self._open[number].scope, reset=False)
             elif connection.outbox and number in self._changed:
                 self._changed[number].set()
-
-
-def _response(found: Outcome) -> Response:
-    if found.cut:
-        return CutOff(json.dumps(found.answer).encode(), begun=found.cut == "truncated", hold_s=found.hold_s)
-    if found.answer is None:
-        kind = "application/json" if found.status == 200 and not found.body.startswith("<") else "text/html; charset=UTF-8"
-        return Response(found.body, found.status, media_type=kind)
-    return Response(json.dumps(found.answer), media_type="application/json")

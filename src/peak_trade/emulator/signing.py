@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import hmac
 import random
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
@@ -36,7 +37,8 @@ class ApiKey:
 
     Attributes:
         name: what a person calls it; id: what is sent; secret: 64 bytes.
-        nonce: the largest seen.
+        nonce: the largest seen; nonce_window: how far below it one may be that was not seen yet.
+        seen: the nonces within the window, ascending.
     """
 
     name: str
@@ -45,6 +47,8 @@ class ApiKey:
     account: str
     rights: frozenset[Right]
     nonce: int = -1
+    nonce_window: int = 0
+    seen: list[int] = field(default_factory=list, repr=False)
 
     @property
     def secret_text(self) -> str:
@@ -52,7 +56,7 @@ class ApiKey:
         return base64.b64encode(self.secret).decode()
 
 
-def make_key(name: str, account: str, rights: frozenset[Right], chance: random.Random) -> ApiKey:
+def make_key(name: str, account: str, rights: frozenset[Right], chance: random.Random, *, nonce_window: int = 0) -> ApiKey:
     """Make a key; equal randomness gives an equal key."""
     return ApiKey(
         name=name,
@@ -60,13 +64,14 @@ def make_key(name: str, account: str, rights: frozenset[Right], chance: random.R
         secret=chance.randbytes(64),
         account=account,
         rights=rights,
+        nonce_window=nonce_window,
     )
 
 
 def signature(secret: bytes, path: str, nonce: str, body: bytes) -> bytes:
     """Return HMAC-SHA512 over the path and SHA-256 of nonce and body (docs.kraken.com, spot REST authentication)."""
     message = path.encode() + hashlib.sha256(nonce.encode() + body).digest()
-    return hmac.new(secret, message, hashlib.sha512).digest()
+    return hmac.digest(secret, message, "sha512")
 
 
 def signed_by(key: ApiKey, path: str, nonce: str, body: bytes, given: str) -> bool:
@@ -79,8 +84,15 @@ def signed_by(key: ApiKey, path: str, nonce: str, body: bytes, given: str) -> bo
 
 
 def accept_nonce(key: ApiKey, text: str) -> bool:
-    """Take a nonce that is larger than every one before; return whether it was."""
-    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) >= NONCE_LIMIT or int(text) <= key.nonce:
+    """Take a nonce that is larger than every one before, or within the key's window and new; return whether it was."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 20 or (nonce := int(text)) >= NONCE_LIMIT:
         return False
-    key.nonce = int(text)
+    if nonce <= key.nonce:
+        place = bisect_left(key.seen, nonce)
+        if nonce < key.nonce - key.nonce_window or not key.nonce_window or key.seen[place : place + 1] == [nonce]:
+            return False
+    key.nonce = max(key.nonce, nonce)
+    if key.nonce_window:
+        insort(key.seen, nonce)
+        del key.seen[: bisect_left(key.seen, key.nonce - key.nonce_window)]
     return True

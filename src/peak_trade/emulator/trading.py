@@ -5,20 +5,27 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from peak_trade.emulator.counters import NS
 from peak_trade.emulator.documents import rfc3339
-from peak_trade.emulator.faults import FaultPlan, FaultTarget, Outcome, pair_named
+from peak_trade.emulator.faults import TRADING_METHODS, FaultPlan, FaultTarget, Outcome
 from peak_trade.emulator.orders import Rejection
 from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.parameters import Parameters
 from peak_trade.emulator.rest import Rest, RestParts
 from peak_trade.emulator.signing import ApiKey
-from peak_trade.emulator.stream import Connection
+from peak_trade.emulator.stream import ELSEWHERE, Connection
 
+#: Seconds after a message came in at which its order is too late, where it names no deadline.
+DEADLINE_S = 5
 Json = dict[str, Any]
 
 
 class Unanswered(Exception):
-    """A fault leaves a message without an answer."""
+    """A fault leaves a message without an answer; *cut*: and ends its connection."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.cut = cut
 
 
 class StreamTrading:
@@ -26,6 +33,7 @@ class StreamTrading:
 
     def __init__(self, desk: RestParts, rest: Rest, faults: FaultPlan) -> None:
         self._desk, self._rest, self._faults = desk, rest, faults
+        self._method = ""
         self._methods: dict[str, Callable[[ApiKey, Json, int], list[Json]]] = {
             "add_order": self._add,
             "amend_order": self._amend,
@@ -43,17 +51,47 @@ class StreamTrading:
         if act is None:
             connection.send(frame | {"error": "Unsupported method", "success": False}, now)
             return
+        if not connection.private:
+            connection.send(frame | {"error": ELSEWHERE[False], "success": False}, now)
+            return
         try:
-            key = self._key(connection, params, now)
+            key = connection.key = self._key(connection, params, now)
+            self._method, params = frame["method"], self._in_time(connection, frame["method"], params, now)
             self._rest.let_time_pass(now)
             for told in act(key, params, now):
                 connection.send(frame | {"success": "error" not in told, "time_out": rfc3339(now)} | told, now)
-        except Unanswered:
-            return
+        except Unanswered as lost:
+            connection.cut = connection.cut or lost.cut
         except Rejection as refused:
             named = params.get("symbol")
             symbol = {"symbol": named} if isinstance(named, str) and named in PAIRS else {}
             connection.send(frame | symbol | {"error": str(refused), "success": False}, now)
+
+    @staticmethod
+    def _in_time(connection: Connection, method: str, params: Json, now: int) -> Json:
+        """Return what is asked, with the deadline that holds where none is named, if it had to wait until that passed."""
+        if (
+            now <= connection.received + DEADLINE_S * NS
+            or params.get("deadline")
+            or method not in ("add_order", "batch_add", "amend_order")
+        ):
+            return params
+        return params | {"deadline": rfc3339(connection.received + DEADLINE_S * NS)}
+
+    def target(self, frame: Any, connection: Connection) -> FaultTarget | None:
+        """Return what faults that let a message wait are looked up for; None of what does not trade."""
+        params = frame.get("params") if isinstance(frame, dict) else None
+        method = frame.get("method") if isinstance(params, dict) else None
+        if not isinstance(params, dict) or not isinstance(method, str) or method not in self._methods:
+            return None
+        token = params.get("token")
+        found = self._desk.tokens.get(token) if isinstance(token, str) else None
+        given = dict(params)
+        for field, theirs in (("order_id", "txid"), ("cl_ord_id", "cl_ord_id")):
+            value = params.get(field)
+            given[theirs] = value[0] if isinstance(value, list) and value else value
+        key = found[0] if found else connection.key
+        return self._faults.target(TRADING_METHODS[method], key, Parameters(given), method)
 
     def _key(self, connection: Connection, params: Json, now: int) -> ApiKey:
         """Return whose token it is; a token lasts for as long as its connection follows a private channel."""
@@ -80,11 +118,12 @@ class StreamTrading:
             except Rejection as refused:
                 return Outcome({"error": [str(refused)]})
 
-        target = FaultTarget(endpoint=name, pair=pair_named(given), key=key, given=given)
+        target = self._faults.target(name, key, given, self._method)
         found = self._faults.around(target, now, apply)
         self._faults.heard(target, now, found)
         if found.answer is None or found.cut:
-            raise Unanswered
+            # Held back there is no answer at all; cut at once, the connection goes with it.
+            raise Unanswered(cut=bool(found.cut) and not found.hold_s)
         if found.error:
             raise Rejection(found.error)
         return found.answer["result"]
@@ -100,17 +139,20 @@ class StreamTrading:
         return [{"result": result}]
 
     def _amend(self, key: ApiKey, params: Json, now: int) -> list[Json]:
-        names = ("cl_ord_id", "order_qty", "limit_price", "trigger_price", "deadline")
+        names = ("cl_ord_id", "order_qty", "display_qty", "limit_price", "trigger_price", "deadline")
         given = {name: _plain(params[name]) for name in names if params.get(name) is not None}
         found = self._act("AmendOrder", key, Parameters(given | {"txid": params.get("order_id", "")}), now)
         which = {"order_id": params["order_id"]} if params.get("order_id") else {"cl_ord_id": params.get("cl_ord_id")}
         return [{"result": {"amend_id": found["amend_id"], **which}}]
 
     def _edit(self, key: ApiKey, params: Json, now: int) -> list[Json]:
+        triggers, limit = params.get("triggers"), _plain(params.get("limit_price"))
         given = {
             "txid": params.get("order_id", ""),
             "volume": _plain(params.get("order_qty")),
-            "price": _plain(params.get("limit_price")),
+            "displayvol": _plain(params.get("display_qty")),
+            "price": _plain(triggers.get("price")) if isinstance(triggers, dict) else limit,
+            "price2": limit if isinstance(triggers, dict) else None,
         }
         found = self._act("EditOrder", key, Parameters(given), now)
         return [{"result": {"order_id": found["txid"], "original_order_id": found["originaltxid"]}}]
@@ -123,8 +165,9 @@ class StreamTrading:
                 try:
                     self._act("CancelOrder", key, Parameters({theirs: str(name)}), now)
                     told.append({"result": {field: name}})
-                except Unanswered:
-                    continue
+                except Unanswered as lost:
+                    if lost.cut:
+                        raise
                 except Rejection as refused:
                     told.append({"error": str(refused), "success": False})
         if not any(params.get(field) for field in ("order_id", "cl_ord_id", "order_userref")):
@@ -187,8 +230,9 @@ def rest_order(params: Json) -> Json:
         "expiretm": _moment(params.get("expire_time")),
         "starttm": _moment(params.get("effective_time")),
         "trigger": triggers.get("reference", "last"),
+        "displayvol": _plain(params.get("display_qty")),
     }
-    if kind == "limit":
+    if kind in ("limit", "iceberg"):
         told["price"] = _plain(params.get("limit_price"))
     elif kind != "market":
         price = _plain(triggers.get("price"))

@@ -1,5 +1,7 @@
 """JSON as Kraken's WebSocket v2 writes it: keys in the order of the alphabet, decimals as numbers with all their digits."""
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +10,7 @@ import msgspec
 from peak_trade.emulator.book import Level
 from peak_trade.emulator.documents import rfc3339
 from peak_trade.emulator.orders import ClientFill, Lasting, OrderStatus, OrderType, PlacedOrder
-from peak_trade.emulator.pairs import ASSETS, Pair
+from peak_trade.emulator.pairs import ASSETS, Pair, PairTerms
 
 Json = dict[str, Any]
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
@@ -51,8 +53,14 @@ def level_document(level: Level, pair: Pair) -> Json:
     return {"price": price_of(level.price, pair), "qty": lots_of(level.quantity, pair)}
 
 
-def instrument_document(pairs: list[Pair]) -> Json:
-    """Return assets and pairs as the instrument channel has them."""
+def moved_time(text: str, seconds: float) -> str:
+    """Return an RFC 3339 time, so many seconds later, in the same form."""
+    moved = datetime.fromisoformat(text) + timedelta(seconds=seconds)
+    return moved.isoformat(timespec="microseconds" if "." in text else "seconds").replace("+00:00", "Z")
+
+
+def instrument_document(pairs: list[Pair], terms: Mapping[str, PairTerms]) -> Json:
+    """Return assets and pairs as the instrument channel has them, with their terms of the moment."""
     names = {name for pair in pairs for name in (pair.base.name, pair.quote.name)}
     return {
         "assets": [
@@ -68,25 +76,27 @@ def instrument_document(pairs: list[Pair]) -> Json:
             for asset in ASSETS.values()
             if asset.name in names
         ],
-        "pairs": [
-            {
-                "symbol": pair.symbol,
-                "base": pair.base.name,
-                "quote": pair.quote.name,
-                "status": "online",
-                "qty_precision": pair.lot_decimals,
-                "qty_increment": Decimal(1).scaleb(-pair.lot_decimals),
-                "qty_min": pair.ordermin,
-                "price_precision": pair.price_decimals,
-                "price_increment": pair.tick,
-                "tick_size": pair.tick,
-                "cost_precision": pair.cost_decimals,
-                "cost_min": pair.costmin,
-                "marginable": False,
-                "has_index": False,
-            }
-            for pair in pairs
-        ],
+        "pairs": [_pair_document(pair, terms.get(pair.symbol, PairTerms())) for pair in pairs],
+    }
+
+
+def _pair_document(pair: Pair, terms: PairTerms) -> Json:
+    step = terms.tick or pair.tick
+    return {
+        "symbol": pair.symbol,
+        "base": pair.base.name,
+        "quote": pair.quote.name,
+        "status": terms.status or "online",
+        "qty_precision": pair.lot_decimals,
+        "qty_increment": Decimal(1).scaleb(-pair.lot_decimals),
+        "qty_min": terms.ordermin or pair.ordermin,
+        "price_precision": pair.price_decimals,
+        "price_increment": step,
+        "tick_size": step,
+        "cost_precision": pair.cost_decimals,
+        "cost_min": terms.costmin or pair.costmin,
+        "marginable": False,
+        "has_index": False,
     }
 
 
@@ -131,6 +141,9 @@ def order_report(order: PlacedOrder, what: str, at: int) -> Json:
         told["reason"] = order.reason
     if wish.type.triggered:
         told["triggers"] = {"price": order.stop, "price_type": "static", "reference": wish.trigger, "status": _trigger(order)}
+    if order.display:
+        told["display_qty"] = order.display
+        told["display_qty_remain"] = lots_of(order.resting.left, pair) if order.resting else Decimal(0)
     if wish.lasting is Lasting.GTD:
         told["expire_time"] = rfc3339(wish.expires)
     return told

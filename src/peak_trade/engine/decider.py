@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from peak_trade.engine.live import GrowingBars
 from peak_trade.model.bar import F64, Bars
 from peak_trade.model.clock import moment_text
 from peak_trade.model.errors import StrategyError
@@ -34,7 +35,7 @@ class Seat:
 class Decider:
     """The targets of all strategies on one symbol."""
 
-    def __init__(self, bars: Bars, seats: Sequence[Seat], block: int) -> None:
+    def __init__(self, bars: Bars | GrowingBars, seats: Sequence[Seat], block: int) -> None:
         self._bars, self._seats, self._block = bars, tuple(seats), block
         self._known = self._first = 0
         self._targets: list[F64] = [np.empty(0) for _ in seats]

@@ -3,19 +3,22 @@
 Invariant: `read_event(kind, body)` gives back the event that `event_record` wrote.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from peak_trade.engine.feed import Tick
 from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, Missed, Refusal, Send, Settle, Tripped
-from peak_trade.journal.chain import BEGUN, ENDED
+from peak_trade.journal.chain import BEGUN, ENDED, Record
 from peak_trade.model.errors import InvariantBroken
-from peak_trade.model.order import Closed, Fill, OrderEvent, OrderState
+from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
+from peak_trade.venue.testnet import VALIDATED
 
 Body = dict[str, Any]
-#: Everything that can be told to the engine besides bars, which are in the dataset that a session names by its hash.
+#: Everything that can be told to the engine besides bars.
 Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle | Late
 
 OPENED, REJECTED, UNKNOWN, FILLED, CLOSED = "opened", "rejected", "unknown", "filled", "closed"
@@ -23,11 +26,13 @@ ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING = "adopted", "absent", "cancel_l
 LATE = "late"
 SENDING, REFUSED, CANCELLING, CANCEL_TAKEN, INCIDENT = "sending", "refused", "cancelling", "cancel_taken", "incident"
 RECONCILED, MARK = "reconciled", "mark"
+BAR_OPENED, BAR = "bar_opened", "bar"
 
 #: Kinds that tell what came from outside.
 TOLD = frozenset({OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING, LATE})
-#: Kinds that neither came from outside nor follow from what did: remarks for readers.
-REMARKS = frozenset({BEGUN, RECONCILED, MARK, ENDED})
+#: Kinds that neither came from outside nor follow from what did: remarks for readers, and the bars of a session that follows
+#: a market, which are to it what a dataset is to one over recorded bars.
+REMARKS = frozenset({BEGUN, RECONCILED, MARK, ENDED, BAR_OPENED, BAR, VALIDATED})
 
 
 def event_record(event: Told) -> tuple[str, Body]:
@@ -102,3 +107,29 @@ def refused_record(effect: Refusal) -> tuple[str, Body]:
 def incident_record(effect: Incident) -> tuple[str, Body]:
     """Return something that a person must see."""
     return INCIDENT, {"code": effect.code, "words": effect.words, "mode": effect.mode.value}
+
+
+def tick_record(tick: Tick) -> tuple[str, Body]:
+    """Return a bar of a followed market, as it opens or when it is complete; floats as the shortest text."""
+    bar = tick.bar
+    body = {"symbol": bar.symbol, "opened_ns": str(bar.opened_ns), "step_ns": str(bar.step_ns), "open": repr(bar.open)}
+    if not tick.complete:
+        return BAR_OPENED, body
+    return BAR, body | {name: repr(getattr(bar, name)) for name in ("high", "low", "close", "volume")}
+
+
+def recorded_ticks(records: Iterable[Record]) -> Iterator[Tick]:
+    """Return the bars of a market that a session followed, in the order in which it was told them."""
+    numbers: Counter[str] = Counter()
+    for record in records:
+        if record.kind not in (BAR_OPENED, BAR):
+            continue
+        body, complete = record.body, record.kind == BAR
+        opened = float(body["open"])
+        high, low, close, volume = (
+            (float(body[name]) for name in ("high", "low", "close", "volume")) if complete else (opened, opened, opened, 0.0)
+        )
+        symbol = str(body["symbol"])
+        bar = MarketBar(symbol, int(body["opened_ns"]), int(body["step_ns"]), opened, high, low, close, volume)
+        yield Tick(bar, numbers[symbol], complete)
+        numbers[symbol] += complete

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from peak_trade.engine.engine import Engine, OffTheTape
-from peak_trade.engine.feed import ticks
 from peak_trade.engine.runner import Marks, Outlook
 from peak_trade.engine.state import State
 
@@ -28,7 +27,7 @@ async def replay(engine: Engine, outlook: Outlook, last_tick: int | None) -> Rep
     whole = last_tick is not None
     try:
         await engine.catch_up()
-        for number, tick in enumerate(ticks(outlook.series), 1):
+        for number, tick in enumerate(outlook.ticks(), 1):
             if engine.state.settling or (number > last_tick if last_tick is not None else not engine.replaying):
                 break
             if tick.complete:

@@ -7,7 +7,7 @@ The second ends it at once; then the journal ends in the middle and the same com
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,10 +17,12 @@ from typing import NamedTuple
 from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.feed import Pace, Tick, ticks
-from peak_trade.engine.records import MARK
+from peak_trade.engine.live import GrowingBars, LiveFeed
+from peak_trade.engine.records import MARK, tick_record
 from peak_trade.model.bar import Bars
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import PeakTradeError, SafetyRefused, StorageError
+from peak_trade.model.errors import ContractBroken, PeakTradeError, SafetyRefused, StorageError
+from peak_trade.model.order import MarketBar
 from peak_trade.risk.gate import Mode
 
 #: Ticks between two looks at signals, heartbeat and kill switch where nothing is waited for, and seconds where it is.
@@ -40,16 +42,18 @@ class EndedBy(Enum):
     DATA = "the end of the data"
     STEPS = "the number of steps"
     DURATION = "the duration"
+    ORDERS = "the number of orders"
     SIGNAL = "a signal"
     SETTLED = "the journal: it had been ending when its process died"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """How far a session goes: completed bars of its first symbol, seconds on the wall clock; None has no limit."""
+    """How far a session goes: completed bars of its first symbol, seconds on the wall clock, orders; None has no limit."""
 
     steps: int | None = None
     duration_s: float | None = None
+    orders: int | None = None
 
 
 class Mark(NamedTuple):
@@ -118,6 +122,9 @@ class Outlook:
 
     Attributes:
         series: bars by symbol; the first is the one whose bars count as steps.
+        past: what was told before, in its order, of a session that follows a market; None: the bars of the series.
+        live: tells what happens from now on; None where the series is all there is.
+        take: given each complete bar of a market that is followed, before it is decided on.
         deciders: the strategies' targets by symbol.
         traded_from: first bar of the first symbol that may be decided on, by number.
         sign: signs the journal's head.
@@ -125,7 +132,7 @@ class Outlook:
         killed: tells in words why everything is to stop, None where nothing is; asked often.
     """
 
-    series: Mapping[str, Bars]
+    series: Mapping[str, Bars | GrowingBars]
     deciders: Mapping[str, Decider]
     traded_from: int
     course: Course
@@ -136,6 +143,15 @@ class Outlook:
     progress: Callable[[int], None]
     say: Callable[[str], None] = lambda _words: None
     killed: Callable[[], str | None] = lambda: None
+    past: Sequence[Tick] | None = None
+    live: LiveFeed | None = None
+    take: Callable[[MarketBar], None] = lambda _bar: None
+
+    def ticks(self) -> Iterator[Tick]:
+        """Return what is known beforehand."""
+        if self.past is not None:
+            return iter(self.past)
+        return ticks({symbol: bars for symbol, bars in self.series.items() if isinstance(bars, Bars)})
 
 
 class Runner:
@@ -230,7 +246,8 @@ class Runner:
         started = False
         if await engine.catch_up():
             return EndedBy.SETTLED
-        for number, tick in enumerate(ticks(outlook.series), 1):
+        number = 0
+        for number, tick in enumerate(outlook.ticks(), 1):
             live = not engine.replaying
             if live and not started and tick.bar.symbol == first and tick.number >= outlook.traded_from:
                 started = True
@@ -240,8 +257,7 @@ class Runner:
                 await self._look_around(number)
             if live and stop.is_set():
                 return self._stopped_by
-            if outlook.heartbeat is not None and self._clock.elapsed_s() - self._kept > outlook.heartbeat.lease_s:
-                await self._beat_once(outlook.heartbeat)
+            await self._beat_when_overdue()
             if not tick.complete:
                 await engine.open_bar(tick.bar)
                 if not live and await engine.catch_up():
@@ -252,11 +268,47 @@ class Runner:
                 self.completed = tick.number + 1
             if not live and await engine.catch_up():
                 return EndedBy.SETTLED
+            if tick.bar.symbol == first and not engine.replaying and self._enough():
+                return EndedBy.STEPS
+        return EndedBy.DATA if outlook.live is None else await self._follow(outlook.live, number)
+
+    async def _follow(self, feed: LiveFeed, number: int) -> EndedBy:
+        """Work through what a market does from now on."""
+        engine, outlook, stop = self.engine, self._outlook, self._stop
+        first = next(iter(outlook.series))
+        while not stop.is_set():
+            heard = await feed.next(stop, _LOOK_S)
+            await self._look_around(number)
+            if heard is None:
+                continue
+            await self._beat_when_overdue()
+            number += 1
+            tick = heard.tick
+            # Written before it is told: what is decided on it must come out again when it is played back.
+            engine.remark(*tick_record(tick))
+            if not tick.complete:
+                await engine.open_bar(tick.bar)
+                continue
+            outlook.take(tick.bar)
+            # What belongs to the warm-up is old, and nothing is decided on it.
+            await self._complete(tick, heard.late_ns if tick.number >= outlook.traded_from else 0)
             if tick.bar.symbol == first:
-                steps = outlook.course.steps
-                if steps is not None and self.completed - outlook.traded_from >= steps and not engine.replaying:
+                self.completed = tick.number + 1
+                if self._enough():
                     return EndedBy.STEPS
-        return EndedBy.DATA
+            if outlook.course.orders is not None and engine.state.counts.get("orders", 0) >= outlook.course.orders:
+                return EndedBy.ORDERS
+        return self._stopped_by
+
+    def _enough(self) -> bool:
+        """Tell whether as many bars were traded as the session is to last."""
+        steps = self._outlook.course.steps
+        return steps is not None and self.completed - self._outlook.traded_from >= steps
+
+    async def _beat_when_overdue(self) -> None:
+        heartbeat = self._outlook.heartbeat
+        if heartbeat is not None and self._clock.elapsed_s() - self._kept > heartbeat.lease_s:
+            await self._beat_once(heartbeat)
 
     async def _wait(self, pace: Pace, at_ns: int) -> int:
         """Wait until a tick is due, with an eye on the kill switch; return how late it is, nanoseconds."""
@@ -360,7 +412,9 @@ class Runner:
         if isinstance(error, StorageError | LeaseLost) or not self.engine.compared:
             return
         try:
-            if not isinstance(error, PeakTradeError):
+            if isinstance(error, ContractBroken):
+                await self.engine.trip(Mode.KILLED, "contract_broken", str(error))
+            elif not isinstance(error, PeakTradeError):
                 await self.engine.trip(Mode.PAUSED, "core_exception", f"{type(error).__name__}: {error}")
             await self.engine.settle(fault=str(error))
         except Exception as second:  # noqa: BLE001 - the first error is the one to tell

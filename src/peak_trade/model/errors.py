@@ -8,7 +8,9 @@
     |   +-- NotFound                a run, dataset or key that does not exist
     +-- CheckFailed         exit 1  a check ran and its answer is negative
     +-- StorageError        exit 1  disk or database refused; nothing was lost
+    +-- Unavailable         exit 1  another machine does not answer as it must; nothing was lost
     +-- SafetyRefused       exit 3  a safety rule said no
+    |   +-- ContractBroken          an exchange did what it must not: everything stops
     +-- InvariantBroken     exit 1  we are wrong: stop, do not go on
 
 Every message is one sentence that says what was expected, what was found and what to do.
@@ -59,10 +61,20 @@ class StorageError(PeakTradeError):
     exit_code = 1
 
 
+class Unavailable(PeakTradeError):
+    """Another machine, such as an exchange, does not answer as it must; what is here is intact."""
+
+    exit_code = 1
+
+
 class SafetyRefused(PeakTradeError):
     """A safety rule said no."""
 
     exit_code = 3
+
+
+class ContractBroken(SafetyRefused):
+    """An exchange did what it must not, such as executing an order that was only to be validated: everything stops."""
 
 
 class InvariantBroken(PeakTradeError):

@@ -275,6 +275,14 @@ class MarketBar(NamedTuple):
         return self.opened_ns + self.step_ns
 
 
+class Candle(NamedTuple):
+    """A bar as an exchange tells it: *over* where it counts as complete there, *traded* where anything was traded in it."""
+
+    bar: MarketBar
+    over: bool
+    traded: bool
+
+
 def exact(value: float) -> Decimal:
     """Return a float as the shortest decimal that reads back as it: 0.1 gives 0.1."""
     return Decimal(repr(value))

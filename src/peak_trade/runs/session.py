@@ -15,21 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from peak_trade.compose import Parts
+from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import ENDED, Chain, holding
+from peak_trade.journal.chain import ENDED, Chain, Record, holding
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
 from peak_trade.model.clock import RunId
-from peak_trade.model.errors import PeakTradeError, StorageError
+from peak_trade.model.errors import ContractBroken, InputError, PeakTradeError, SafetyRefused, StorageError, Unavailable
 from peak_trade.model.points import Faults, no_faults
+from peak_trade.model.stage import Stage
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import EndedSession, series_of, write_session
-from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session
+from peak_trade.runs.session_market import Following, feed_of
+from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session, recorded_plan
 from peak_trade.runs.session_record import (
     SessionFacts,
     Story,
@@ -39,6 +43,7 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
+from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.venue.port import Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -99,8 +104,12 @@ class _Sitting:
         self.started_at = parts.clock.now()
         self.status, self.error, self.ended_by = RunStatus.STARTED, "", ""
         self.runner: Runner | None = None
+        self.engine: Engine | None = None
+        self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
+        if self.plan.mode is Stage.TESTNET:
+            self._check_run()
         self._register()
         try:
             chain = self._begin_journal()
@@ -115,7 +124,8 @@ class _Sitting:
     def _trade(self, chain: Chain) -> EndedSession:
         parts, plan = self.parts, self.plan
         try:
-            venue = parts.venue(plan.mode, plan.account(self.request.account, self.origin), self.watcher.faults)
+            account = replace(plan.account(self.request.account, self.origin), charge=self._charge, note=self._note)
+            venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
             self._registered_end(None, chain, error=str(error))
             raise
@@ -136,9 +146,10 @@ class _Sitting:
             observe=self.watcher.record,
             faults=self.watcher.faults,
         )
+        self.engine = engine
         fault: PeakTradeError | None = None
         try:
-            self.ended_by = asyncio.run(self._run(engine, chain)).value
+            self.ended_by = asyncio.run(self._run(engine, chain, venue)).value
             self.status, self.error = (RunStatus.FAILED if engine.state.fault else RunStatus.COMPLETED), engine.state.fault
         except KeyboardInterrupt:
             # Left as it is, so that the same command goes on from here.
@@ -166,22 +177,102 @@ class _Sitting:
             raise fault
         return ended
 
-    async def _run(self, engine: Engine, chain: Chain) -> EndedBy:
+    def _check_run(self) -> None:
+        """Charge the session to the day's budget, and let it go no further than one may.
+
+        Raises:
+            SafetyRefused: it is asked to last longer than that, or the budget is used up.
+        """
+        most, course = self.parts.settings.file.testnet_limits.run, self.request.course
+        minutes = most.max_duration_minutes if course.duration_s is None else course.duration_s / 60
+        if minutes > most.max_duration_minutes:
+            raise SafetyRefused(
+                f"expected at most {most.max_duration_minutes:g} minutes (testnet_limits.run.max_duration_minutes), found "
+                f"--duration {minutes:g}; ask for less"
+            )
+        orders = most.max_orders if course.orders is None else min(most.max_orders, course.orders)
+        self.request = replace(self.request, course=replace(course, duration_s=minutes * 60, orders=orders))
+        self.budget.begin_run(self.session_id, self.parts.clock.now(), minutes)
+
+    def _charge(self) -> str | None:
+        """Take an order from the day's budget; return why there is none left."""
+        if self.budget.charge_order(self.session_id, self.parts.clock.now()):
+            return None
+        most = self.parts.settings.file.testnet_limits.daily.max_orders
+        return f"the {most} orders of the day are used up (testnet_limits.daily.max_orders)"
+
+    def _note(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Write down what a venue saw."""
+        if self.engine is not None:
+            self.engine.remark(kind, dict(body))
+
+    async def _run(self, engine: Engine, chain: Chain, venue: Venue) -> EndedBy:
+        if self.plan.followed:
+            return await self._follow(engine, chain, venue)
+        request = self.request
+        step_s = 0.0 if request.speed is None else self.plan.first.bars.timeframe.seconds / request.speed
+        if step_s:
+            self._say_begun(f"a bar every {step_s:g} s" if step_s >= 0.001 else "as fast as it can")
+        outlook = self._outlook(chain, self.plan.deciders(timed=step_s >= ASKED_EVERY_S))
+        self.runner = Runner(engine, outlook, self.parts.clock)
+        return await self.runner.run()
+
+    async def _follow(self, engine: Engine, chain: Chain, venue: Venue) -> EndedBy:
+        """Run over markets that are still going on; look afterwards that nothing is left open at the exchange."""
+        parts, plan = self.parts, self.plan
+        following = Following.begun(dict(plan.datasets), self.dead.records if self.dead else ())
+        timeframe = plan.first.bars.timeframe
+        try:
+            async with parts.market_reader(timeframe) as reader:
+                feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
+                self._say_begun(f"on {', '.join(plan.datasets)} {timeframe.label} at {parts.exchange.base_url}")
+                outlook = replace(
+                    self._outlook(chain, plan.deciders(timed=True, growing=following.bars)),
+                    series=following.bars,
+                    speed=None,
+                    past=following.past,
+                    live=feed,
+                    take=following.take,
+                )
+                await venue.prepare()
+                self.runner = Runner(engine, outlook, parts.clock)
+                ended = await self.runner.run()
+            await self._check_left_open(venue)
+        finally:
+            await venue.release()
+        return ended
+
+    async def _check_left_open(self, venue: Venue) -> None:
+        """Look that the exchange has no order of ours.
+
+        Raises:
+            ContractBroken: it has one.
+        """
+        try:
+            left = await venue.left_open()
+        except Unavailable as error:
+            self.watcher.say(f"whether orders are open at the exchange could not be asked: {error}; look there yourself")
+            return
+        if left:
+            raise ContractBroken(
+                f"expected no open order at the exchange after the session, found {', '.join(left)}; cancel what is yours there"
+            )
+
+    def _say_begun(self, how: str) -> None:
+        self.watcher.say(
+            f"session {self.session_id} runs, {how}; Ctrl+C ends it gracefully, "
+            "peak-trade session tail --follow in another terminal shows what it does"
+        )
+
+    def _outlook(self, chain: Chain, deciders: Mapping[str, Decider]) -> Outlook:
         parts, request, plan = self.parts, self.request, self.plan
         lease_s = parts.settings.file.shadow.lease_s
         beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
-        step_s = 0.0 if request.speed is None else plan.first.bars.timeframe.seconds / request.speed
-        if step_s:
-            pace = f"a bar every {step_s:g} s" if step_s >= 0.001 else "as fast as it can"
-            self.watcher.say(
-                f"session {self.session_id} runs, {pace}; Ctrl+C ends it gracefully, "
-                "peak-trade session tail --follow in another terminal shows what it does"
-            )
-        outlook = Outlook(
+        return Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
-            deciders=plan.deciders(timed=step_s >= ASKED_EVERY_S),
+            deciders=deciders,
             traded_from=next(iter(plan.traded_from.values())),
-            course=request.course,
+            course=replace(request.course, duration_s=_on_our_clock(request.course.duration_s, parts, plan)),
             speed=request.speed,
             heartbeat=beat if request.register else None,
             max_clock_skew=timedelta(milliseconds=plan.limits.max_clock_skew_ms),
@@ -190,8 +281,6 @@ class _Sitting:
             say=self.watcher.say,
             killed=self._killed,
         )
-        self.runner = Runner(engine, outlook, parts.clock)
-        return await self.runner.run()
 
     def _killed(self) -> str | None:
         """Return why everything is to stop; None where nothing is."""
@@ -234,11 +323,12 @@ class _Sitting:
             host=platform.node(),
             journal=str(self._journal_path()),
             feed={
-                "kind": "recorded",
-                "speed": request.speed,
+                "kind": "followed" if plan.followed else "recorded",
+                "speed": self.parts.exchange.speed if plan.followed else request.speed,
                 "quote": facts["quote"],
                 "datasets": facts["datasets"],
-            },
+            }
+            | ({"exchange": self.parts.exchange.base_url} if plan.followed else {}),
             cli_args=request.cli_args,
             notes=request.notes,
             continues=self.dead.session_id if self.dead else None,
@@ -279,7 +369,7 @@ class _Sitting:
 
         A disk that refuses the end leaves a journal without one: then the same command goes on from there.
         """
-        metrics = metrics_of(self.plan, engine.state)
+        metrics = self._figures(engine)
         body = {
             "status": self.status.value,
             "error": self.error or None,
@@ -296,7 +386,10 @@ class _Sitting:
             refused = error
             if self.status is RunStatus.COMPLETED:
                 self.status, self.error = RunStatus.FAILED, str(error)
-        story = story_of(lineage(self.parts.journal, self.request.account, self.session_id))
+        records = self._records()
+        story = story_of(records)
+        with suppress(InputError):  # it ended before its first bar: then it keeps the history that it was planned with
+            self.plan = recorded_plan(self.parts, plan.spec, records) if (plan := self.plan).followed else plan
         completed = self.runner.completed if self.runner else 0
         wanted, equity = None, None
         try:
@@ -335,7 +428,7 @@ class _Sitting:
         metrics: dict[str, float] = {}
         summary: Json = {}
         if engine is not None:
-            found = metrics_of(self.plan, engine.state)
+            found = self._figures(engine)
             metrics = {name: value for name, value in found.items() if value is not None}
             summary = exact_figures(self.plan, engine.state, incidents) | {"expected": wanted, "ended_by": self.ended_by}
         self.watcher.faults("registry.finish.before")
@@ -368,10 +461,23 @@ class _Sitting:
             plan=self.plan,
             session=replace(session, run=ended, head_seq=seq, head_sha256=sha256),
             state_json=exact_figures(self.plan, engine.state, story.incidents),
-            metrics=metrics_of(self.plan, engine.state),
+            metrics=self._figures(engine),
             records=seq + 1,
             ended_by=self.ended_by,
+            checks=checks_of(self._records()).to_json() if self.plan.followed else None,
         )
+
+    def _figures(self, engine: Engine) -> dict[str, float | None]:
+        found = metrics_of(self.plan, engine.state)
+        return found | (checks_of(self._records()).metrics() if self.plan.followed else {})
+
+    def _records(self) -> list[Record]:
+        return list(lineage(self.parts.journal, self.request.account, self.session_id))
+
+
+def _on_our_clock(duration_s: float | None, parts: Parts, plan: SessionPlan) -> float | None:
+    """Return a duration in seconds of the machine: one that is followed at an exchange lasts by the exchange's clock."""
+    return duration_s if duration_s is None or not plan.followed else duration_s / parts.exchange.speed
 
 
 def _joined(names: Sequence[str], most: int) -> str:

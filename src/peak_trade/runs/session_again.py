@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from peak_trade.compose import Parts
 from peak_trade.engine.engine import Engine
+from peak_trade.engine.records import recorded_ticks
 from peak_trade.engine.replay import Replayed, replay
 from peak_trade.engine.runner import Course, Outlook
 from peak_trade.engine.tape import Tape
@@ -15,6 +17,7 @@ from peak_trade.journal.chain import ENDED, Record, find_segment
 from peak_trade.journal.run import RunStatus, sha256_of
 from peak_trade.model.errors import CheckFailed, DataError
 from peak_trade.runs.record import Json
+from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import flaws_of, lineage
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import series_of, write_session, write_session_sheet
@@ -87,12 +90,12 @@ def play(parts: Parts, session_id: str) -> Played:
         )
     records = list(lineage(parts.journal, path.parent.name, path.stem))
     last = records[-1] if records[-1].kind == ENDED else None
-    plan = recorded_plan(parts, spec_of(records))
+    plan = recorded_plan(parts, spec_of(records), records)
     tape = Tape(records)
     engine = Engine(plan.engine_plan(str(records[0].body["origin"])), None, None, tape, parts.clock)
     difference, found = None, None
     try:
-        found = asyncio.run(replay(engine, outlook_of(plan), None if last is None else int(last.body["tick"])))
+        found = asyncio.run(replay(engine, outlook_of(plan, records), None if last is None else int(last.body["tick"])))
         if tape.left:
             difference = f"the journal goes on at record {tape.head.seq} with {tape.head.kind}, and the engine does not"
     except CheckFailed as error:
@@ -136,13 +139,15 @@ def remake_session(parts: Parts, session_id: str) -> Path:
         raise CheckFailed(f"expected session {session.session_id} to be decided as before; {played.difference}")
     state, story = played.found.state, story_of(played.records)
     wanted, equity = expectation(parts, played.plan, state, played.found.completed, story.fills)
+    checks = checks_of(played.records) if played.plan.followed else None
     told = SessionFacts(
         plan=played.plan,
         session=session,
         state_json=exact_figures(played.plan, state, story.incidents),
-        metrics=metrics_of(played.plan, state),
+        metrics=metrics_of(played.plan, state) | (checks.metrics() if checks else {}),
         records=len(played.records),
         ended_by=str(played.last.body["ended_by"] or "") if played.last else "",
+        checks=checks.to_json() if checks else None,
     )
     series = series_of(played.plan, played.found.marks, story, equity)
     return write_session_sheet(write_session(parts, session_document(told, wanted), series))
@@ -161,7 +166,7 @@ def spec_of(records: list[Record]) -> Json:
     return spec
 
 
-def outlook_of(plan: SessionPlan) -> Outlook:
+def outlook_of(plan: SessionPlan, records: Sequence[Record]) -> Outlook:
     """Return what a replay looks at; everything that belongs to a live session is left out."""
     return Outlook(
         series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
@@ -173,4 +178,5 @@ def outlook_of(plan: SessionPlan) -> Outlook:
         max_clock_skew=timedelta.max,
         sign=lambda: None,
         progress=lambda _ticks: None,
+        past=list(recorded_ticks(records)) if plan.followed else None,
     )

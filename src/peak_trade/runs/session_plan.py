@@ -3,7 +3,7 @@
 Invariant: a plan is made from its specification alone, so that a session can be decided again from its journal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
@@ -11,9 +11,11 @@ from typing import Any
 
 from peak_trade.compose import AccountChoice, DataChoice, Parts
 from peak_trade.engine.decider import BLOCK, Decider, Seat
+from peak_trade.engine.live import GrowingBars
 from peak_trade.engine.runner import Course
 from peak_trade.engine.state import LegPlan, Plan
 from peak_trade.journal import operators
+from peak_trade.journal.chain import Record
 from peak_trade.journal.run import sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
@@ -24,7 +26,8 @@ from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Limits
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import Json, exact_choice, instrument_from, steps_of
-from peak_trade.settings import LiveRisk
+from peak_trade.runs.session_market import followed_item, history, journalled_dataset
+from peak_trade.settings import LiveRisk, TestnetLimits
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import SizedBy, Sizing
@@ -32,7 +35,7 @@ from peak_trade.venue.matching import Costs
 from peak_trade.venue.simulated import Market
 
 #: Stages in which a session may run today.
-RUNNABLE = frozenset({Stage.SHADOW})
+RUNNABLE = frozenset({Stage.SHADOW, Stage.TESTNET})
 #: Larger balances would lose digits in the books.
 BALANCE_MIN, BALANCE_MAX = Decimal("0.01"), Decimal("1e12")
 
@@ -170,6 +173,11 @@ class SessionPlan:
         return next(iter(self.datasets.values()))
 
     @property
+    def followed(self) -> bool:
+        """Whether the session follows markets that are still going on."""
+        return "followed_at" in self.spec["data"][0]
+
+    @property
     def instruments(self) -> dict[str, Instrument]:
         """The traded instruments by symbol."""
         return {symbol: dataset.bars.instrument for symbol, dataset in self.datasets.items()}
@@ -192,11 +200,11 @@ class SessionPlan:
         )
         return Plan(origin=origin, legs=legs, instruments=self.instruments, limits=self.limits, cash=paper.start_balance)
 
-    def deciders(self, *, timed: bool) -> dict[str, Decider]:
+    def deciders(self, *, timed: bool, growing: Mapping[str, GrowingBars] | None = None) -> dict[str, Decider]:
         """Return who decides on each symbol; in real time a strategy is asked at every bar, else in blocks."""
         return {
             symbol: Decider(
-                dataset.bars,
+                dataset.bars if growing is None else growing[symbol],
                 [Seat(number=n, strategy=leg.strategy, first=self.traded_from[symbol]) for n, leg in self._on(symbol)],
                 1 if timed else BLOCK,
             )
@@ -224,6 +232,31 @@ def limits_of(section: LiveRisk) -> Limits:
     return Limits(**given | exact)
 
 
+def tightened(limits: Limits, testnet: TestnetLimits, symbols: Sequence[str | None]) -> Limits:
+    """Return limits that allow no more than those of stage 2 do as well.
+
+    Raises:
+        SafetyRefused: a pair has none.
+    """
+    known = {parse_symbol(name): found for name, found in testnet.symbols.items()}
+    wanted = [parse_symbol(symbol) for symbol in symbols if symbol is not None]
+    if missing := [symbol for symbol in wanted if symbol not in known]:
+        raise SafetyRefused(
+            f"expected a pair with limits of its own ({', '.join(known) or 'there is none'}), found {missing[0]}; add a "
+            f'section [testnet_limits.symbols."{missing[0]}"], or choose another pair'
+        )
+    mine = [known[symbol] for symbol in wanted]
+    exposure = [found.max_exposure_notional for found in mine]
+    return replace(
+        limits,
+        max_order_notional=min(
+            limits.max_order_notional, testnet.run.max_order_notional, *(found.max_order_notional for found in mine)
+        ),
+        max_symbol_exposure_notional=min(limits.max_symbol_exposure_notional, *exposure),
+        max_total_exposure_notional=min(limits.max_total_exposure_notional, sum(exposure, Decimal(0))),
+    )
+
+
 def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
     """Resolve a request: load the bars, make the strategies, check what can be checked before the first bar.
 
@@ -231,14 +264,15 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
         InputError: strategies, data or terms don't fit.
         SafetyRefused: shadow sessions are switched off, or a symbol may not be traded.
     """
-    if not parts.settings.file.shadow.enabled:
-        raise SafetyRefused("expected shadow.enabled = true, found false; switch it on in the configuration")
+    _check_enabled(parts, request.mode)
     strategies = [make(name, configured_params(parts, name, given)) for name, given in request.strategies]
     limits = limits_of(parts.settings.file.live_risk)
+    if request.mode is Stage.TESTNET:
+        limits = tightened(limits, parts.settings.file.testnet_limits, [choice.symbol for choice in request.data])
     _check_allowed([parse_symbol(choice.symbol) for choice in request.data if choice.symbol is not None], limits)
     datasets, traded_from = {}, {}
     for choice in request.data:
-        dataset, first = _with_warmup(parts, choice, request.paper.warmup_candles)
+        dataset, first = _bars_of(parts, request, choice)
         symbol = dataset.bars.instrument.symbol
         if symbol in datasets:
             raise InputError(f"expected each symbol once, found {symbol} twice; remove one")
@@ -257,18 +291,41 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
         "mode": request.mode.value,
         "strategies": [[strategy.key, strategy.model_dump(mode="json")] for strategy in strategies],
         "data": [
-            {
-                "choice": exact_choice(choice, dataset).to_json(),
-                "sha256": dataset.bars.sha256(),
-                "instrument": steps_of(dataset),
-                "traded_from": traded_from[symbol],
-            }
+            _data_item(parts, request, choice, dataset, traded_from[symbol])
             for choice, (symbol, dataset) in zip(request.data, datasets.items(), strict=True)
         ],
         "terms": request.paper.to_json(),
         "limits": _limits_json(limits),
     }
     return _plan(spec, strategies, datasets, traded_from, limits)
+
+
+def _check_enabled(parts: Parts, mode: Stage) -> None:
+    file = parts.settings.file
+    enabled = {"shadow": file.shadow.enabled, "exchange.kraken_testnet": file.exchange.kraken_testnet.enabled}
+    section = "shadow" if mode is Stage.SHADOW else "exchange.kraken_testnet"
+    if not enabled[section]:
+        raise SafetyRefused(f"expected {section}.enabled = true, found false; switch it on in the configuration")
+
+
+def _bars_of(parts: Parts, request: SessionRequest, choice: DataChoice) -> tuple[Dataset, int]:
+    """Return the bars that a plan begins with, and the number of the first that may be decided on."""
+    warmup = request.paper.warmup_candles
+    if parts.follows(request.mode):
+        return history(parts, choice, warmup), warmup
+    return _with_warmup(parts, choice, warmup)
+
+
+def _data_item(parts: Parts, request: SessionRequest, choice: DataChoice, dataset: Dataset, traded_from: int) -> Json:
+    """Return what a specification says of one symbol's bars."""
+    if parts.follows(request.mode):
+        return followed_item(choice, dataset, parts.exchange.base_url, traded_from)
+    return {
+        "choice": exact_choice(choice, dataset).to_json(),
+        "sha256": dataset.bars.sha256(),
+        "instrument": steps_of(dataset),
+        "traded_from": traded_from,
+    }
 
 
 def _check_allowed(symbols: list[str], limits: Limits) -> None:
@@ -279,8 +336,8 @@ def _check_allowed(symbols: list[str], limits: Limits) -> None:
         )
 
 
-def recorded_plan(parts: Parts, spec: Json) -> SessionPlan:
-    """Return the plan of a session as its journal has it, with the data of today.
+def recorded_plan(parts: Parts, spec: Json, records: Sequence[Record]) -> SessionPlan:
+    """Return the plan of a session as its journal has it, with the data of today, or of the journal where it has it.
 
     Raises:
         InputError: the data is gone.
@@ -290,6 +347,11 @@ def recorded_plan(parts: Parts, spec: Json) -> SessionPlan:
     strategies = [make(key, params) for key, params in spec["strategies"]]
     datasets, traded_from = {}, {}
     for item in spec["data"]:
+        if "followed_at" in item:
+            dataset = journalled_dataset(item, records)
+            datasets[dataset.bars.instrument.symbol] = dataset
+            traded_from[dataset.bars.instrument.symbol] = item["traded_from"]
+            continue
         dataset = parts.dataset(DataChoice.from_json(item["choice"]))
         instrument = instrument_from(item["instrument"])
         if (found := dataset.bars.sha256()) != item["sha256"]:

@@ -11,6 +11,7 @@ from peak_trade.engine.state import State
 from peak_trade.journal.chain import Record
 from peak_trade.journal.session import Session
 from peak_trade.ledger.books import Books
+from peak_trade.model.bar import Bars
 from peak_trade.model.clock import moment_text
 from peak_trade.model.order import ENDS, Fill, OrderEvent, OrderState
 from peak_trade.report.session_rows import OrderRow
@@ -168,12 +169,18 @@ def plan_facts(plan: SessionPlan) -> Json:
         ],
         "dataset": dataset_facts(first),
         "datasets": {name: dataset_facts(dataset) for name, dataset in plan.datasets.items()},
-        "traded_from": moment_text(int(first.bars.timestamp[plan.traded_from[symbol]])),
+        "traded_from": moment_text(_opening(first.bars, plan.traded_from[symbol])),
         "terms": plan.paper.to_json()
         | {"sizing": f"fraction={plan.paper.position_fraction}"}
         | {name: float(getattr(plan.paper, name)) for name in ("stop_loss", "take_profit", "trailing_stop")},
         "limits": plan.spec["limits"],
     }
+
+
+def _opening(bars: Bars, number: int) -> int:
+    """Return when a bar opens, nanoseconds UTC; one that is still to come opens as soon as it can."""
+    missing = max(0, number - len(bars) + 1)
+    return int(bars.timestamp[min(number, len(bars) - 1)]) + missing * bars.timeframe.step_ns
 
 
 def _params(plan: SessionPlan) -> Json:
@@ -184,7 +191,7 @@ def _params(plan: SessionPlan) -> Json:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
-    """What a session's document is made from."""
+    """What a session's document is made from; *checks* only where an exchange was asked about its orders."""
 
     plan: SessionPlan
     session: Session
@@ -192,6 +199,7 @@ class SessionFacts:
     metrics: Mapping[str, float | None]
     records: int
     ended_by: str
+    checks: Json | None = None
 
 
 def session_document(told: SessionFacts, wanted: Json | None) -> Json:
@@ -210,7 +218,8 @@ def session_document(told: SessionFacts, wanted: Json | None) -> Json:
             "metrics": dict(told.metrics),
             "exact": {name: told.state_json[name] for name in ("final_equity", "cash")},
             "expected": wanted,
-            "feed": {"kind": "recorded", "speed": session.feed.get("speed")},
+            "checks": told.checks,
+            "feed": {name: value for name, value in session.feed.items() if name in ("kind", "speed", "exchange")},
             "code": {"version": run.code_version, "clean": run.code_clean},
             "journal": {
                 "path": session.journal,

@@ -79,8 +79,29 @@ class Venue(Protocol):
         """Return balances, positions and working orders."""
         ...
 
+    async def prepare(self) -> None:
+        """Look at whatever an exchange must be looked at for before the first order; nothing where there is none.
+
+        Raises:
+            SafetyRefused: it may not be used so.
+            Unavailable: it does not tell.
+        """
+        ...
+
+    async def left_open(self) -> Sequence[str]:
+        """Return an exchange's names of the orders that are open there and may be ours; nothing where there is no exchange.
+
+        Raises:
+            Unavailable: it does not tell.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Let go of connections, within the loop that they belong to; orders stay as they are."""
+        ...
+
     def close(self) -> None:
-        """Let go of files and connections; orders stay as they are."""
+        """Let go of files; orders stay as they are."""
         ...
 
     def opened(self, bar: MarketBar) -> Sequence[Fill | Closed]:

@@ -29,6 +29,9 @@ from peak_trade.venue.matching import (
 )
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot
 
+#: Stages whose fills are simulated; in the second an exchange is asked whether the orders are valid.
+SIMULATED = frozenset({Stage.SHADOW, Stage.TESTNET})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
@@ -79,7 +82,7 @@ class SimulatedVenue:
         Raises:
             SafetyRefused: the stage is not one with simulated orders.
         """
-        if stage is not Stage.SHADOW:
+        if stage not in SIMULATED:
             raise not_allowed(stage)
         self._instruments, self._market, self._log = instruments, market, log
         self._cash = money(cash)
@@ -148,6 +151,16 @@ class SimulatedVenue:
         """Return what the account holds."""
         held = {symbol: quantity for symbol, quantity in self._positions.items() if quantity}
         return Snapshot(self._cash, held, tuple(self._working))
+
+    async def prepare(self) -> None:
+        """Do nothing: there is no exchange."""
+
+    async def left_open(self) -> Sequence[str]:
+        """Return nothing: there is no exchange."""
+        return ()
+
+    async def release(self) -> None:
+        """Do nothing: there are no connections."""
 
     def close(self) -> None:
         """Let go of the log."""

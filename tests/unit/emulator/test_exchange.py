@@ -91,6 +91,8 @@ def an_order(chance):
     def price():
         return str(price_near(symbol, chance.randint(-60, 60)))
 
+    if kind == "iceberg":
+        given["displayvol"] = f"{Decimal(given['volume']) / chance.choice([1, 2, 3, 7, 10, 15, 16]):.8f}"
     if kind.startswith("trailing"):
         given["price"] = chance.choice(["+0.1%", "+0.5%", "+0.1", "+10"])
     elif kind != "market":
@@ -100,7 +102,7 @@ def an_order(chance):
     if kind == "market" and given["type"] == "buy" and chance.random() < 0.3:
         given |= {"oflags": "viqc", "volume": str(chance.randint(1, 5_000))}
     elif chance.random() < 0.2:
-        given["oflags"] = chance.choice(["post", "fcib", "fciq"]) if kind == "limit" else "fcib"
+        given["oflags"] = chance.choice(["post", "fcib", "fciq", "post,fcib"]) if kind in ("limit", "iceberg") else "fcib"
     lasting = chance.choice(["GTC", "GTC", "GTC", "IOC", "FOK", "GTD"])
     given["timeinforce"] = lasting
     if lasting == "GTD":
@@ -166,6 +168,8 @@ class Walk:
         if self.chance.random() < 0.6:
             field = self.chance.choice(["trigger_price", "limit_price"]) if order.wish.type.triggered else "limit_price"
             given[field] = str(price_near(order.wish.pair.symbol, self.chance.randint(-60, 60)))
+        if self.chance.random() < (0.5 if order.display else 0.05):
+            given["display_qty"] = f"{order.volume / self.chance.choice([1, 2, 5, 12, 16]):.8f}"
         if self.chance.random() < 0.2:
             given["post_only"] = "true"
         before = snapshot(order)
@@ -195,7 +199,7 @@ class Walk:
         self.rig.ask("CancelAllOrdersAfter", self.chance.randrange(3), timeout=self.chance.choice([0, 10, 60]))
 
     def wait(self):
-        self.rig.later(self.chance.choice([0, 0.3, 1, 6]))
+        self.rig.later(self.chance.choice([0, 0.3, 1, 6, 6, 40 * 86_400]))
 
     def market_quotes(self):
         symbol = self.chance.choice(SYMBOLS)
@@ -220,9 +224,9 @@ class Walk:
         for key in self.rig.keys:
             account, held = engine.accounts.by_name[key.account], Counter()
             for order in engine.working[key.account].values():
-                # A fee that fell since leaves a little too much held; a market order that waits for its time holds nothing.
+                # A market order that waits for its time holds nothing.
                 need = ZERO if order.wish.type is OrderType.MARKET else engine._need(order)[1]
-                assert need <= order.held <= need * (1 if not order.wish.buys else Decimal("1.004"))
+                assert order.held == need
                 held[order.held_in] += order.held
             held.pop("", None)
             assert account.held == dict(held)
@@ -240,7 +244,8 @@ class Walk:
                     order = engine.orders[queued.name]
                     assert order.resting is queued
                     assert order.state is OrderStatus.OPEN
-                    assert queued.left == order.left.scaleb(8)
+                    assert queued.left + queued.hidden == order.left.scaleb(8)
+                    assert queued.left <= (order.display.scaleb(8) or queued.left)
                     assert queued.price == order.limit.scaleb(listing.pair.price_decimals)
             for order in listing.waiting.values():
                 assert order.state is OrderStatus.OPEN
@@ -260,6 +265,8 @@ class Walk:
             assert abs(order.fee - fee) < Decimal("1e-12")
             assert 0 <= order.done <= order.volume
         assert len({one.id for one in engine.executions}) == len(engine.executions)
+        runs = [one.id for every in engine.runs.values() for run in every.values() for one in run]
+        assert sorted(runs) == sorted(one.id for one in engine.executions)
         for news in self.rig.news:
             if news.execution and news.order.limit and not news.order.amended:
                 price, limit = news.execution.price, news.order.limit
@@ -440,3 +447,138 @@ def test_finished_orders_are_forgotten(monkeypatch):
 
     assert [order.id for order in rig.engine.finished["ann"]] == names[3:]
     assert list(rig.engine.orders) == names[3:]
+
+
+def taken(rig, volume, price=None, *, buys=True):
+    """Let the market trade against the book in BTC/USD."""
+    limit = None if price is None else int(price * 10)
+    rig.engine.take(PAIRS["BTC/USD"], Decimal(volume), rig.now, buys=buys, limit=limit)
+
+
+def test_an_iceberg_shows_a_part_and_refills_behind():
+    """The book has what shows; where that is taken the next part waits behind all others, until all of it is sold."""
+    rig = Rig()
+    iceberg = placed(rig, 0, type="sell", ordertype="iceberg", price="90100", volume="0.25", displayvol="0.1")
+    other = placed(rig, 1, type="sell", price="90100", volume="0.1")
+    asks = rig.engine.listings["BTC/USD"].book.asks
+    assert asks.quantity(901_000) == 20_000_000
+    taken(rig, "0.1")
+    assert [queued.name for queued in asks.orders()] == [other.id, iceberg.id]
+    assert (iceberg.done, asks.quantity(901_000)) == (Decimal("0.1"), 20_000_000)
+    taken(rig, "0.15")
+    assert (other.state, iceberg.done, asks.quantity(901_000)) == (OrderStatus.CLOSED, Decimal("0.15"), 5_000_000)
+    taken(rig, "0.06")
+    assert asks.quantity(901_000) == 4_000_000
+    taken(rig, "1")
+
+    assert (iceberg.state, iceberg.done) == (OrderStatus.CLOSED, Decimal("0.25"))
+    assert [news.what for news in rig.news].count(What.ICEBERG_REFILL) == 2
+
+
+def test_what_an_iceberg_hides_is_paid_and_counted():
+    """All or nothing finds what is hidden; a market order that can't pay for it is refused."""
+    rig = Rig()
+    placed(rig, 0, type="sell", ordertype="iceberg", price="90000", volume="0.3", displayvol="0.02")
+    poor = rig.ask("AddOrder", 2, pair="BTC/USD", type="buy", ordertype="market", volume="0.1")
+    order = placed(rig, 1, price="90000", volume="0.3", timeinforce="FOK")
+
+    assert poor == "EOrder:Insufficient funds"
+    assert order.state is OrderStatus.CLOSED
+
+
+def test_all_or_nothing_stops_before_own_orders_behind_an_iceberg():
+    """What an iceberg hides comes after an own order of the same price, and is not there for it."""
+    rig = Rig()
+    placed(rig, 1, type="sell", ordertype="iceberg", price="90000", volume="0.3", displayvol="0.1")
+    placed(rig, 0, type="sell", price="90000", volume="0.1")
+    assert placed(rig, 0, price="90000", volume="0.2", timeinforce="FOK").done == 0
+
+    assert placed(rig, 0, price="90000", volume="0.1", timeinforce="FOK").state is OrderStatus.CLOSED
+
+
+def test_what_shows_of_an_iceberg_is_amended():
+    """Less of it keeps its place, more goes behind; less than a fifteenth is refused, and nothing of another order shows."""
+    rig = Rig()
+    iceberg = placed(rig, 0, ordertype="iceberg", price="80000", volume="0.3", displayvol="0.1")
+    other = placed(rig, 1, price="80000")
+    bids = rig.engine.listings["BTC/USD"].book.bids
+
+    def turn():
+        return [(queued.name == iceberg.id, queued.left) for queued in bids.orders()]
+
+    rig.ask("AmendOrder", 0, txid=iceberg.id, display_qty="0.05")
+    assert turn() == [(True, 5_000_000), (False, 10_000_000)]
+    rig.ask("AmendOrder", 0, txid=iceberg.id, order_qty="0.2")
+    assert turn() == [(True, 5_000_000), (False, 10_000_000)]
+    assert rig.ask("AmendOrder", 0, txid=iceberg.id, display_qty="0.01") == "EGeneral:Invalid arguments:display_qty"
+    assert rig.ask("AmendOrder", 1, txid=other.id, display_qty="0.1") == "EGeneral:Invalid arguments:display_qty"
+    rig.ask("AmendOrder", 0, txid=iceberg.id, display_qty="0.06")
+
+    assert turn() == [(False, 10_000_000), (True, 6_000_000)]
+
+
+def test_a_trigger_that_is_touched_already_fires_at_once():
+    """It is pending, taken, triggered and done before the answer; a hundredth further away it waits."""
+    rig = a_rig((Decimal(90_000), "1", "buy"))
+    market_trades(rig, 90_100)
+    rig.news.clear()
+    order = placed(rig, type="sell", ordertype="stop-loss", price="90100", volume="0.1", trigger="index")
+    waits = placed(rig, type="sell", ordertype="stop-loss", price="89000", volume="0.1")
+
+    told = [news.what for news in rig.news if news.order is order]
+    assert told == [What.PENDING_NEW, What.NEW, What.STATUS, What.TRADE, What.FILLED]
+    assert waits.state is OrderStatus.OPEN
+    rig.ask("AmendOrder", txid=waits.id, trigger_price="90000.1")
+    assert waits.state is OrderStatus.CLOSED
+    assert rig.ask("QueryOrders", txid=order.id)[order.id]["trigger"] == "index"
+
+
+def test_a_fee_in_base_is_paid_on_top_of_what_is_sold():
+    """Half a bitcoin can't be sold with its fee by who has no more; what can is held with it, and the house gets it."""
+    rig = a_rig((Decimal(90_000), "1", "buy"))
+    for kind in ({"ordertype": "market"}, {"price": "90000"}):
+        told = {"pair": "BTC/USD", "type": "sell", "ordertype": "limit", "volume": "0.5", "oflags": "fcib"} | kind
+        assert rig.ask("AddOrder", 2, **told) == "EOrder:Insufficient funds"
+    order = placed(rig, 2, type="sell", price="90100", volume="0.498", oflags="fcib")
+    assert order.held == Decimal("0.498") * Decimal("1.004")
+    rig.ask("CancelOrder", 2, txid=order.id)
+    order = placed(rig, 2, type="sell", price="90000", volume="0.498", oflags="fcib")
+
+    mine = rig.engine.accounts.by_name["cid"]
+    assert order.state is OrderStatus.CLOSED
+    assert mine.balances["BTC"] == Decimal("0.5") - Decimal("0.498") * Decimal("1.004")
+    assert mine.balances["USD"] == 3_000 + Decimal("0.498") * 90_000
+    assert (mine.held, rig.sums()) == ({}, rig.totals)
+
+
+def test_volume_of_thirty_days_sets_the_fee():
+    """A large trade makes the next one cheaper, until it is thirty days old; an order keeps the fee that was held for it."""
+    rig = a_rig((Decimal(90_000), "10", "sell"))
+    ann = rig.engine.accounts.by_name["ann"]
+    placed(rig, price="90000", volume="1")
+    assert ann.volume(rig.now) == 90_000
+    resting = placed(rig, price="89000", volume="0.1")
+    assert resting.held == 8_900 * Decimal("1.0024")
+    rig.later(29 * 86_400)
+    assert rig.ask("TradeVolume")["volume"] == "90000.0000"
+    rig.later(86_400)
+    assert rig.ask("TradeVolume")["volume"] == "0.0000"
+    taken(rig, "0.1", 89_000, buys=False)
+
+    assert resting.fee == 8_900 * Decimal("0.0024")
+    later = placed(rig, price="90000", volume="0.001")
+    assert later.fee == 90 * Decimal("0.004")
+
+
+def test_executions_are_forgotten_under_every_name(monkeypatch):
+    """The oldest fill goes from all lists, also from the middle of what was taken at once."""
+    monkeypatch.setattr(exchange, "EXECUTIONS_MAX", 3)
+    rig = a_rig(*[(Decimal(90_000 + number), "0.1", "sell") for number in range(4)])
+    order = placed(rig, ordertype="market", volume="0.4")
+    (run,) = rig.engine.runs["ann"].values()
+    assert [one.id for one in run] == order.trades[1:] == list(rig.engine.fills["ann"])
+    rig.engine.quote(PAIRS["BTC/USD"], 900_000, 10**9, buys=False)
+    for _ in range(3):
+        placed(rig, 1, ordertype="market", volume="0.1")
+
+    assert (rig.engine.runs["ann"], rig.engine.fills["ann"], len(rig.engine.runs["bob"])) == ({}, {}, 3)

@@ -4,6 +4,7 @@ import base64
 import json
 import random
 import sqlite3
+from dataclasses import astuple
 from decimal import Decimal
 from urllib.parse import urlencode
 
@@ -68,6 +69,17 @@ class Run:
         return {
             "accounts": {name: encoded(account) for name, account in engine.accounts.by_name.items()},
             "orders": {name: encoded(order) for name, order in engine.orders.items()},
+            "volumes": {name: account.volume(self.wall) for name, account in engine.accounts.by_name.items()},
+            "runs": {
+                name: [(run, [fill.id for fill in fills]) for run, fills in runs.items()]
+                for name, runs in engine.runs.items()
+                if runs
+            },
+            "fills": {name: list(fills) for name, fills in engine.fills.items() if fills},
+            "named": {name: order.id for name, order in engine._named.items()},
+            "open here": +engine._open_here,
+            "bad": {name: vars(one) for name, one in self.desk.bad.items()},
+            "locked": self.desk.locked,
             "working": {name: list(orders) for name, orders in engine.working.items() if orders},
             "finished": {name: [one.id for one in orders] for name, orders in engine.finished.items() if orders},
             "executions": [encoded(fill) for fill in engine.executions],
@@ -82,7 +94,9 @@ class Run:
             "calls": {name: vars(one) for name, one in self.desk.calls.items()},
             "engine": {name: vars(one) for name, one in self.desk.engine.items()},
             "books": {
-                name: [order.name for side in (listing.book.bids, listing.book.asks) for order in side.orders() if order.name]
+                name: [
+                    astuple(order) for side in (listing.book.bids, listing.book.asks) for order in side.orders() if order.name
+                ]
                 for name, listing in engine.listings.items()
             },
         }
@@ -113,7 +127,15 @@ def some_of_everything(run):
         "filled": run.limit("", ordertype="market"),
         "closing": run.limit(120_000, **{"close[ordertype]": "limit", "close[price]": "130000.0"}),
         "gone": run.limit(33_000),
+        "iceberg": run.limit(120_000, ordertype="iceberg", type="sell", volume="0.3", displayvol="0.1"),
+        "beside": run.limit(120_000, type="sell"),
+        "fired": run.limit(120_000, ordertype="stop-loss-limit", type="sell", price2="130000.0"),
+        "fcib": run.limit("", ordertype="market", type="sell", volume="0.5", oflags="fcib"),
+        "fcib resting": run.limit(125_000, type="sell", oflags="fcib"),
     }
+    # All that it shows is taken, and so it is behind the other; then a part of the next.
+    for lots in (10_000_000, 4_000_000):
+        run.engine.give(run.engine.orders[orders["iceberg"]], lots, run.wall)
     run.act("CancelOrder", txid=orders["gone"])
     run.act("AmendOrder", txid=orders["resting"], order_qty="0.02")
     run.act("CancelAllOrdersAfter", timeout="3600")
@@ -131,7 +153,14 @@ def test_all_is_there_again(run):
 
     for what, found in before.items():
         assert after[what] == found, what
-    assert after["books"]["BTC/EUR"].index(orders["behind"]) < after["books"]["BTC/EUR"].index(orders["resting"])
+    book = [name for name, *_ in after["books"]["BTC/EUR"]]
+    assert book.index(orders["behind"]) < book.index(orders["resting"])
+    assert book.index(orders["beside"]) < book.index(orders["iceberg"])
+    iceberg, fired = (again.engine.orders[orders[name]] for name in ("iceberg", "fired"))
+    assert (iceberg.resting.left, iceberg.resting.hidden) == (6_000_000, 10_000_000)
+    assert (fired.fired, fired.resting.price) == (True, 1_300_000)
+    assert after["volumes"]["client"] > 0
+    assert any(len(run) > 1 for _, run in after["runs"]["client"])
     assert again.engine.orders[orders["filled"]].state is OrderStatus.CLOSED
     for interval, rows in candles.items():
         assert again.desk.candles(PAIR, interval) == rows
@@ -142,7 +171,7 @@ def test_it_goes_on(run):
     """The second run trades, cancels and remembers like the first, through several restarts, and no id is given twice."""
     seen = set()
     for _ in range(4):
-        run.go_on(5)
+        run.go_on(60, step=0.5)
         seen_now = some_of_everything(run)
         assert not seen & set(seen_now.values())
         seen |= set(seen_now.values())

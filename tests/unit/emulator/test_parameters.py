@@ -1,8 +1,11 @@
 """Parameters: what is read from forms and JSON, and what is not."""
 
 from decimal import Decimal
+from urllib.parse import parse_qsl
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peak_trade.emulator.orders import Offset, Rejection
 from peak_trade.emulator.parameters import Parameters, deadline_of, decimal_of, moment_of, offset_of
@@ -20,6 +23,24 @@ def test_forms_and_json_are_told_apart():
     ):
         found = Parameters.read(body, kind)
         assert [found.text(name, "none") for name in "abcd"] == ["1", "", "x+y", "none"]
+
+
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+@given(st.text("ab1=&;#/.-", max_size=40))
+def test_forms_are_read_as_the_standard_library_does(text):
+    """Whatever is left out, doubled or empty, where nothing is escaped too."""
+    assert Parameters.read(text.encode(), "form").values == dict(parse_qsl(text, keep_blank_values=True))
+
+
+@pytest.mark.parametrize("count", [200, 201])
+def test_fields_are_counted(count):
+    """Two hundred are read, one more is refused."""
+    body = "&".join(f"a{number}=1" for number in range(count)).encode()
+    if count <= 200:
+        assert len(Parameters.read(body, "form").values) == count
+    else:
+        with pytest.raises(Rejection):
+            Parameters.read(body, "form")
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"null", b"{", b"\xff", b"&".join([b"a=1"] * 300)])

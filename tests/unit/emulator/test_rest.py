@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from decimal import Decimal
 from urllib.parse import urlencode
 
 import pytest
@@ -144,6 +145,10 @@ FIELDS = [
     "trigger",
     "leverage",
     "displayvol",
+    "display_qty",
+    "consolidate_taker",
+    "aclass",
+    "order_id",
     "stptype",
     "close",
     "close[ordertype]",
@@ -317,7 +322,10 @@ def test_placing_and_cancelling_at_once_is_dear():
         ({"pair": "XXX"}, "EQuery:Unknown asset pair"),
         ({"pair": "SOL/USD"}, "EQuery:Unknown asset pair"),
         ({"type": "hold"}, "EGeneral:Invalid arguments:type"),
-        ({"ordertype": "iceberg"}, "EGeneral:Invalid arguments:ordertype"),
+        ({"ordertype": "iceberg"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"ordertype": "iceberg", "displayvol": "0.00666666"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"ordertype": "iceberg", "displayvol": "0.10000001"}, "EGeneral:Invalid arguments:displayvol"),
+        ({"ordertype": "stop-loss", "price": "91000", "trigger": "mark"}, "EGeneral:Invalid arguments:trigger"),
         ({"ordertype": "settle-position"}, "EGeneral:Invalid arguments:ordertype"),
         ({"displayvol": "0.05"}, "EGeneral:Invalid arguments:displayvol"),
         ({"leverage": "5:1"}, "EGeneral:Invalid arguments:leverage"),
@@ -336,6 +344,8 @@ def test_placing_and_cancelling_at_once_is_dear():
         ({"cl_ord_id": "x" * 19}, "EGeneral:Invalid arguments:cl_ord_id"),
         ({"userref": "2147483648"}, "EGeneral:Invalid arguments:userref"),
         ({"deadline": "2023-11-14T22:13:19Z"}, "EService:Deadline elapsed"),
+        ({"deadline": "2023-11-14T22:13:21.499999Z"}, "EGeneral:Invalid arguments:deadline"),
+        ({"deadline": "2023-11-14T22:14:21.000001Z"}, "EGeneral:Invalid arguments:deadline"),
         ({"close[ordertype]": "market"}, "EGeneral:Invalid arguments:close[ordertype]"),
     ],
 )
@@ -402,6 +412,7 @@ def test_an_edit_that_fails_leaves_the_order():
 
     assert desk.ask("EditOrder", txid=name, pair="XBTUSD", volume="100") == "EOrder:Insufficient funds"
     assert desk.ask("EditOrder", txid=name, price="80000.01").startswith("EOrder:Invalid price")
+    assert desk.ask("EditOrder", txid=name, displayvol="0.05") == "EGeneral:Invalid arguments:displayvol"
     found = desk.ask("EditOrder", txid=name, price="81000")
     assert list(desk.ask("OpenOrders")["open"]) == [found["txid"]]
     assert (found["originaltxid"], found["orders_cancelled"], found["newuserref"]) == (name, 1, 7)
@@ -461,7 +472,9 @@ def test_trades_and_ledgers_are_found_by_time_and_id():
     assert list(desk.ask("TradesHistory", start=first)["trades"]) == [second]
     assert list(desk.ask("TradesHistory", end=trades[first]["time"])["trades"]) == [first]
     assert desk.ask("TradesHistory", type="closed position")["count"] == 0
-    lines = desk.ask("QueryLedgers", id=",".join(trades[first]["ledgers"]))
+    assert "ledgers" not in trades[first]
+    named = desk.ask("TradesHistory", ledgers="true")["trades"][first]["ledgers"]
+    lines = desk.ask("QueryLedgers", id=",".join(named))
     assert {line["refid"] for line in lines.values()} == {first}
     assert desk.ask("Ledgers", type="trade", asset="XBT")["count"] == 2
     assert desk.ask("Ledgers", asset="NOPE") == "EQuery:Unknown asset"
@@ -541,3 +554,214 @@ def test_tokens_and_amendments_are_forgotten(monkeypatch):
     assert list(desk.parts.tokens) == tokens[1:]
     assert list(desk.parts.amends) == names[1:]
     assert desk.ask("OrderAmends", order_id=names[0])["count"] == 1
+
+
+def test_what_was_taken_at_once_is_one_trade():
+    """Sums, an average price and an id of its own that leads back to it; told otherwise, each fill is by itself."""
+    desk = Desk()
+    (name,) = desk.ask("AddOrder", pair="XBTUSD", type="buy", ordertype="market", volume="2.5")["txid"]
+    history = desk.ask("TradesHistory", ledgers="true")
+    ((run, whole),) = history["trades"].items()
+    every = desk.ask("TradesHistory", consolidate_taker="false")
+    order = desk.ask("QueryOrders", txid=name, trades="true")[name]
+
+    assert (history["count"], every["count"], order["trades"]) == (1, 3, [run])
+    assert (whole["vol"], whole["price"], whole["cost"]) == ("2.50000000", "90018.00000", "225045.00000")
+    assert whole["fee"] == order["fee"]
+    assert len(whole["ledgers"]) == 6
+    assert desk.ask("QueryTrades", txid=run)[run]["cost"] == whole["cost"]
+    apart = desk.ask("QueryOrders", txid=name, trades="true", consolidate_taker="false")[name]["trades"]
+    assert sorted(apart) == sorted(every["trades"])
+    assert sum(float(one["cost"]) for one in desk.ask("QueryTrades", txid=",".join(apart)).values()) == 225_045
+
+
+def test_histories_come_in_pages():
+    """50 at a time, newest first; the count is of all, and is left out when that is asked for."""
+    desk = Desk()
+    for _ in range(60):
+        desk.now += 10 * S
+        desk.limit(90_010, volume="0.001")
+    for method, name, count in (("TradesHistory", "trades", 60), ("ClosedOrders", "closed", 60), ("Ledgers", "ledger", 128)):
+        first, second = desk.ask(method), desk.ask(method, ofs=50)
+        assert (len(first[name]), len(second[name])) == (50, min(50, count - 50))
+        assert first["count"] == second["count"] == count
+        assert not first[name].keys() & second[name].keys()
+        bounded = desk.ask(method, ofs=50, start=1)
+        assert list(bounded[name]) == list(second[name])
+        assert "count" not in desk.ask(method, without_count="true")
+
+
+def test_today_is_not_the_last_day():
+    """Ticker has what was traded since midnight UTC and in the last 24 hours; after a day of silence there is neither."""
+    desk = Desk()
+    desk.now = START // (86_400 * S) * 86_400 * S + 20 * 3600 * S
+    desk.limit(90_010, volume="1")
+    desk.now += 3600 * S
+    desk.limit(90_020, volume="1")
+    assert desk.public("Ticker", pair="XBTUSD")["XXBTZUSD"]["v"] == ["2.00000000", "2.00000000"]
+    desk.now += 4 * 3600 * S
+    desk.limit(89_990, side="sell", volume="0.5")
+    found = desk.public("Ticker", pair="XBTUSD")["XXBTZUSD"]
+
+    assert found["v"] == ["0.50000000", "2.50000000"]
+    assert (found["t"], found["o"]) == ([1, 3], "89990.00000")
+    assert (found["h"], found["l"]) == (["89990.00000", "90020.00000"], ["89990.00000", "89990.00000"])
+    desk.now += 19 * 3600 * S + S
+    assert desk.public("Ticker", pair="XBTUSD")["XXBTZUSD"]["v"][1] == "1.50000000"
+    desk.now += 6 * 3600 * S
+    assert desk.public("Ticker", pair="XBTUSD")["XXBTZUSD"]["v"] == ["0.00000000"] * 2
+
+
+def test_spreads_are_changes_of_the_best_prices():
+    """A row for each change, none without one; since is exclusive."""
+    desk = Desk()
+    for side, price in (("buy", 89_991), ("buy", 89_992), ("sell", 90_005)):
+        desk.limit(price, side=side)
+        desk.public("Spread", pair="XBTUSD")
+    found = desk.public("Spread", pair="XBTUSD")
+    rows = found["XXBTZUSD"]
+
+    assert [row[1:] for row in rows] == [
+        ["89990.00000", "90010.00000"],
+        ["89991.00000", "90010.00000"],
+        ["89992.00000", "90010.00000"],
+        ["89992.00000", "90005.00000"],
+    ]
+    assert found["last"] == rows[-1][0]
+    assert desk.public("Spread", pair="XBTUSD", since=rows[2][0])["XXBTZUSD"] == rows[3:]
+    assert desk.public("Spread", pair="XBTUSD", since=found["last"]) == {"XXBTZUSD": [], "last": found["last"]}
+
+
+def test_who_asks_for_too_much_gets_the_most():
+    """Levels and trades beyond Kraken's most are left out; none at all is no number of them."""
+    desk = Desk()
+    for number in range(6, 603):
+        desk.engine.quote(desk.pair, 900_000 - number, 10**8, buys=True)
+
+    assert len(desk.public("Depth", pair="XBTUSD", count=5_000)["XXBTZUSD"]["bids"]) == 500
+    assert desk.public("Depth", pair="XBTUSD", count=0) == "EGeneral:Invalid arguments:count"
+    assert desk.public("Trades", pair="XBTUSD", count=5_000)["XXBTZUSD"] == []
+
+
+def test_a_key_is_locked_out_after_too_many_bad_requests():
+    """Fifty at once are answered for what they are, one more locks the key for a quarter of an hour."""
+    desk = Desk()
+    desk.ask("Balance")
+    bad = [desk.send("Balance", b"nonce=1", nonce="1")["error"][0] for _ in range(51)]
+    assert set(bad) == {"EAPI:Invalid nonce"}
+    assert desk.ask("Balance") == "EGeneral:Temporary lockout"
+    desk.now += 897 * S
+    assert desk.ask("Balance") == "EGeneral:Temporary lockout"
+
+    assert "XXBT" in desk.ask("Balance")
+
+
+def test_bad_requests_now_and_then_lock_nobody_out():
+    """One a second is forgotten as it comes."""
+    desk = Desk()
+    desk.ask("Balance")
+    for _ in range(200):
+        desk.now += S
+        assert desk.send("Balance", b"nonce=1", nonce="1")["error"] == ["EAPI:Invalid nonce"]
+
+
+def test_cancelling_all_counts_and_is_never_refused():
+    """Each of the young orders costs its eight; the next order is refused, another CancelAll is not."""
+    desk = Desk("starter")
+    for number in range(9):
+        desk.limit(80_000 + number)
+    assert desk.ask("CancelAll") == {"count": 9}
+    assert desk.limit(80_000) == "EOrder:Rate limit exceeded"
+
+    assert desk.ask("CancelAll") == {"count": 0}
+
+
+def test_there_is_a_most_of_open_orders():
+    """Sixty of a pair for a starter, as many of another, and one more where one ended."""
+    desk = Desk("starter")
+    names = []
+    for _ in range(60):
+        desk.now += 2 * S
+        names += desk.limit(80_000)["txid"]
+    assert desk.limit(80_000) == "EOrder:Orders limit exceeded"
+    assert desk.ask("AddOrder", pair="ETHUSD", type="buy", ordertype="limit", price="2000", volume="0.1")["txid"]
+    desk.ask("CancelOrder", txid=names[0])
+
+    assert desk.limit(80_000)["txid"]
+
+
+@pytest.mark.parametrize(
+    ("volume", "fee", "following", "tier"),
+    [
+        ("9999.9999", "0.4000", "10000.0000", "0.0000"),
+        ("10000", "0.3500", "50000.0000", "10000.0000"),
+        ("9999999.9999", "0.1200", "10000000.0000", "5000000.0000"),
+        ("10000000", "0.1000", None, "10000000.0000"),
+    ],
+)
+def test_tiers_at_their_limits(volume, fee, following, tier):
+    """A tier begins with its volume; after the last there is no next."""
+    desk = Desk()
+    desk.engine.accounts.by_name["one"].trade(Decimal(volume), desk.now)
+    found = desk.ask("TradeVolume", pair="XBTUSD")["fees"]["XXBTZUSD"]
+
+    assert (found["fee"], found["nextvolume"], found["tiervolume"]) == (fee, following, tier)
+
+
+def test_pairs_are_told_in_parts():
+    """All of a pair, or its leverage, fees or margin; there are no tokenized assets."""
+    desk = Desk()
+    whole = desk.public("AssetPairs", pair="XBTUSD")["XXBTZUSD"]
+
+    assert (whole["long_position_limit"], whole["short_position_limit"], whole["leverage_buy"]) == (0, 0, [])
+    for info, names in (("leverage", {"leverage_buy", "leverage_sell"}), ("margin", {"margin_call", "margin_stop"})):
+        assert desk.public("AssetPairs", info=info)["XXBTZUSD"].keys() == names
+    assert desk.public("AssetPairs", info="fees")["XXBTZUSD"]["fees"] == whole["fees"]
+    assert desk.public("AssetPairs", info="all") == "EGeneral:Invalid arguments:info"
+    assert desk.public("AssetPairs", aclass_base="tokenized_asset") == {}
+
+
+@pytest.mark.parametrize("leverage", [{}, {"leverage": "none"}, {"leverage": ""}, {"leverage": "1"}])
+def test_no_leverage_is_no_margin(leverage):
+    """However a client says that it wants none, the order is placed and has none."""
+    desk = Desk()
+    (name,) = desk.limit(80_000, **leverage)["txid"]
+
+    assert desk.ask("QueryOrders", txid=name)[name]["descr"]["leverage"] == "none"
+
+
+def test_marks_of_an_order():
+    """What a trigger, a part and a change leave in `misc`."""
+    desk = Desk()
+    desk.limit(90_010)
+    told = {"pair": "XBTUSD", "type": "sell", "ordertype": "take-profit-limit", "price": "90000", "price2": "89990"}
+    (name,) = desk.ask("AddOrder", volume="1.5", **told)["txid"]
+    order = desk.ask("QueryOrders", txid=name)[name]
+    assert (order["misc"], order["vol_exec"]) == ("touched,partial", "1.00000000")
+    desk.ask("AmendOrder", txid=name, order_qty="1.4")
+
+    assert desk.ask("QueryOrders", txid=name)[name]["misc"] == "touched,partial,amended"
+
+
+def test_funding_has_empty_answers():
+    """Nothing is deposited or withdrawn; a key says what it is."""
+    desk = Desk()
+    for method in ("DepositStatus", "WithdrawStatus", "DepositMethods", "DepositAddresses", "WithdrawMethods"):
+        assert desk.ask(method) == []
+    found = desk.ask("GetApiKeyInfo")
+
+    assert (found["api_key"], found["nonce_window"], found["nonce"]) == (desk.key.id, 0, str(desk.nonce))
+    assert "modify-trades" in found["permissions"]
+
+
+def test_an_edit_of_a_partly_filled_order_is_of_the_rest():
+    """What was filled stays with the old order, which says that it was replaced; an iceberg stays one."""
+    desk = Desk()
+    told = {"pair": "XBTUSD", "type": "buy", "ordertype": "iceberg", "price": "90010", "volume": "1.4", "displayvol": "0.2"}
+    (name,) = desk.ask("AddOrder", **told)["txid"]
+    found = desk.ask("EditOrder", txid=name, price="89000")
+    old, new = (desk.ask("QueryOrders", txid=one)[one] for one in (name, found["txid"]))
+
+    assert (old["status"], old["reason"], old["vol_exec"]) == ("canceled", "Order replaced", "1.00000000")
+    assert (new["vol"], new["descr"]["ordertype"], new["vol_exec"]) == ("0.40000000", "iceberg", "0.00000000")
+    assert (found["volume"], found["price"], found["status"]) == ("0.40000000", "89000.0", "ok")

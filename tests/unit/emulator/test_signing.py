@@ -87,3 +87,12 @@ def test_what_kinds_of_keys_may_do():
     assert Right.TRADE not in CANCEL_ONLY
     assert Right.CANCEL in CANCEL_ONLY
     assert not {Right.TRADE, Right.CANCEL} & QUERY
+
+
+def test_a_window_takes_what_comes_late():
+    """A nonce may be so far below the largest, once; without a window none may."""
+    key = make_key("one", "one", TRADING, random.Random(1), nonce_window=10)
+    texts = ("100", "90", "90", "89", "95", "100", "103", "94", "93", "92")
+
+    assert [accept_nonce(key, text) for text in texts] == [True, True, False, False, True, False, True, True, True, False]
+    assert key.seen == [93, 94, 95, 100, 103]

@@ -2,48 +2,16 @@
 
 import json
 import random
-import zlib
 from datetime import datetime
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.exchange import START, TOKEN, Rig, S
+from tests.exchange import START, TOKEN, ClientBook, Rig, S
 
 from peak_trade.emulator.pairs import PAIRS
 from peak_trade.emulator.stream import DEPTHS
-
-
-class ClientBook:
-    """A reader's book, kept from messages alone."""
-
-    def __init__(self, depth, pair):
-        self.depth, self.pair = depth, pair
-        self.sides = {"asks": {}, "bids": {}}
-
-    def take(self, message):
-        (data,) = message["data"]
-        if message["type"] == "snapshot":
-            self.sides = {"asks": {}, "bids": {}}
-        for name, side in self.sides.items():
-            for level in data[name]:
-                price, quantity = Decimal(level["price"]), Decimal(level["qty"])
-                side.pop(price, None) if not quantity else side.update({price: quantity})
-            for price in self.best(name)[self.depth :]:
-                del side[price]
-        assert data["checksum"] == self.checksum()
-
-    def best(self, name):
-        return sorted(self.sides[name], reverse=name == "bids")
-
-    def checksum(self):
-        text = ""
-        for name in ("asks", "bids"):
-            for price in self.best(name)[:10]:
-                digits = (f"{price:.{self.pair.price_decimals}f}", f"{self.sides[name][price]:.{self.pair.lot_decimals}f}")
-                text += "".join(one.replace(".", "").lstrip("0") for one in digits)
-        return zlib.crc32(text.encode())
 
 
 @pytest.fixture
@@ -86,6 +54,7 @@ def test_book_equals_the_engines(depth, symbol):
 
 def test_one_acknowledgement_per_symbol(rig):
     """Each symbol is acknowledged by itself, keys in alphabetical order, its snapshot after it."""
+    rig.line = rig.quietly(private=False)
     rig.line.receive('{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD","ETH/EUR"]},"req_id":5}', rig.now)
     texts = list(rig.line.outbox)
     acks = [json.loads(text) for text in texts if "method" in json.loads(text)]
@@ -191,6 +160,24 @@ def test_executions_of_a_filled_order(rig):
     last = {one["asset"]: one["balance"] for message in balances for one in message["data"]}
     account = rig.engine.accounts.by_name["client"]
     assert {name: Decimal(value) for name, value in last.items()} == {name: account.balances[name] for name in last}
+
+
+def test_executions_of_a_touched_trigger(rig):
+    """An order whose trigger is touched already is pending, new, triggered, traded, filled, in this turn."""
+    rig.ask("subscribe", channel="executions", token=TOKEN)
+    rig.ask("add_order", token=TOKEN, symbol="BTC/USD", side="buy", order_type="market", order_qty=0.001)
+    asked = {"symbol": "BTC/USD", "side": "sell", "order_type": "stop-loss", "order_qty": 0.001}
+    found = rig.ask("add_order", token=TOKEN, triggers={"price": 200_000, "reference": "index"}, **asked)
+    told = [message["data"][0] for message in found if message.get("channel") == "executions"]
+
+    assert [(one["exec_type"], one["order_status"]) for one in told] == [
+        ("pending_new", "pending_new"),
+        ("new", "new"),
+        ("status", "triggered"),
+        ("trade", "partially_filled"),
+        ("filled", "filled"),
+    ]
+    assert {one["triggers"]["reference"] for one in told} == {"index"}
 
 
 def test_small_quantities_keep_their_digits(rig):

@@ -37,6 +37,7 @@ def place(rig, **changes):
         ({"post_only": True}, {"oflags": "post"}),
         ({"fee_preference": "base"}, {"oflags": "fcib"}),
         ({"order_type": "market", "cash_order_qty": 50}, {"oflags": "viqc", "volume": "50"}),
+        ({"order_type": "iceberg", "display_qty": 0.001}, {"ordertype": "iceberg", "displayvol": "0.001", "price": "80000"}),
         ({"time_in_force": "ioc"}, {"timeinforce": "IOC"}),
         ({"time_in_force": "gtd", "expire_time": "2026-11-24T00:00:00Z"}, {"expiretm": "1795478400.000000"}),
         ({"order_type": "stop-loss", "triggers": {"price": 70000}}, {"price": "70000", "price2": "80000", "trigger": "last"}),
@@ -86,6 +87,37 @@ def test_edit_makes_another_order(rig):
     assert answer["result"]["original_order_id"] == order.id
     assert [one.id for one in rig.working] == [answer["result"]["order_id"]]
     assert order.state.value == "canceled"
+
+
+def test_an_iceberg_over_a_stream(rig):
+    """What shows of it is told, and can be amended and edited."""
+    order = place(rig, order_type="iceberg", order_qty=0.01, display_qty=0.002)
+    ask(rig, "amend_order", order_id=order.id, display_qty=0.001)
+    (told,) = ask(rig, "subscribe", channel="executions")[-1]["data"]
+    assert (told["order_type"], told["display_qty"], told["display_qty_remain"]) == (
+        "iceberg",
+        Decimal("0.001"),
+        Decimal("0.001"),
+    )
+    (answer,) = (one for one in ask(rig, "edit_order", order_id=order.id, display_qty=0.005) if "method" in one)
+    new = rig.engine.orders[answer["result"]["order_id"]]
+
+    assert (new.display, new.volume, new.resting.left, new.resting.hidden) == (
+        Decimal("0.005"),
+        Decimal("0.01"),
+        500_000,
+        500_000,
+    )
+
+
+def test_a_trigger_is_edited(rig):
+    """Its limit and its trigger have fields of their own."""
+    stop = {"order_type": "stop-loss-limit", "side": "sell", "limit_price": 60000, "triggers": {"price": 70000}}
+    order = place(rig, **stop)
+    (answer,) = ask(rig, "edit_order", order_id=order.id, limit_price=61000, triggers={"price": 71000})
+    new = rig.engine.orders[answer["result"]["order_id"]]
+
+    assert (new.stop, new.limit) == (71_000, 61_000)
 
 
 def test_one_answer_for_each_cancel(rig):

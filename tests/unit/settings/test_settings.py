@@ -1,5 +1,7 @@
 """The configuration file: precedence, errors, secrets, explanations."""
 
+import copy
+import pickle
 from decimal import Decimal
 from pathlib import Path
 
@@ -250,3 +252,59 @@ def test_disguised_secrets_are_refused(tmp_path, text):
     """Commented out, as a number or with spaces around it, a secret is one."""
     with pytest.raises(ConfigError, match="expected no secret"):
         load(tmp_path, text)
+
+
+def test_the_names_of_secrets_may_be_in_the_file(tmp_path):
+    """Which variable holds a secret may be said; the secret is read when it is asked for."""
+    told = load(tmp_path, '[exchange.kraken_testnet]\napi_key_env = "MY_KEY"  # api_secret_env = "MY_SECRET"')
+
+    assert told.file.exchange.kraken_testnet.api_key_env == "MY_KEY"
+    assert told.file.exchange.kraken_testnet.api_secret_env == "KRAKEN_TESTNET_API_SECRET"
+
+
+@pytest.mark.parametrize("text", ['api_key_env = "s3cr+t/lower"', '# api_secret_env = "s3cr+t/lower"'])
+def test_a_secret_in_place_of_its_name_is_refused(tmp_path, text):
+    """What is no name of a variable is taken for the secret itself, and not repeated."""
+    with pytest.raises(ConfigError, match="expected no secret") as caught:
+        load(tmp_path, f"[exchange.kraken_testnet]\n{text}")
+
+    assert "s3cr" not in str(caught.value)
+
+
+def test_a_secret_comes_from_the_environment(tmp_path, monkeypatch):
+    """It is read under its name, without the spaces around it, and shown by nothing."""
+    monkeypatch.setenv("MY_SECRET", " hush\n")
+    secret = load(tmp_path, "").secret("MY_SECRET")
+
+    assert secret.reveal() == "hush"
+    shown = f"{secret} {secret!r} {secret:>9} {[secret]} {vars(type(secret)).keys()} {dir(secret)}"
+    assert "hush" not in shown
+    with pytest.raises(TypeError, match="pickled or copied"):
+        pickle.dumps(secret)
+    with pytest.raises(TypeError, match="pickled or copied"):
+        copy.deepcopy(secret)
+    with pytest.raises(AttributeError, match="can't be changed"):
+        secret.name = "OTHER"
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_secret_that_is_not_set_is_asked_for(tmp_path, monkeypatch, value):
+    """The sentence names the variable and the command that sets it."""
+    monkeypatch.delenv("MY_SECRET", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MY_SECRET", value)
+
+    with pytest.raises(ConfigError, match=r'environment variable MY_SECRET, found none; .*export MY_SECRET="\.\.\."'):
+        load(tmp_path, "").secret("MY_SECRET")
+
+
+def test_the_shipped_profiles_keep_the_limits():
+    """The delivered profiles ask for nothing that the delivered limits refuse."""
+    file = load_config(ROOT / "config.toml").file
+    limits = file.testnet_limits
+
+    assert {"quick_smoke", "ma_crossover_small", "btc_momentum", "eth_swing"} <= set(file.testnet_profiles)
+    for profile in file.testnet_profiles.values():
+        assert profile.max_orders <= limits.run.max_orders
+        assert profile.duration_minutes <= limits.run.max_duration_minutes
+        assert all(profile.max_order_notional <= limits.symbols[symbol].max_order_notional for symbol in profile.symbols)

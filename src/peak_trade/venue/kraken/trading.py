@@ -1,0 +1,386 @@
+"""Kraken as a venue that executes orders: what live trading will use, and until then the emulator's tests.
+
+It takes a proof that only an address of this machine has, and nothing that a command builds makes one. Invariants: an order is
+sent once; of one that it is in doubt about it says so, and it calls it absent only after the order's own deadline has passed
+and Kraken has had the time to show it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from peak_trade.model.clock import Clock, nanoseconds
+from peak_trade.model.errors import SafetyRefused, require
+from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderState
+from peak_trade.risk.gate import Approved
+from peak_trade.venue.kraken.budget import cancel_cost
+from peak_trade.venue.kraken.classes import Verdict
+from peak_trade.venue.kraken.fitting import misfit
+from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, Sleep, Unavailable
+from peak_trade.venue.kraken.proof import EmulatorProof
+from peak_trade.venue.kraken.reading import (
+    AddedOrder,
+    AssetPair,
+    CancelledOrder,
+    ClosedOrders,
+    Holdings,
+    OpenOrders,
+    OrderDocument,
+    Orders,
+    TradeDocument,
+    TradesHistory,
+    Unreadable,
+    nanoseconds_of,
+    shaped,
+)
+from peak_trade.venue.kraken.wire import (
+    Credentials,
+    LiveOrderRequest,
+    Request,
+    exchange_name,
+    live_order_request,
+    order_fields,
+    private_request,
+)
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown
+
+NS = 1_000_000_000
+#: Most orders that one question names, and lines of one answer.
+PAGE = 50
+#: How often a cancel that did nothing is asked for.
+CANCELS = 3
+#: How far back fills are fetched again, so that none is missed that was shown late, nanoseconds.
+_AGAIN_NS = 60 * NS
+_STATES = {
+    "closed": OrderState.FILLED,
+    "canceled": OrderState.CANCELLED,
+    "expired": OrderState.EXPIRED,
+}
+_ENDS = {"canceled": OrderEvent.CANCEL, "expired": OrderEvent.EXPIRE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueTimes:
+    """How long things take.
+
+    Attributes:
+        deadline_s: after it an order that is still on its way is not matched any more.
+        lag_s: how late Kraken may show an order that it has; poll_s: between two looks.
+        since_ns: the session's beginning; nothing before it is ours. step_ns: length of its bars.
+    """
+
+    since_ns: int
+    step_ns: int
+    deadline_s: float = 5.0
+    lag_s: float = 5.0
+    poll_s: float = 1.0
+
+
+class KrakenVenue:
+    """One account at Kraken. Positions are balances of base assets, so all symbols share one quote currency."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        pairs: Mapping[str, AssetPair],
+        known: Iterable[Intent],
+        times: VenueTimes,
+        clock: Clock,
+        sleep: Sleep,
+        proof: EmulatorProof,
+    ) -> None:
+        """Take up the account.
+
+        Args:
+            pairs: by symbol; known: every order of ours that the journal has, sent or perhaps sent.
+
+        Raises:
+            SafetyRefused: there is no proof that this is the emulator.
+        """
+        if type(proof) is not EmulatorProof or not gateway.trades:
+            raise SafetyRefused("expected a proof that orders go to the emulator, found none; nothing was sent")
+        quotes, bases = {pair.quote for pair in pairs.values()}, [pair.base for pair in pairs.values()]
+        require(len(quotes) == 1 and len(set(bases)) == len(bases), "pairs have one quote currency and a base each")
+        self._gateway, self._pairs, self._times = gateway, dict(pairs), times
+        self._clock, self._sleep = clock, sleep
+        self._quote = quotes.pop()
+        self._intents: dict[str, Intent] = {}
+        self._names: dict[str, str] = {}
+        for intent in known:
+            self._know(intent)
+        self._due: dict[str, int] = {}
+        self._begun_ns = self._now_ns()
+        self._orders: dict[str, OrderDocument] = {}
+        self._trades: dict[str, TradeDocument] = {}
+
+    # ---- orders --------------------------------------------------------------------------------------------------------
+
+    async def submit(self, approved: Approved) -> Reply:
+        """Send an order once."""
+        require(type(approved) is Approved, "a venue takes nothing but what the gate approved")
+        intent = approved.intent
+        name = intent.client_id
+        if name in self._intents:
+            return Rejected(name, "duplicate", "this name was used before")
+        if (wrong := misfit(intent, self._pairs)) is not None:
+            return wrong
+        pair = self._pairs[intent.symbol]
+        self._know(intent)
+
+        def build(keys: Credentials, nonce: int) -> LiveOrderRequest:
+            deadline = self._now_ns() + int(self._times.deadline_s * NS)
+            self._due[name] = deadline + int(self._times.lag_s * NS)
+            return live_order_request(keys, nonce, order_fields(intent, pair.altname, deadline))
+
+        found = await self._gateway.act(build, pair.altname, 1)
+        if isinstance(found, Failed):
+            if not found.sent:
+                self._forget(name)
+            return Unknown(name, found.words) if found.verdict is Verdict.UNKNOWN else Rejected(name, found.code, found.words)
+        try:
+            placed = shaped(found.result, AddedOrder, "AddOrder")
+        except Unreadable as error:
+            return Unknown(name, str(error))
+        return Accepted(name) if placed.txid else Unknown(name, "Kraken answered without an id")
+
+    async def cancel(self, client_id: str) -> Reply | Closed:
+        """Cancel an order, and look whether it is; ask again where it is not."""
+        intent = self._intents.get(client_id)
+        if intent is None:
+            return Rejected(client_id, "unknown_order", "no such order")
+        pair, words = self._pairs[intent.symbol].altname, ""
+        for attempt in range(CANCELS):
+            if attempt:
+                await self._sleep(self._times.poll_s)
+            found = await self._gateway.act(
+                lambda keys, nonce: _cancelling(keys, nonce, client_id),
+                pair,
+                cancel_cost((self._now_ns() - intent.decided_ns) / NS),
+                urgent=True,
+            )
+            if isinstance(found, Failed):
+                words = found.words
+                if not found.sent and found.code == "engine_limit":
+                    continue
+                if found.verdict is not Verdict.UNKNOWN and found.code != "unknown_order":
+                    return Rejected(client_id, found.code, words)
+            try:
+                order = (await self._named([client_id])).get(client_id)
+            except Unavailable as error:
+                return Unknown(client_id, str(error))
+            if order is None and self._now_ns() < self._due_of(client_id):
+                words = "Kraken does not show the order yet"
+                continue
+            if order is None:
+                return Rejected(client_id, "unknown_order", "no such order")
+            if not order.working:
+                return self._end_of(client_id, order) or Accepted(client_id)
+            if isinstance(found, Answered) and _pending(found):
+                return Accepted(client_id)
+            words = words or "Kraken said that it was cancelled, and it still works"
+        return Unknown(client_id, words)
+
+    async def look_up(self, client_ids: Sequence[str]) -> dict[str, OrderReport]:
+        """Return what Kraken knows of orders; it is asked until all are found or none can come any more.
+
+        Raises:
+            Unavailable: Kraken does not answer; then nothing is known, and nothing is said.
+        """
+        found: dict[str, OrderDocument] = {}
+        while missing := [name for name in client_ids if name not in found]:
+            late = self._now_ns() > max(map(self._due_of, missing))
+            found |= await self._named(missing, everywhere=late)
+            if late or len(found) == len(set(client_ids)):
+                break
+            await self._sleep(self._times.poll_s)
+        return {name: _report(name, order) for name, order in found.items()}
+
+    # ---- the account ---------------------------------------------------------------------------------------------------
+
+    async def fills_after(self, fill_id: str | None) -> Sequence[Fill | Closed]:
+        """Return fills and ends of our orders after a fill, oldest first; all of them after one that is not known.
+
+        Raises:
+            Unavailable: Kraken does not answer.
+        """
+        await self._fetch_trades()
+        await self._fetch_ended()
+        orders = self._orders | await self._traded_orders()
+        events: list[tuple[tuple[int, int, int], Fill | Closed]] = []
+        done: dict[str, Decimal] = {}
+        for trade_id, trade in sorted(self._trades.items(), key=lambda item: (item[1].time, item[1].trade_id)):
+            order = orders[trade.ordertxid]
+            name = self._names.get(order.cl_ord_id or "")
+            if name is None:
+                continue  # somebody else's: the account's balances will show it
+            done[name] = done.get(name, Decimal(0)) + trade.quantity
+            fill = self._fill(trade_id, trade, self._intents[name], order.sign * order.vol - done[name])
+            events.append(((fill.at_ns, 0, trade.trade_id), fill))
+        for order in orders.values():
+            name = self._names.get(order.cl_ord_id or "")
+            if name is not None and (end := self._end_of(name, order)) is not None:
+                events.append(((end.at_ns, 1, 0), end))
+        told = [event for _, event in sorted(events, key=lambda one: one[0])]
+        place = next((at for at, event in enumerate(told) if isinstance(event, Fill) and event.fill_id == fill_id), -1)
+        return told[place + 1 :]
+
+    async def snapshot(self) -> Snapshot:
+        """Return balances and working orders; an order that is none of ours is there by Kraken's id.
+
+        Raises:
+            Unavailable: Kraken does not answer.
+        """
+        holdings = await self._gateway.read("BalanceEx", Holdings)
+        working = (await self._gateway.read("OpenOrders", OpenOrders)).open
+        held = {
+            symbol: holdings[pair.base].balance
+            for symbol, pair in self._pairs.items()
+            if pair.base in holdings and holdings[pair.base].balance
+        }
+        cash = holdings[self._quote].balance if self._quote in holdings else Decimal(0)
+        names = (self._names.get(order.cl_ord_id or "", txid) for txid, order in working.items())
+        return Snapshot(cash, held, tuple(names))
+
+    def close(self) -> None:
+        """Do nothing: the gateway belongs to who opened it."""
+
+    def opened(self, _bar: MarketBar) -> Sequence[Fill | Closed]:
+        """Return nothing: Kraken's market needs no telling."""
+        return ()
+
+    def traded(self, _bar: MarketBar) -> Sequence[Fill | Closed]:
+        """Return nothing: Kraken's market needs no telling."""
+        return ()
+
+    # ---- asking --------------------------------------------------------------------------------------------------------
+
+    async def _named(self, client_ids: Sequence[str], *, everywhere: bool = False) -> dict[str, OrderDocument]:
+        """Return orders by our names: open ones first, so that one which ends meanwhile is found among the ended."""
+        wanted = {exchange_name(name): name for name in client_ids}
+        found: dict[str, OrderDocument] = {}
+
+        def take(orders: Orders) -> None:
+            for txid, order in orders.items():
+                if (name := wanted.get(order.cl_ord_id or "")) is not None:
+                    found[name] = order
+                    self._keep(txid, order)
+
+        take((await self._gateway.read("OpenOrders", OpenOrders)).open)
+        for theirs, ours in wanted.items():
+            if ours not in found:
+                take((await self._gateway.read("ClosedOrders", ClosedOrders, [("cl_ord_id", theirs)])).closed)
+        if everywhere and len(found) < len(wanted):
+            await self._fetch_trades()
+            take(await self._traded_orders())
+        return found
+
+    async def _fetch_trades(self) -> None:
+        """Fetch what was traded since the last look."""
+        seen = max((nanoseconds_of(trade.time) for trade in self._trades.values()), default=0)
+        start = max(self._times.since_ns, seen - _AGAIN_NS)
+        offset = 0
+        while True:
+            fields = [("start", _seconds(start)), ("ofs", str(offset))]
+            page = (await self._gateway.read("TradesHistory", TradesHistory, fields)).trades
+            self._trades |= page
+            offset += PAGE
+            if len(page) < PAGE:
+                return
+
+    async def _fetch_ended(self) -> None:
+        """Fetch orders that ended since the last look."""
+        seen = max((nanoseconds_of(order.closetm or Decimal(0)) for order in self._orders.values()), default=0)
+        start = max(self._times.since_ns, seen - _AGAIN_NS)
+        offset = 0
+        while True:
+            fields = [("start", _seconds(start)), ("closetime", "close"), ("ofs", str(offset))]
+            page = (await self._gateway.read("ClosedOrders", ClosedOrders, fields)).closed
+            self._orders |= page
+            offset += PAGE
+            if len(page) < PAGE:
+                return
+
+    async def _traded_orders(self) -> Orders:
+        """Return the orders that fills name and that had not ended at the last look, as soon as Kraken shows them."""
+        names = sorted({trade.ordertxid for trade in self._trades.values()} - self._orders.keys())
+        end, found = self._now_ns() + int(self._times.lag_s * NS), dict[str, OrderDocument]()
+        for at in range(0, len(names), PAGE):
+            wanted = names[at : at + PAGE]
+            while not found.keys() >= set(wanted):
+                try:
+                    found |= await self._gateway.read("QueryOrders", Orders, [("txid", ",".join(wanted))])
+                except Unavailable as error:
+                    if error.code != "invalid" or self._now_ns() > end:
+                        raise
+                    await self._sleep(self._times.poll_s)
+        for txid, order in found.items():
+            self._keep(txid, order)
+        return found
+
+    def _keep(self, txid: str, order: OrderDocument) -> None:
+        """Remember an order that changes no more."""
+        if not order.working:
+            self._orders[txid] = order
+
+    # ---- small things --------------------------------------------------------------------------------------------------
+
+    def _now_ns(self) -> int:
+        return nanoseconds(self._clock.now())
+
+    def _due_of(self, client_id: str) -> int:
+        """Return until when an order may still show: one from before this process was sent before it began."""
+        wait = int((self._times.deadline_s + self._times.lag_s) * NS)
+        return self._due.get(client_id, self._begun_ns + wait)
+
+    def _know(self, intent: Intent) -> None:
+        self._intents[intent.client_id] = intent
+        self._names[exchange_name(intent.client_id)] = intent.client_id
+
+    def _forget(self, name: str) -> None:
+        del self._intents[name], self._names[exchange_name(name)]
+        self._due.pop(name, None)
+
+    def _fill(self, trade_id: str, trade: TradeDocument, intent: Intent, remaining: Decimal) -> Fill:
+        at_ns = nanoseconds_of(trade.time)
+        return Fill(
+            fill_id=trade_id,
+            client_id=intent.client_id,
+            leg=intent.leg,
+            symbol=intent.symbol,
+            reason=intent.reason,
+            quantity=trade.quantity,
+            price=trade.price,
+            fee=trade.fee,
+            bar_ns=at_ns // self._times.step_ns * self._times.step_ns,
+            at_ns=at_ns,
+            maker=trade.maker,
+            remaining=remaining,
+        )
+
+    @staticmethod
+    def _end_of(client_id: str, order: OrderDocument) -> Closed | None:
+        """Return how an order ended unfilled; None where it was filled or works."""
+        event = _ENDS.get(order.status)
+        if event is None:
+            return None
+        return Closed(client_id, event, order.reason or "asked_for", nanoseconds_of(order.closetm or order.opentm))
+
+
+def _cancelling(keys: Credentials, nonce: int, client_id: str) -> Request:
+    return private_request(keys, "CancelOrder", nonce, [("cl_ord_id", exchange_name(client_id))])
+
+
+def _pending(found: Answered) -> bool:
+    try:
+        return shaped(found.result, CancelledOrder, "CancelOrder").pending
+    except Unreadable:
+        return False
+
+
+def _report(client_id: str, order: OrderDocument) -> OrderReport:
+    working = OrderState.PARTLY_FILLED if order.vol_exec else OrderState.OPEN
+    return OrderReport(client_id, _STATES.get(order.status, working), order.sign * order.vol_exec, order.reason or "")
+
+
+def _seconds(at_ns: int) -> str:
+    return f"{at_ns // NS}.{at_ns % NS:09d}"

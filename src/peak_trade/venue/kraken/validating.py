@@ -1,0 +1,101 @@
+"""Orders that Kraken looks at and does not execute: what stage 2 sends.
+
+Invariant: nothing here can build, or send, an order without validate=true; should Kraken execute one all the same, it is
+cancelled at once and the session is told to halt.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from peak_trade.model.clock import Clock, nanoseconds
+from peak_trade.model.errors import ContractBroken, SafetyRefused, require
+from peak_trade.risk.gate import Approved
+from peak_trade.venue.kraken.classes import Verdict
+from peak_trade.venue.kraken.fitting import misfit
+from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway
+from peak_trade.venue.kraken.reading import AddedOrder, AssetPair, Unreadable, shaped
+from peak_trade.venue.kraken.wire import order_fields, private_request, validation_request
+from peak_trade.venue.port import Accepted, Rejected, Reply, Unknown
+
+
+class ExecutedOrder(ContractBroken):
+    """Kraken executed an order that was only to be looked at; *txids* names what it placed."""
+
+    def __init__(self, txids: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.txids = txids
+
+
+class ValidatingOrders:
+    """Kraken's opinion of orders."""
+
+    def __init__(self, gateway: Gateway, pairs: Mapping[str, AssetPair], clock: Clock, deadline_s: float = 5.0) -> None:
+        """Make ready.
+
+        Raises:
+            SafetyRefused: the gateway could send a live order.
+        """
+        if gateway.trades:
+            raise SafetyRefused("expected a gateway that only looks, found one that trades; nothing was sent")
+        self._gateway, self._pairs, self._clock = gateway, pairs, clock
+        self._deadline_ns = int(deadline_s * 1_000_000_000)
+
+    async def submit(self, approved: Approved) -> Reply:
+        """Return what Kraken says of an order: it would take it, it would refuse it, or no answer.
+
+        Raises:
+            ExecutedOrder: the answer names an order that was placed.
+        """
+        require(type(approved) is Approved, "nothing goes out but what the gate approved")
+        intent = approved.intent
+        if (wrong := misfit(intent, self._pairs)) is not None:
+            return wrong
+        pair = self._pairs[intent.symbol].altname
+        found = await self._gateway.act(
+            lambda keys, nonce: validation_request(
+                keys, nonce, order_fields(intent, pair, nanoseconds(self._clock.now()) + self._deadline_ns)
+            ),
+            pair,
+            1,
+        )
+        name = intent.client_id
+        if isinstance(found, Failed):
+            return Unknown(name, found.words) if found.verdict is Verdict.UNKNOWN else Rejected(name, found.code, found.words)
+        if txids := placed_by(found):
+            raise await self._undone(txids, pair)
+        try:
+            shaped(found.result, AddedOrder, "AddOrder")
+        except Unreadable as error:
+            return Unknown(name, str(error))
+        return Accepted(name)
+
+    async def _undone(self, txids: tuple[str, ...], pair: str) -> ExecutedOrder:
+        """Cancel what was never to exist; return what to halt with."""
+        left = []
+        for txid in txids:
+            answer = await self._gateway.act(
+                lambda keys, nonce, txid=txid: private_request(keys, "CancelOrder", nonce, [("txid", txid)]),  # type: ignore[misc]
+                pair,
+                8,
+                urgent=True,
+            )
+            if isinstance(answer, Failed):
+                left.append(f"{txid} ({answer.words})")
+        rest = f"could not cancel {', '.join(left)}" if left else "it was cancelled at once, and may have been filled before"
+        return ExecutedOrder(
+            txids,
+            f"expected Kraken to look at an order only, found that it placed {', '.join(txids)}; {rest}: look at the account",
+        )
+
+
+def placed_by(found: Answered) -> tuple[str, ...]:
+    """Return the orders that an answer says were placed, in whatever form it says so."""
+    try:
+        given = shaped(found.result, dict[str, msgspec.Raw], "AddOrder").get("txid")
+        told = None if given is None else msgspec.json.decode(given)
+    except (Unreadable, msgspec.MsgspecError):
+        return ()
+    if not told:
+        return ()
+    return tuple(map(str, told)) if isinstance(told, list) else (str(told),)

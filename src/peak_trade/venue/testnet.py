@@ -1,0 +1,199 @@
+"""The venue of stage 2: the exchange validates every order and executes none; what it would have come to is simulated.
+
+Invariant: nothing here can place an order. What it sends through can only validate, and cancels stay in the simulation.
+Invariant: an order that the exchange did not call valid never reaches the simulation.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple, Protocol
+
+from peak_trade.model.clock import Clock
+from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.order import Closed, Fill, MarketBar
+from peak_trade.risk.gate import Approved
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
+
+#: Seconds that the look at the book may take after the answer to the order is there.
+BOOK_WAIT_S = 2.0
+#: Told what was seen of an order besides its answer: a journal's kind and body.
+Note = Callable[[str, Mapping[str, Any]], None]
+#: The kind under which that stands in the journal.
+VALIDATED = "validated"
+
+
+class BookLevel(NamedTuple):
+    """A price of the book, quote currency, and what lies there, base currency."""
+
+    price: Decimal
+    quantity: Decimal
+
+
+class OrderBook(NamedTuple):
+    """The best prices of both sides, best first."""
+
+    bids: Sequence[BookLevel]
+    asks: Sequence[BookLevel]
+
+
+class OrderCheck(Protocol):
+    """Who asks the exchange whether an order is valid."""
+
+    async def submit(self, approved: Approved) -> Reply:
+        """Have an order validated.
+
+        Raises:
+            ContractBroken: the exchange executed it.
+        """
+        ...
+
+    async def prepare(self) -> None:
+        """Look at key and clock before anything is asked.
+
+        Raises:
+            SafetyRefused: they may not be used so.
+            Unavailable: the exchange does not tell.
+        """
+        ...
+
+    async def left_open(self) -> Sequence[str]:
+        """Return the exchange's names of the orders that this account has open and that may be ours.
+
+        Raises:
+            Unavailable: the exchange does not tell.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class BookReader(Protocol):
+    """Who tells the book of a symbol."""
+
+    async def book(self, symbol: str) -> OrderBook:
+        """Return the present book.
+
+        Raises:
+            Unavailable: the exchange does not answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def price_for(book: OrderBook, quantity: Decimal) -> Decimal | None:
+    """Return the average price at which the book would take a signed quantity at once; None where it holds less."""
+    left, cost = abs(quantity), Decimal(0)
+    for level in book.asks if quantity > 0 else book.bids:
+        part = min(left, level.quantity)
+        left, cost = left - part, cost + part * level.price
+        if not left:
+            return cost / abs(quantity)
+    return None
+
+
+class TestnetVenue:
+    """An exchange that is asked, and an account that is simulated."""
+
+    def __init__(
+        self,
+        inner: Venue,
+        check: OrderCheck,
+        books: BookReader,
+        clock: Clock,
+        *,
+        charge: Callable[[], str | None],
+        note: Note,
+    ) -> None:
+        """Put the venue together.
+
+        Args:
+            inner: the simulated account.
+            check: asks the exchange; books: tells its book at that moment; clock: times both.
+            charge: takes an order from the day's budget; returns why there is none left, None where there was.
+            note: told what the exchange said and what its book was.
+        """
+        self._inner, self._check, self._books, self._clock = inner, check, books, clock
+        self._charge, self._note = charge, note
+
+    async def submit(self, approved: Approved) -> Reply:
+        """Have an order validated, and simulate it where it is valid."""
+        intent = approved.intent
+        if (why := self._charge()) is not None:
+            return Rejected(intent.client_id, "testnet_budget", why)
+        begun = self._clock.elapsed_s()
+        looking = asyncio.create_task(self._books.book(intent.symbol))
+        try:
+            reply = await self._check.submit(approved)
+            took_us = int((self._clock.elapsed_s() - begun) * 1e6)
+            body = {"client_id": intent.client_id, "latency_us": str(took_us)} | _said(reply)
+            self._note(VALIDATED, body | await self._seen(looking, intent.quantity))
+        finally:
+            looking.cancel()
+        return await self._inner.submit(approved) if isinstance(reply, Accepted) else reply
+
+    async def _seen(self, looking: "asyncio.Task[OrderBook]", quantity: Decimal) -> dict[str, str]:
+        """Return what the book was; nothing where it can't be had."""
+        try:
+            book = await asyncio.wait_for(looking, BOOK_WAIT_S)
+        except (PeakTradeError, TimeoutError):
+            return {}
+        found = {"bid": str(book.bids[0].price), "ask": str(book.asks[0].price)} if book.bids and book.asks else {}
+        price = price_for(book, quantity)
+        return found if price is None else found | {"book_price": f"{price:.12f}"}
+
+    async def cancel(self, client_id: str) -> Reply | Closed:
+        """Cancel in the simulation: the exchange has no order."""
+        return await self._inner.cancel(client_id)
+
+    async def look_up(self, client_ids: Sequence[str]) -> dict[str, OrderReport]:
+        """Return what the simulation knows: an order of unknown validity never reached it, and nothing was executed."""
+        return await self._inner.look_up(client_ids)
+
+    async def fills_after(self, fill_id: str | None) -> Sequence[Fill | Closed]:
+        """Return what was simulated."""
+        return await self._inner.fills_after(fill_id)
+
+    async def snapshot(self) -> Snapshot:
+        """Return the simulated account."""
+        return await self._inner.snapshot()
+
+    async def prepare(self) -> None:
+        """Look at key and clock before anything is asked."""
+        await self._check.prepare()
+
+    async def left_open(self) -> Sequence[str]:
+        """Return the exchange's names of orders that are open there."""
+        return await self._check.left_open()
+
+    async def release(self) -> None:
+        """Let go of connections."""
+        await self._check.close()
+        await self._books.close()
+
+    def close(self) -> None:
+        """Let go of files."""
+        self._inner.close()
+
+    def opened(self, bar: MarketBar) -> Sequence[Fill | Closed]:
+        """Return what was simulated at the opening of a bar."""
+        return self._inner.opened(bar)
+
+    def traded(self, bar: MarketBar) -> Sequence[Fill | Closed]:
+        """Return what was simulated while a bar traded."""
+        return self._inner.traded(bar)
+
+
+def _said(reply: Reply) -> dict[str, str]:
+    match reply:
+        case Accepted():
+            return {"reply": "accepted", "code": "", "words": ""}
+        case Rejected(_, code, words):
+            return {"reply": "rejected", "code": code, "words": words}
+        case Unknown(_, words):
+            return {"reply": "unknown", "code": "", "words": words}
