@@ -497,7 +497,7 @@ class MatchingEngine:
         self._recall(fills)
 
     def _recall(self, fills: Iterable[ClientFill]) -> None:
-        """Take back executions, oldest first, in the runs that they were in, under the names that their orders have of these."""
+        """Take back executions, oldest first, in the runs that they were in, under the names that their orders know."""
         runs: dict[str, list[list[ClientFill]]] = defaultdict(list)
         for found in fills:
             mine = runs[found.order.account]
