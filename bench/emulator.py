@@ -298,11 +298,14 @@ def _peak(process: int) -> float:
 def half_hour(_folder: Path) -> dict[str, float]:
     """Let the emulator's clock go for half an hour under much trading; MiB that it grows after the first ten minutes.
 
-    By then all that is kept up to a number is full: executions, ledgers, orders that ended, amendments, candles, the log.
+    By then all that is kept up to a number is full: executions, ledgers, orders that ended, amendments, trades, candles, the log.
     """
+    from peak_trade.emulator import exchange
     from peak_trade.emulator.opening import EmulatorChoice, open_emulator
     from peak_trade.emulator.rest import INTERVALS, RestCall
 
+    # The market's own pace would fill these in half an hour only.
+    exchange.PRINTS_MAX = 300
     start, steps = 1_767_225_600 * 10**9, 18_000
     moment = [start]
     opened = open_emulator(EmulatorChoice(tier="unlimited"), lambda: moment[0], random.Random(5))  # noqa: S311
@@ -336,14 +339,16 @@ def half_hour(_folder: Path) -> dict[str, float]:
         for _ in range(2):
             (placed,) = call("AddOrder", limit_order(price * 0.9))["txid"]
             call("AmendOrder", f"txid={placed}&order_qty=0.002")
-        # Through about ten levels of the book, each a fill.
-        call("AddOrder", "pair=XETHZEUR&ordertype=market&volume=25&type=" + ("buy" if step % 2 else "sell"))
+        # Through ten levels of the book or more, each a fill.
+        call("AddOrder", "pair=XETHZEUR&ordertype=market&volume=80&type=" + ("buy" if step % 2 else "sell"))
         if step % 10 == 9:
             call("CancelAll", "")
         if step == steps // 3:
             after_ten = _resident()
             sizes = _kept_sizes(opened)
-    assert sizes == _kept_sizes(opened), "what is kept was not full after ten minutes, or grows beyond that"
+    assert sizes == (found := _kept_sizes(opened)), (
+        f"expected what is kept to be full after ten minutes, found {sizes}, then {found}"
+    )
     return {"growth": _resident() - after_ten, "fills_per_s": engine.listings["ETH/EUR"].trades / steps * 10} | sizes
 
 
@@ -355,6 +360,7 @@ def _kept_sizes(opened: Any) -> dict[str, float]:
         "ledger": len(account.ledger),
         "finished": len(engine.finished[account.name]),
         "amended": len(desk.amends),
+        "prints": min(len(listing.prints) for listing in engine.listings.values()),
         "log": len(opened.emulator.faults.log),
     }
 

@@ -10,7 +10,7 @@ from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
 from peak_trade.emulator.pairs import Pair
 from peak_trade.emulator.quotes import CHANGES_PER_S, WORTH, Ladder, arrivals
-from peak_trade.emulator.rest import Candle
+from peak_trade.emulator.rest import SPAN_MIN, Candle
 
 #: Volatility of the price for the square root of a second, and market orders a second, of each pair.
 VOLATILITY, ORDERS_PER_S = 0.00005, 0.8
@@ -34,6 +34,7 @@ class SyntheticMarket:
         self._exchange, self._old = exchange, past or OpeningPast(seed, now)
         self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
         self._now = now
+        self._undrawn = list(candles.values())
         self._ladders: dict[str, Ladder] = {}
         for name, listing in exchange.listings.items():
             candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval))  # type: ignore[misc]
@@ -49,6 +50,9 @@ class SyntheticMarket:
         """Let time pass up to a moment, nanoseconds; pairs that are halted stand still."""
         passed = max(now - self._now, 0) / 1e9
         self._now = now
+        if self._undrawn:
+            # What Ticker asks for, a pair at a time: the first who asks for all would keep everybody waiting.
+            self._undrawn.pop().of(SPAN_MIN)
         for name, ladder in self._ladders.items():
             if name in halted:
                 continue
@@ -62,7 +66,7 @@ class SyntheticMarket:
     def _past(self, pair: Pair, interval: int) -> list[Candle]:
         """Return candles of the time before the market opened, which end at its first price; the last is the running one."""
         chance = random.Random(f"{self._old.seed} {pair.symbol} {interval}")  # noqa: S311 - a market, not a secret
-        step, price, rows = interval * 60, float(pair.start), []
+        step, price, rows, digits = interval * 60, float(pair.start), [], pair.price_decimals
         end = self._old.until // 1_000_000_000 // step * step
         worth = float(WORTH) / price * interval
         for number in range(KEPT):
@@ -70,8 +74,10 @@ class SyntheticMarket:
             price *= math.exp(chance.gauss(0.0, VOLATILITY * math.sqrt(step)))
             high, low = max(price, close) * 1.0002, min(price, close) * 0.9998
             opened, highest, lowest, closed, mean = (
-                max(Decimal(value).quantize(pair.tick), pair.tick) for value in (price, high, low, close, (high + low) / 2)
+                # The same as quantizing the float, and three times as fast: the first Ticker of all pairs waits for these.
+                max(Decimal(f"{value:.{digits}f}"), pair.tick)
+                for value in (price, high, low, close, (high + low) / 2)
             )
-            volume = Decimal(worth * math.exp(chance.gauss(0.0, 0.8))).quantize(Decimal(1).scaleb(-pair.lot_decimals))
+            volume = Decimal(f"{worth * math.exp(chance.gauss(0.0, 0.8)):.{pair.lot_decimals}f}")
             rows.append(Candle(end - number * step, opened, highest, lowest, closed, mean, volume, 10 * interval))
         return rows[::-1]
