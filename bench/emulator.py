@@ -298,7 +298,7 @@ def _peak(process: int) -> float:
 def half_hour(_folder: Path) -> dict[str, float]:
     """Let the emulator's clock go for half an hour under much trading; MiB that it grows after the first ten minutes.
 
-    By then all that is kept up to a number is full: executions, ledgers, orders that ended, amendments, trades, candles, the log.
+    By then all that is kept up to a number is full: executions, ledgers, ended orders, amendments, trades, candles, the log.
     """
     from peak_trade.emulator import exchange
     from peak_trade.emulator.opening import EmulatorChoice, open_emulator

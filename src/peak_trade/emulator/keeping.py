@@ -1,7 +1,7 @@
 """Keeping what clients were told: what changed of the exchange goes into the state file before an answer leaves.
 
 What goes round in a ring in memory (executions, ledgers, public trades, candles) goes round in the file too. The market's own
-quotes, WebSocket tokens, subscriptions, faults and the log are not kept.
+quotes, changes of the best prices, WebSocket tokens, subscriptions, faults and the log are not kept.
 """
 
 import itertools

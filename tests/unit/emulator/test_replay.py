@@ -53,13 +53,15 @@ class Replay:
         self.candles[pair.symbol].add(one)
         self.made.append(one)
 
-    def go_on(self, seconds, step=1):
+    def go_on(self, seconds, step=1, halted=()):
         for _ in range(seconds // step):
             self.now += step * S
-            self.market.step(self.now)
+            self.market.step(self.now, halted)
 
-    def order(self, price, *, buys, volume="0.3"):
-        wish = Wish(pair=PAIR, buys=buys, type=OrderType.LIMIT, volume=Decimal(volume), price=Decimal(price))
+    def order(self, price, *, buys, volume="0.3", display="0"):
+        kind = OrderType.ICEBERG if float(display) else OrderType.LIMIT
+        told = {"volume": Decimal(volume), "price": Decimal(price), "display": Decimal(display)}
+        wish = Wish(pair=PAIR, buys=buys, type=kind, **told)
         return self.engine.add("ann", wish, self.now)
 
     @property
@@ -102,15 +104,32 @@ def test_sides_that_are_not_recorded_follow_the_price():
     assert [one.buys for one in replay.made[1:]] == [True, True, False, False, True]
 
 
+def test_what_was_due_while_halted_never_happens():
+    """The book stands still meanwhile, and the trades after that are made as recorded."""
+    replay = Replay(some_trades([(number * 10, 100 + number, 0.25) for number in range(20)]), begin=PAST)
+    replay.go_on(60)
+    made, before = len(replay.made), (replay.book.bids.levels(500), replay.book.asks.levels(500))
+    last = replay.made[-1].price
+    replay.go_on(50, halted={"BTC/EUR"})
+
+    assert len(replay.made) == made
+    assert (replay.book.bids.levels(500), replay.book.asks.levels(500)) == before
+    replay.go_on(10)
+    assert [one.price for one in replay.made[made:]] == [last + 6]
+    replay.go_on(200, halted={"BTC/EUR"})
+    assert (len(replay.made), len(replay.ended)) == (made + 1, 1)
+
+
+@pytest.mark.parametrize("display", ["0", "0.02"])
 @pytest.mark.parametrize(
     ("low", "volume", "filled"),
     [("95.1", "0.1", "0"), ("95.0", "0.1", "0.1"), ("95.0", "0.5", "0.3"), ("94.9", "0.1", "0.3"), ("94.9", "0.001", "0.3")],
 )
-def test_an_order_is_filled_by_what_is_recorded(low, volume, filled):
+def test_an_order_is_filled_by_what_is_recorded(low, volume, filled, display):
     """Not before its price trades; at its price as far as the volume goes; whole once the market traded through it."""
     replay = Replay(some_trades([(0, 100, 1), (40, 100, 1), (120, float(low), float(volume)), (130, 100, 1)]), begin=PAST)
     replay.go_on(60)
-    order = replay.order("95.0", buys=True)
+    order = replay.order("95.0", buys=True, display=display)
     assert order.state is OrderStatus.OPEN
     replay.go_on(120)
 
