@@ -28,7 +28,7 @@ $(READY): requirements.lock tests/source.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## stages 0 and 1, offline: backtest, sweep, proof, shadow session, journal, reports
+demo: $(READY)  ## stages 0 to 2, offline: backtest, sweep, proof, sessions, journal, reports
 	@printf '\n== one backtest on twenty years of the S&P 500 ==\n'
 	$(TRADE) backtest --strategy ma_crossover --tag demo
 	@printf '\n== a thousand parameter pairs on the same bars ==\n'
@@ -41,13 +41,16 @@ demo: $(READY)  ## stages 0 and 1, offline: backtest, sweep, proof, shadow sessi
 	$(BIN)/python scripts/run_execution_session.py --strategy ma_crossover --steps 2000 --speed max --tag demo
 	@printf '\n== decided again from its journal: is every decision identical? ==\n'
 	$(TRADE) session replay latest
+	@printf '\n== a testnet session, at an exchange of our own on this machine: every order is validated there, none is executed ==\n'
+	$(BIN)/python scripts/run_testnet_session.py --profile quick_smoke --emulator --speed 60 --tag demo
 	@printf '\n== is any record of the journal changed or missing? ==\n'
 	$(TRADE) journal verify
 	@printf '\n== all sessions so far ==\n'
 	$(BIN)/python scripts/report_live_sessions.py --status completed --summary-only --stdout
-	@printf '\n== the reports to open in a browser: the backtest, and the session above ==\n'
+	@printf '\n== the reports to open in a browser: the backtest, and the sessions above ==\n'
 	@$(TRADE) report latest:backtest
 	@$(TRADE) report latest:live_session_shadow
+	@$(TRADE) report latest:live_session_testnet
 	@printf '\nall of it in a browser: make dashboard\n'
 
 dashboard: $(READY)  ## serve the dashboard on http://127.0.0.1:8000/

@@ -21,7 +21,6 @@ from peak_trade.venue.kraken.gateway import Gateway, GatewayParts, ObservedCall
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.public import PublicMarket
-from peak_trade.venue.kraken.reading import AssetPair
 from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes
 from peak_trade.venue.kraken.transport import Timeouts
 from peak_trade.venue.kraken.validating import ValidatingOrders
@@ -74,13 +73,13 @@ class Recorder(httpx2.AsyncBaseTransport):
 
 
 class ExchangeClock:
-    """The exchange's clock, which tests put forward."""
+    """The exchange's clock, which tests put forward; ours may be ahead of it."""
 
-    def __init__(self, exchange: Emulated) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: Emulated, skew_ns: int = 0) -> None:
+        self._exchange, self._skew_ns = exchange, skew_ns
 
     def now(self) -> datetime:
-        return moment(self._exchange.clock())
+        return moment(self._exchange.clock() + self._skew_ns)
 
     def elapsed_s(self) -> float:
         return self._exchange.clock() / 1e9
@@ -127,10 +126,10 @@ class Client:
         self.exchange.advance(seconds)
         await asyncio.sleep(0)
 
-    def a_venue(self, known: Iterable[Intent] = (), pairs: dict[str, AssetPair] | None = None) -> KrakenVenue:
+    def a_venue(self, known: Iterable[Intent] = (), clock: Any = None, **times: Any) -> KrakenVenue:
         """Return a venue that knows of these orders, as after a start."""
-        times = VenueTimes(since_ns=self.exchange.clock() - HOUR_NS, step_ns=HOUR_NS)
-        return KrakenVenue(self.gateway, pairs or self.pairs, known, times, self.clock, self.sleep, self.proof)
+        found = VenueTimes(since_ns=self.exchange.clock() - HOUR_NS, step_ns=HOUR_NS, **times)
+        return KrakenVenue(self.gateway, self.pairs, known, found, clock or self.clock, self.sleep, self.proof)
 
     def validating(self) -> ValidatingOrders:
         return ValidatingOrders(self.looking, self.pairs, self.clock)
@@ -164,6 +163,12 @@ class Client:
         match = {"key": self.key.id, **told.pop("match", {})}
         emulator = self.exchange.opened.emulator
         self.exchange.inside(lambda: emulator.faults.add({"name": name, "match": match, **told}, emulator.now()))
+
+    def passed(self, seconds: float) -> None:
+        """Let time pass, and whatever is due by then."""
+        self.exchange.advance(seconds)
+        emulator = self.exchange.opened.emulator
+        self.exchange.inside(lambda: emulator.pass_time(emulator.now()))
 
     def calm(self) -> None:
         """Take every fault back."""

@@ -21,6 +21,7 @@ from peak_trade.engine import records
 from peak_trade.journal.verify import ALTERED, MISSING, NOTES
 from peak_trade.model.order import LIFE
 from peak_trade.risk.gate import CODES
+from peak_trade.venue.kraken import classes
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -193,3 +194,24 @@ def test_the_journal_tables_have_every_kind_and_code():
     kinds = {value for name, value in vars(records).items() if name.isupper() and isinstance(value, str)}
 
     assert told == kinds | ALTERED | MISSING | NOTES
+
+
+def test_the_table_of_api_errors_has_every_code():
+    """The runbook says what to do about every code that an error of Kraken's can get, and names no other."""
+    text = (ROOT / "docs" / "runbooks" / "api_errors.md").read_text("utf-8")
+    told = {code for row in re.findall(r"^\| (`.*?) \|", text, re.M) for code in re.findall(r"`(\w+)`", row)}
+
+    known = [*classes.ERRORS.values(), *classes.STATUSES.values(), *classes.TROUBLES.values(), classes.UNLISTED]
+    assert told == {one.code for one in known}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "runbooks").glob("*.md")), ids=lambda page: page.name)
+def test_runbooks_have_one_form(page):
+    """A runbook says when, what one sees, what to do with commands, and how one knows that it is over."""
+    text = page.read_text("utf-8")
+    titles = re.findall(r"^## (.*)$", text, re.M)
+
+    assert titles[:2] == ["When", "What you see"]
+    assert titles[2:-1] in (["What to do"], ["Start", "Stop"])
+    assert titles[-1] == "It is over when"
+    assert commands(page)

@@ -31,6 +31,8 @@ Scalar = str | int | float | bool | list[Any]
 MONEY_MAX = Decimal("1e15")
 #: A week: what is longer is a mistake.
 MINUTES_MAX = 10_080.0
+#: Where stage 4 will find its key, as in the playbook, section 9.2; read by nothing before that stage exists.
+LIVE_VARIABLES = ("KRAKEN_API_KEY", "KRAKEN_API_SECRET")
 #: How a variable of the environment may be named.
 VARIABLE = r"^[A-Z][A-Z0-9_]{0,63}$"
 
@@ -348,14 +350,25 @@ class Settings:
             )
         return Secret(variable, text)
 
+    def has_secret(self, variable: str) -> bool:
+        """Tell whether an environment variable holds a secret."""
+        return variable in self.given or bool(os.environ.get(variable, "").strip())
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for another process that needs no secrets."""
+        testnet = self.file.exchange.kraken_testnet
+        secret = (testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES)
+        return {name: value for name, value in os.environ.items() if name not in secret}
+
     def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
-        """Return these settings with another exchange and its keys in place of the test network's."""
+        """Return these settings with one other exchange, and its keys, in place of those configured."""
         testnet = self.file.exchange.kraken_testnet
         names = (testnet.api_key_env, testnet.api_secret_env)
-        there = testnet.model_copy(update={"base_url": base_url, "websocket_url": websocket_url})
-        exchange = self.file.exchange.model_copy(update={"kraken_testnet": there})
+        place = {"base_url": base_url, "websocket_url": websocket_url}
+        exchange = self.file.exchange.model_copy(update={"kraken_testnet": testnet.model_copy(update=place)})
+        live = self.file.live_exchange.model_copy(update=place)
         secrets = {name: Secret(name, text) for name, text in zip(names, (key, secret), strict=True)}
-        return replace(self, file=self.file.model_copy(update={"exchange": exchange}), given=secrets)
+        return replace(self, file=self.file.model_copy(update={"exchange": exchange, "live_exchange": live}), given=secrets)
 
     def with_risk(self, **values: object) -> "Settings":
         """Return these settings with other values in [live_risk].

@@ -1,18 +1,22 @@
 """What every venue promises: one suite for all of them.
 
 A venue under test is a `Stand`: how it is built and driven. Bars stand for the market; a venue that has a market of its own
-makes it follow them.
+makes it follow them. Kraken's client on the emulator has fees and prices of its own, and takes part where orders rest.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.emulated import emulating
+from tests.kraken import Client
 from tests.trading import HOUR_NS, START_NS, SYMBOL, a_bar, a_venue, an_intent, approved, dec, some_costs
 
+from peak_trade.emulator.catalogue import fill_now
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderState
 from peak_trade.venue.log import FileLog, MemoryLog, VenueLog
@@ -60,6 +64,32 @@ class Stand:
         self._loop.close()
 
 
+class KrakenStand(Stand):
+    """Our Kraken client on an emulator whose market takes what rests at a bar's low or above."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        super().__init__(lambda: client.venue)
+        self._loop.close()
+        self._loop = client.loop
+
+    def tell(self, *bars: MarketBar) -> list[Fill | Closed]:
+        opened = self._client.exchange.opened
+
+        def follow(bar: MarketBar) -> None:
+            for order in list(opened.engine.working[self._client.key.account].values()):
+                if order.wish.buys and order.limit > Decimal(str(bar.low)):
+                    fill_now(opened.engine, order, 1.0, opened.emulator.now())
+
+        before = self.fills_after(None)
+        for bar in bars:
+            self._client.exchange.inside(lambda bar=bar: follow(bar))  # type: ignore[misc]
+        return self.fills_after(None)[len(before) :]
+
+    def close(self) -> None:
+        self._client.close()
+
+
 def _simulated(log: VenueLog) -> Venue:
     return a_venue(CASH, log, costs=some_costs(taker="0.01", maker="0.005"))
 
@@ -101,6 +131,18 @@ def venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
     stand.close()
 
 
+@pytest.fixture(params=[*STANDS, "Kraken on the emulator"])
+def any_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+    """A new account at each kind of venue, and with Kraken's client."""
+    with contextlib.ExitStack() as stack:
+        if request.param in STANDS:
+            stand = Stand(STANDS[request.param](tmp_path))
+        else:
+            stand = KrakenStand(Client(stack.enter_context(emulating()), tmp_path, EUR=CASH))
+        yield stand
+        stand.close()
+
+
 def a_limit(client_id: str, price: object = 90, quantity: object = 1, **changes: Any) -> Intent:
     """Return an order that rests in the book while the market is at 100."""
     return an_intent(quantity, client_id=client_id, kind="limit", price=price, **changes)
@@ -110,68 +152,68 @@ def names(events: Sequence[Fill | Closed]) -> list[str]:
     return [event.client_id for event in events]
 
 
-def test_a_new_account_has_its_cash_and_nothing_else(venue):
+def test_a_new_account_has_its_cash_and_nothing_else(any_venue):
     """Before the first order there is nothing to tell."""
-    assert venue.snapshot() == Snapshot(CASH, {}, ())
-    assert venue.fills_after(None) == []
-    assert venue.look_up("a", "b") == {}
-    assert venue.look_up() == {}
+    assert any_venue.snapshot() == Snapshot(CASH, {}, ())
+    assert any_venue.fills_after(None) == []
+    assert any_venue.look_up("a", "b") == {}
+    assert any_venue.look_up() == {}
 
 
-def test_nothing_but_an_approval_is_taken(venue):
+def test_nothing_but_an_approval_is_taken(any_venue):
     """An intent that the gate has not seen never gets into the book."""
     with pytest.raises(InvariantBroken):
-        venue.ask(lambda port: port.submit(an_intent()))
+        any_venue.ask(lambda port: port.submit(an_intent()))
 
-    assert venue.snapshot().working == ()
+    assert any_venue.snapshot().working == ()
 
 
-def test_an_order_is_accepted_and_works(venue):
+def test_an_order_is_accepted_and_works(any_venue):
     """Accepted means that the venue has it: it is found by its name, open, with nothing filled."""
-    assert venue.submit(a_limit("a")) == Accepted("a")
+    assert any_venue.submit(a_limit("a")) == Accepted("a")
 
-    assert venue.snapshot() == Snapshot(CASH, {}, ("a",))
-    assert venue.look_up("a", "b") == {"a": OrderReport("a", OrderState.OPEN, Decimal(0), "")}
-    assert venue.fills_after(None) == []
+    assert any_venue.snapshot() == Snapshot(CASH, {}, ("a",))
+    assert any_venue.look_up("a", "b") == {"a": OrderReport("a", OrderState.OPEN, Decimal(0), "")}
+    assert any_venue.fills_after(None) == []
 
 
-def test_a_name_is_taken_once_while_the_order_works(venue):
+def test_a_name_is_taken_once_while_the_order_works(any_venue):
     """The same name again is rejected as a duplicate, whatever the order says; the first one stays as it is."""
-    venue.submit(a_limit("a"))
+    any_venue.submit(a_limit("a"))
 
     for again in (a_limit("a"), a_limit("a", 95, 2)):
-        reply = venue.submit(again)
+        reply = any_venue.submit(again)
 
         assert isinstance(reply, Rejected)
         assert (reply.client_id, reply.code) == ("a", "duplicate")
-    assert venue.snapshot().working == ("a",)
-    assert sum(fill.quantity for fill in venue.tell(a_bar(100, low=80))) == 1
+    assert any_venue.snapshot().working == ("a",)
+    assert sum(fill.quantity for fill in any_venue.tell(a_bar(100, low=80))) == 1
 
 
 @pytest.mark.parametrize("end", ["filled", "cancelled"])
-def test_a_name_is_taken_for_ever(venue, end):
+def test_a_name_is_taken_for_ever(any_venue, end):
     """Also after the order has ended its name is a duplicate."""
-    venue.submit(a_limit("a"))
+    any_venue.submit(a_limit("a"))
     if end == "filled":
-        venue.tell(a_bar(100, low=80))
+        any_venue.tell(a_bar(100, low=80))
     else:
-        venue.cancel("a")
-    before = venue.snapshot()
+        any_venue.cancel("a")
+    before = any_venue.snapshot()
 
-    reply = venue.submit(a_limit("a"))
+    reply = any_venue.submit(a_limit("a"))
 
     assert isinstance(reply, Rejected)
     assert reply.code == "duplicate"
-    assert venue.snapshot() == before
+    assert any_venue.snapshot() == before
 
 
-def test_a_symbol_that_is_not_traded_is_rejected(venue):
+def test_a_symbol_that_is_not_traded_is_rejected(any_venue):
     """The order leaves no trace."""
-    reply = venue.submit(an_intent(1, symbol="NIX/EUR"))
+    reply = any_venue.submit(an_intent(1, symbol="NIX/EUR"))
 
     assert isinstance(reply, Rejected)
     assert reply.client_id == "a"
-    assert venue.look_up("a") == {}
+    assert any_venue.look_up("a") == {}
 
 
 def test_a_market_order_fills_and_is_told_once(venue):
@@ -207,41 +249,41 @@ def test_a_resting_order_pays_the_fee_of_a_maker(venue):
     assert (fill.price, fill.maker, fill.fee) == (90, True, dec("0.45"))
 
 
-def test_a_cancel_ends_an_order(venue):
+def test_a_cancel_ends_an_order(any_venue):
     """The venue says so at once or as the next news; the order works no more, and nothing fills it later."""
-    venue.submit(a_limit("a"))
-    venue.submit(a_limit("b"))
+    any_venue.submit(a_limit("a"))
+    any_venue.submit(a_limit("b"))
 
-    reply = venue.cancel("a")
+    reply = any_venue.cancel("a")
 
     assert reply.client_id == "a"
     if isinstance(reply, Closed):
         assert reply.event is OrderEvent.CANCEL
     else:
         assert isinstance(reply, Accepted)
-    assert names(venue.fills_after(None)) == ["a"]
-    assert venue.snapshot().working == ("b",)
-    assert venue.look_up("a")["a"].state is OrderState.CANCELLED
-    assert names(venue.tell(a_bar(100, low=80))) == ["b"]
+    assert names(any_venue.fills_after(None)) == ["a"]
+    assert any_venue.snapshot().working == ("b",)
+    assert any_venue.look_up("a")["a"].state is OrderState.CANCELLED
+    assert names(any_venue.tell(a_bar(100, low=80))) == ["b"]
 
 
 @pytest.mark.parametrize("end", ["filled", "cancelled"])
-def test_a_cancel_that_comes_too_late_is_taken(venue, end):
+def test_a_cancel_that_comes_too_late_is_taken(any_venue, end):
     """The order had ended already: no error, no second end."""
-    venue.submit(a_limit("a"))
+    any_venue.submit(a_limit("a"))
     if end == "filled":
-        venue.tell(a_bar(100, low=80))
+        any_venue.tell(a_bar(100, low=80))
     else:
-        venue.cancel("a")
-    before = venue.fills_after(None)
+        any_venue.cancel("a")
+    before = any_venue.fills_after(None)
 
-    assert venue.cancel("a") == Accepted("a")
-    assert venue.fills_after(None) == before
+    assert any_venue.cancel("a") == Accepted("a")
+    assert any_venue.fills_after(None) == before
 
 
-def test_a_cancel_of_an_order_that_never_was_is_rejected(venue):
+def test_a_cancel_of_an_order_that_never_was_is_rejected(any_venue):
     """The venue says that it does not know it."""
-    reply = venue.cancel("nobody")
+    reply = any_venue.cancel("nobody")
 
     assert isinstance(reply, Rejected)
     assert reply.client_id == "nobody"

@@ -20,7 +20,9 @@ from peak_trade.cli import (
     journal,
     kill,
     operator,
+    readiness,
     session,
+    smoke,
     strategies,
     sweep,
     testnet,
@@ -49,6 +51,8 @@ app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(session.app, name="session")
 app.add_typer(testnet.app, name="testnet")
+app.command("readiness")(readiness.command)
+app.command("smoke")(smoke.command)
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)

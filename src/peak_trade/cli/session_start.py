@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +116,7 @@ def start(
             run_type=kind,
             strategies=_strategies(strategy or [], param or []),
             data=_choices(parts, given, symbol or [], stage),
-            paper=_paper(parts, given, warmup=warmup, fraction=fraction, balance=balance, fee_rate=fee_rate),
+            paper=_paper(parts, given, stage, warmup=warmup, fraction=fraction, balance=balance, fee_rate=fee_rate),
             account=usual.get(kind, stage.value) if account is None else account,
             course=Course(steps=steps, duration_s=None if duration is None else duration * 60),
             speed=1.0 if parts.follows(stage) else _speed(speed, None if recorded else 1.0),
@@ -210,6 +211,7 @@ def _choices(parts: "Parts", given: options.Given, symbols: list[str], stage: St
 def _paper(
     parts: "Parts",
     given: options.Given,
+    stage: Stage,
     *,
     warmup: int | None,
     fraction: float | None,
@@ -224,12 +226,18 @@ def _paper(
     side = shadow.side if given.side is None else given.side
     if side not in [item.value for item in Side]:
         raise InputError(f"expected long, short or both as --side, found {side!r}; choose one")
+    start = options.money(balance, "--start-balance", paper.start_balance)
+    usual = shadow.position_fraction
+    if stage is Stage.TESTNET:
+        # A little less than its largest order, so that a price that rises meanwhile does not make every entry too large.
+        most = file.testnet_limits.run.max_order_notional
+        usual = min(usual, float(most * Decimal("0.9") / start))
     return Paper(
-        start_balance=options.money(balance, "--start-balance", paper.start_balance),
+        start_balance=start,
         fee_rate=options.precise(fee_rate, "--fee-rate", paper.fee_rate),
         maker_fee_rate=options.precise(None, "the configuration", paper.maker_fee_rate),
         slippage_bps=options.precise(given.slippage_bps, "--slippage-bps", paper.slippage_bps),
-        position_fraction=options.precise(fraction, "--position-fraction", shadow.position_fraction),
+        position_fraction=options.precise(fraction, "--position-fraction", usual),
         side=Side(side),
         latency_ms=paper.latency_ms,
         volume_share=options.precise(None, "the configuration", paper.volume_share),

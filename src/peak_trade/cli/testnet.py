@@ -25,6 +25,9 @@ MaxOrders = Annotated[int | None, typer.Option("--max-orders", help="Orders; at 
 MaxNotional = Annotated[
     str | None, typer.Option("--max-order-notional", help="Largest order, quote currency; at most the profile's.")
 ]
+Speed = Annotated[
+    float | None, typer.Option("--speed", min=0.01, max=10_000, help="With --emulator: how much faster its clock goes.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, begin nothing.")]
 
 
@@ -35,6 +38,7 @@ def run(
     max_orders: MaxOrders = None,
     max_order_notional: MaxNotional = None,
     emulator: options.Emulated = False,
+    speed: Speed = None,
     dry_run: DryRun = False,
     tag: options.Tags = None,
     notes: Annotated[str, typer.Option("--notes", help="A remark for the record.")] = "",
@@ -48,6 +52,7 @@ def run(
     from peak_trade.runs.testnet import at_exchange, narrowed, request_of
 
     name = _named(profile)
+    _check_speed(speed, emulated=emulator)
     lowered = _lowered(duration, max_orders, max_order_notional)
     with closing(options.open_parts(config)) as given:
         [terms] = _checked(given, [name], lowered)
@@ -55,7 +60,7 @@ def run(
             _print_plans(given, [terms], as_json)
             return
         tags, remark = options.check_tags(tag), options.check_notes(notes)
-        with at_exchange(given, emulated=emulator) as there:
+        with at_exchange(given, emulated=emulator, speed=speed or 1.0) as there:
             from peak_trade.compose import Parts
             from peak_trade.runs.session import run_session
             from peak_trade.runs.session_files import write_session_sheet
@@ -101,6 +106,7 @@ def orchestrate(
     max_orders: MaxOrders = None,
     max_order_notional: MaxNotional = None,
     emulator: options.Emulated = False,
+    speed: Speed = None,
     dry_run: DryRun = False,
     tag: options.Tags = None,
     config: options.ConfigFile = None,
@@ -109,6 +115,7 @@ def orchestrate(
     """Run sessions of profiles one after the other, each in a process of its own, and show how they ended."""
     if sum((bool(profile), every, list_them, show_budget)) != 1:
         raise InputError("expected one of --list, --budget, --profile NAME and --all; choose one")
+    _check_speed(speed, emulated=emulator)
     with closing(options.open_parts(config)) as parts:
         if list_them:
             _print_profiles(parts, as_json)
@@ -126,6 +133,7 @@ def orchestrate(
             _print_plans(parts, plans, as_json)
             return
         passed_on = [*_options(lowered), "--no-html", *(["--emulator"] if emulator else [])]
+        passed_on += [] if speed is None else ["--speed", str(speed)]
         passed_on += [part for word in options.check_tags(tag) for part in ("--tag", word)]
         _run_series(parts, plans, [*passed_on, "--config", str(parts.settings.path)], as_json)
 
@@ -154,6 +162,11 @@ def _named(profile: str | None) -> str:
     if profile is None:
         raise InputError("expected --profile NAME, found none; peak-trade testnet list shows them")
     return profile
+
+
+def _check_speed(speed: float | None, *, emulated: bool) -> None:
+    if speed is not None and not emulated:
+        raise InputError("expected --speed with --emulator, found it with an exchange whose clock is everybody's; leave it out")
 
 
 def _lowered(duration: float | None, max_orders: int | None, notional: str | None) -> "Lowered":

@@ -207,9 +207,3 @@ class LiveFeed:
             late_s = (now - begun) / NS
             return SETTLED_S if late_s < SETTLED_S else min(max(ASK_S, late_s / 4), IDLE_S)
         return max((begun + self._step_ns - now) / NS, 0.0) + SETTLED_S
-
-
-def exchange_clock(clock: Clock, began_ns: int, speed: float) -> Callable[[], int]:
-    """Return a clock that shows *began_ns* now and goes so many times as fast as the machine's."""
-    begun = clock.elapsed_s()
-    return lambda: began_ns + int((clock.elapsed_s() - begun) * speed * NS)

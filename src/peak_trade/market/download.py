@@ -74,7 +74,7 @@ class Formed(NamedTuple):
         return cls.of(row[0], row[1:6], row[6])
 
 
-class Mark(NamedTuple):
+class PageMark(NamedTuple):
     """Where the next page begins: a moment, and the number of the last known trade.
 
     `over`: a whole page of one nanosecond was known, and the moment after it is next.
@@ -134,9 +134,14 @@ class Span:
         """Tell whether the bar that opens there is wanted."""
         return self.start <= at and not self.over(at)
 
+    @property
+    def end(self) -> int:
+        """The first moment at which no wanted bar can open any more."""
+        return min(self.until, self.now - self.step_ns + 1)
+
     def over(self, at: int) -> bool:
         """Tell whether a bar that opens there comes after all that are wanted."""
-        return at >= self.until or at + self.step_ns > self.now
+        return at >= self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,36 +212,28 @@ class Unfinished:
         running: the bar that the next trade may belong to. mark: where the next page begins.
     """
 
-    def __init__(self, path: Path, head: dict[str, Any], start: int, way: str) -> None:
+    def __init__(self, path: Path, head: dict[str, Any], start: int) -> None:
         self.path = path
         self.bars: list[Formed] = []
         self.running: Formed | None = None
-        self.mark = Mark(start)
+        self.mark = PageMark(start)
         lines = self._lines()
-        self.resumed = bool(lines)
-        if not lines:
-            self._head = {"layout": LAYOUT, **head, "start": start, "way": way}
-            self._append(self._head, mode="wb")
-            return
-        self._head = lines[0]
-        if {name: self._head.get(name) for name in ("layout", *head)} != {"layout": LAYOUT, **head}:
+        try:
+            for line in lines[1:]:
+                self._learn(line)
+            begun = {name: lines[0][name] for name in ("layout", *head, "start")} if lines else {}
+        except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
+            raise DataError("unfinished", self._refusal("is damaged")) from error
+        self.resumed = bool(self.bars) or self.running is not None
+        if not self.resumed:
+            self.mark = PageMark(start)
+            self._append({"layout": LAYOUT, **head, "start": start}, mode="wb")
+        elif begun != {"layout": LAYOUT, **head, "start": begun["start"]}:
             raise DataError("unfinished", self._refusal("is of another source"))
-        if self._head["start"] > start:
-            raise DataError("unfinished", self._refusal(f"begins at {moment_text(self._head['start'])}, later than asked for"))
-        for line in lines[1:]:
-            self._learn(line)
+        elif begun["start"] > start:
+            raise DataError("unfinished", self._refusal(f"begins at {moment_text(begun['start'])}, later than asked for"))
 
-    @property
-    def way(self) -> str:
-        """How it is fetched: by candles or by deals."""
-        return str(self._head["way"])
-
-    @property
-    def start(self) -> int:
-        """Where it began, nanoseconds UTC."""
-        return int(self._head["start"])
-
-    def keep(self, bars: Iterable[Formed], running: Formed | None, mark: Mark) -> None:
+    def keep(self, bars: Iterable[Formed], running: Formed | None, mark: PageMark) -> None:
         """Write down what a page brought, on disk when this returns.
 
         Raises:
@@ -258,7 +255,7 @@ class Unfinished:
     def _learn(self, line: dict[str, Any]) -> None:
         self.bars += (Formed.from_json(row) for row in line["bars"])
         self.running = None if line["running"] is None else Formed.from_json(line["running"])
-        self.mark = Mark(*line["mark"])
+        self.mark = PageMark(*line["mark"])
 
     def _append(self, line: dict[str, Any], mode: str = "ab") -> None:
         with storing(self.path):
@@ -302,7 +299,9 @@ def fetch(
         Unavailable: the exchange does not answer. CheckFailed: its answers contradict each other.
         StorageError: the disk refused.
     """
-    pages = _by_deals if work.way == "deals" else _by_candles
+    # A bar that was begun by trades is ended by them; and candles can have gone out of reach since the last time.
+    by_deals = work.running is not None or work.mark.since < source.reach(span.now)
+    pages = _by_deals if by_deals else _by_candles
     for mark in pages(source, work, span, patience):
         seen(mark, len(work.bars))
     bars = [*work.bars, work.running] if work.running is not None else work.bars
@@ -312,6 +311,9 @@ def fetch(
 def _by_deals(source: BarSource, work: Unfinished, span: Span, patience: Patience) -> Iterator[int]:
     """Go through the trades. The next page begins at the last one's time: more may have happened in that nanosecond."""
     forming = Forming(span.step_ns, work.running)
+    if forming.running is None:
+        # Of a bar that began before, some trades are not asked for: it can't be whole.
+        work.mark = PageMark(-(-work.mark.since // span.step_ns) * span.step_ns)
     while True:
         since, number, over = work.mark
         page = patience.ask(lambda since=since: _ascending(source.deals(since)))  # type: ignore[misc]
@@ -319,7 +321,7 @@ def _by_deals(source: BarSource, work: Unfinished, span: Span, patience: Patienc
         if not fresh:
             if page.full:
                 # A whole page of one nanosecond, all of it known: there is no way but over it.
-                work.keep([], forming.running, Mark(since + 1, number, over=True))
+                work.keep([], forming.running, PageMark(since + 1, number, over=True))
                 continue
             if over:
                 raise Unavailable(
@@ -333,7 +335,7 @@ def _by_deals(source: BarSource, work: Unfinished, span: Span, patience: Patienc
                 f"{moment_text(fresh[0].at)}; the exchange does not tell those between, import a file instead"
             )
         done = [bar for deal in fresh if (bar := forming.take(deal)) is not None]
-        work.keep(done, forming.running, Mark(page.last, fresh[-1].number))
+        work.keep(done, forming.running, PageMark(page.last, fresh[-1].number))
         yield page.last
         if forming.running is not None and span.over(forming.running.at):
             return
@@ -350,9 +352,10 @@ def _by_candles(source: BarSource, work: Unfinished, span: Span, patience: Patie
     """Go through the bars that the exchange itself made."""
     while not span.over(since := work.mark.since):
         rows = _whole_page(source, since, span, patience)
-        mark = rows[-1].at + span.step_ns if rows else max(source.skip(since), since + span.step_ns)
+        # Not beyond the bar that is still running: another time it will be over.
+        mark = min(rows[-1].at + span.step_ns if rows else max(source.skip(since), since + span.step_ns), span.end)
         # One that counts no trade stands for silence: a hole, as in the files of the same exchange.
-        work.keep([bar for bar in rows if bar.trades != 0 and not span.over(bar.at)], None, Mark(mark))
+        work.keep([bar for bar in rows if bar.trades != 0 and not span.over(bar.at)], None, PageMark(mark))
         yield mark
 
 

@@ -88,6 +88,9 @@ class PagedSource:
         if self._market is None:
             with answering(self._client.id):
                 markets = self._client.load_markets()
+                if not markets:
+                    # ccxt takes a page of HTML for an exchange without pairs.
+                    raise TryAgain(f"{self._client.id} answered something that is no list of pairs")
                 # An exchange may have kept its own name of an asset.
                 names = [self._symbol, *(self._symbol.replace(name, own) for own, name in OTHER_NAMES.items())]
                 found = next((markets[name] for name in names if name in markets), None)

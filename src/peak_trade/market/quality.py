@@ -142,12 +142,15 @@ def prices(raw: Raw) -> Iterator[Finding]:
 
 def holes(raw: Raw, timeframe: Timeframe) -> Iterator[Finding]:
     """Check for holes that come from the recorder and not from the market."""
-    lengths = np.diff(raw.timestamp) // timeframe.step_ns - 1
-    lengths = lengths[lengths > 1]
+    every = np.diff(raw.timestamp) // timeframe.step_ns - 1
+    lengths = every[every > 1]
     if len(lengths) >= PAGE_HOLES_MIN:
         values, counts = np.unique(lengths, return_counts=True)
         top = int(np.argmax(counts))
-        if counts[top] >= PAGE_HOLES_SHARE * len(lengths):
+        # Silence makes short holes more often than long ones, so nearly all of those above one bar can have two. A page has
+        # its length without shorter ones before it.
+        silence = int(np.count_nonzero(every == values[top] - 1)) > counts[top]
+        if counts[top] >= PAGE_HOLES_SHARE * len(lengths) and not silence:
             yield Finding(
                 "lost_pages",
                 int(counts[top]),

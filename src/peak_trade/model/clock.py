@@ -36,6 +36,22 @@ class MachineClock:
         return time.perf_counter()
 
 
+class PacedClock:
+    """A clock that began at some moment and goes so many times as fast as another: that of an emulated exchange."""
+
+    def __init__(self, clock: Clock, began: datetime, speed: float) -> None:
+        self._clock, self._began, self._speed = clock, began, speed
+        self._begun_s = clock.elapsed_s()
+
+    def now(self) -> datetime:
+        """Return the present there, aware, in UTC."""
+        return self._began + timedelta(seconds=(self._clock.elapsed_s() - self._begun_s) * self._speed)
+
+    def elapsed_s(self) -> float:
+        """Return monotonic seconds of the other clock: what waits for something waits by it."""
+        return self._clock.elapsed_s()
+
+
 @dataclass(frozen=True, slots=True)
 class IdSource:
     """Makes run ids that sort by the moment they were made: `20261123T021530123Z-3f9a1c`."""

@@ -88,6 +88,11 @@ SESSION_FIGURES: Mapping[str, Figure] = {
         Figure("orders_blocked_risk", "Orders blocked by limits", Unit.COUNT, "it was not recorded"),
         Figure("orders_warned", "Orders let through with a warning", Unit.COUNT, "it was not recorded"),
         Figure("incidents", "Incidents", Unit.COUNT, "it was not recorded"),
+        Figure("orders_checked", "Orders that the exchange was asked about", Unit.COUNT, "it was not recorded"),
+        Figure("order_success_rate", "Of these called valid", Unit.PERCENT, "no order was asked about"),
+        Figure("check_latency_p50_ms", "Answer time, median, ms", Unit.RATIO, "no order was asked about"),
+        Figure("check_latency_p99_ms", "Answer time, 99th percentile, ms", Unit.RATIO, "no order was asked about"),
+        Figure("slippage_vs_book_bps", "Simulated fill worse than the book, bps", Unit.RATIO, "nothing was filled"),
     )
 }
 

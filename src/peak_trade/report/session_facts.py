@@ -53,12 +53,22 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "incidents",
     ),
 }
+#: What sessions have besides whose orders an exchange was asked about.
+AT_EXCHANGE: Mapping[str, tuple[str, ...]] = {
+    "At the exchange": (
+        "orders_checked",
+        "order_success_rate",
+        "check_latency_p50_ms",
+        "check_latency_p99_ms",
+        "slippage_vs_book_bps",
+    )
+}
 #: How a session makes a first appearance in the registry.
 FIRST_SESSION = "python scripts/run_execution_session.py --strategy ma_crossover --steps 100 --speed max"
 #: What each mode does with money.
 MODES: Mapping[str, str] = {
     "shadow": "orders are simulated, no money is at stake",
-    "testnet": "orders go to the venue's test network, no money is at stake",
+    "testnet": "the exchange validates every order and executes none, fills are simulated",
     "shadow_live": "live prices, simulated orders, no money is at stake",
     "live": "real orders with real money",
 }
@@ -85,7 +95,7 @@ _NO_DATA: JsonObject = {
     "accepted": [],
     "notes": [],
 }
-_OBJECTS = ("params", "terms", "limits", "blocked_by_code", "warned_by_code", "rejected_by_code", "versions")
+_OBJECTS = ("params", "terms", "limits", "blocked_by_code", "warned_by_code", "rejected_by_code", "versions", "checks")
 _LISTS = ("tags", "cli_args", "legs", "by_leg", "incidents")
 _NOTHING = (
     *("elapsed_s", "finished_at", "notes", "error", "continues", "traded_from", "expected", "journal"),
@@ -118,8 +128,14 @@ class Headline(NamedTuple):
 def whole(record: JsonObject) -> JsonObject:
     """Return the record with every part that reports read; what it lacks is empty."""
     given = {name: value for name, value in record.items() if value is not None}
-    metrics = {name: None for names in GROUPS.values() for name in names} | dict(given.get("metrics", {}))
+    metrics = {name: None for names in groups(given).values() for name in names} | dict(given.get("metrics", {}))
     return {**_EMPTY, **given, "metrics": metrics, "dataset": {**_NO_DATA, **given.get("dataset", {})}}
+
+
+def groups(record: JsonObject) -> Mapping[str, tuple[str, ...]]:
+    """Return the metrics that a session has, in the groups in which they are read."""
+    asked = record.get("checks") or "orders_checked" in record.get("metrics", {})
+    return {**GROUPS, **AT_EXCHANGE} if asked else GROUPS
 
 
 def title(record: JsonObject) -> str:

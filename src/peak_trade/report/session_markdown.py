@@ -28,7 +28,7 @@ def session_markdown(record: JsonObject, series: SessionSeries) -> str:
         warned(facts.warnings(record)),
         f"Tags: {tags}" if tags else "",
         "## Key figures",
-        *(table((name, ""), tables.figure_pairs(record, names)) for name, names in facts.GROUPS.items()),
+        *(table((name, ""), tables.figure_pairs(record, names)) for name, names in facts.groups(record).items()),
         "n/a: never recorded, or not known when the session ended." if tables.unknown_figures(record) else "",
         *_expected(record),
         *_titled("By strategy", table(tables.leg_heads(record), tables.leg_rows(record), words=(0, 1, 2)), record["by_leg"]),
@@ -92,6 +92,7 @@ def _reasons(record: JsonObject) -> list[str]:
     count = len(record["incidents"])
     return [
         *_titled("Blocks by reason", table(tables.REASON_HEADS, reasons, words=(0, 1)), reasons),
+        *_titled("Answers of the exchange", table(tables.CHECK_HEADS, tables.check_rows(record), words=(0,)), record["checks"]),
         *_titled("Incidents", f"The latest {len(incidents):,} of {count:,}, UTC.", incidents),
         table(tables.INCIDENT_HEADS, incidents, words=(0, 1, 2)) if incidents else "",
     ]

@@ -20,7 +20,7 @@ from peak_trade.report.figures import (
     signed,
     value_text,
 )
-from peak_trade.report.session_facts import GROUPS, PARTS, most
+from peak_trade.report.session_facts import PARTS, groups, most
 from peak_trade.report.session_rows import plain_number
 
 #: Every reason for which the risk gate blocks or warns.
@@ -67,7 +67,7 @@ def figure_pairs(record: JsonObject, names: tuple[str, ...]) -> list[Pair]:
 
 def unknown_figures(record: JsonObject) -> bool:
     """Return whether a figure has no value."""
-    return any(record["metrics"][name] is None for names in GROUPS.values() for name in names)
+    return any(record["metrics"][name] is None for names in groups(record).values() for name in names)
 
 
 def expected_rows(record: JsonObject) -> list[Against]:
@@ -150,6 +150,23 @@ def reason_rows(record: JsonObject) -> list[tuple[str, str, str, str, str]]:
         )
         for code, _ in most(total)
     ]
+
+
+#: The heads of the table of what an exchange said.
+CHECK_HEADS = ("What the exchange said", "Orders")
+
+
+def check_rows(record: JsonObject) -> list[tuple[str, str]]:
+    """Return how an exchange answered when it was asked about orders: its answers, its reasons, and how long they took."""
+    checks = record.get("checks") or {}
+    replies = [(name, f"{count:,}") for name, count in checks.get("replies", {}).items()]
+    codes = [(f"because of {code}", f"{count:,}") for code, count in most(checks.get("codes", {}))]
+    took = [
+        (f"within {one['up_to']:,} ms" if one["up_to"] else "later", f"{one['count']:,}")
+        for one in checks.get("latency_ms", [])
+        if one["count"]
+    ]
+    return replies + codes + took
 
 
 def incident_rows(record: JsonObject, limit: int) -> list[tuple[str, str, str]]:

@@ -154,10 +154,11 @@ def download(parts: Parts, asked: DownloadRequest, onlooker: Onlooker) -> Import
             step_ns=step.step_ns,
         )
         place = path.with_name(f".{step.label}.{asked.exchange}{'.emulated' if asked.emulated else ''}.download")
-        if asked.emulated:
-            place.unlink(missing_ok=True)  # that emulator is gone
+        if asked.emulated or asked.replace:
+            # That emulator is gone; and what replaces begins anew, also after a conflict that left its pages here.
+            place.unlink(missing_ok=True)
         head = {"origin": source.origin, "timeframe": step.label}
-        work = Unfinished(place, head, span.start, "candles" if span.start >= source.reach(now) else "deals")
+        work = Unfinished(place, head, span.start)
         if work.resumed:
             onlooker.told(f"going on with {place}: {len(work.bars):,} bars are there")
         bars = fetch(source, work, span, patience, lambda at, count: onlooker.seen(span.start, at, span.until, count))

@@ -82,7 +82,7 @@ def checks_of(records: Iterable[Record]) -> ExchangeChecks:
         if record.kind == VALIDATED:
             replies[body["reply"]] += 1
             if body["reply"] != "accepted":
-                codes[body["code"] or body["reply"]] += 1
+                codes[body["code"] or body["words"] or body["reply"]] += 1
             latency.append(int(body["latency_us"]) / 1_000)
             if "book_price" in body:
                 expected[body["client_id"]] = Decimal(body["book_price"])

@@ -8,12 +8,12 @@ import numpy as np
 
 from peak_trade.compose import DataChoice, MarketReader, Parts
 from peak_trade.engine.feed import Tick
-from peak_trade.engine.live import HISTORY_MAX, GrowingBars, LiveFeed, Past, exchange_clock
+from peak_trade.engine.live import HISTORY_MAX, GrowingBars, LiveFeed, Past
 from peak_trade.engine.records import recorded_ticks
 from peak_trade.journal.chain import Record
 from peak_trade.market.dataset import Dataset, find_gaps
 from peak_trade.model.bar import COLUMNS, Bars, Timeframe
-from peak_trade.model.clock import nanoseconds
+from peak_trade.model.clock import Clock, PacedClock, moment, nanoseconds
 from peak_trade.model.errors import InputError
 from peak_trade.model.instrument import Instrument
 from peak_trade.model.order import MarketBar
@@ -124,10 +124,6 @@ async def feed_of(
 ) -> LiveFeed:
     """Return what follows the exchange from where the session is."""
     speed = parts.exchange.speed
-    if speed == 1.0:
-
-        def present() -> int:
-            return nanoseconds(parts.clock.now())
-    else:
-        present = exchange_clock(parts.clock, await reader.now_ns(), speed)
-    return LiveFeed(reader, following.pasts, step_ns, present, parts.clock, speed=speed, say=say)
+    # A clock at our own pace is compared with ours when the session is prepared; one that is faster is an emulator's.
+    there: Clock = parts.clock if speed == 1.0 else PacedClock(parts.clock, moment(await reader.now_ns()), speed)
+    return LiveFeed(reader, following.pasts, step_ns, lambda: nanoseconds(there.now()), parts.clock, speed=speed, say=say)

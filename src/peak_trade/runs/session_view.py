@@ -39,6 +39,7 @@ from peak_trade.report.session_record import registered_record
 from peak_trade.report.session_rows import SessionSeries
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_again import spec_of
+from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import lineage
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
@@ -128,11 +129,13 @@ class Viewer:
         closings = plan.first.bars.timestamp + plan.first.bars.timeframe.step_ns
         completed = int(np.searchsorted(closings, stamps[-1], side="right")) if len(stamps) else 0
         wanted, expected = expectation(self._parts, plan, standing, completed, marked)
-        more = plan_facts(plan) | {"expected": wanted}
+        checks = checks_of(records) if plan.followed else None
+        more = plan_facts(plan) | {"expected": wanted, "checks": checks.to_json() if checks else None}
         if not session.run.metrics:
             fills = Counter(f"fills:{fill.leg}" for fill in marked)
             more |= {
-                "metrics": figures_so_far(plan, replace(story, fills=tuple(marked)), standing, equity, bars),
+                "metrics": figures_so_far(plan, replace(story, fills=tuple(marked)), standing, equity, bars)
+                | (checks.metrics() if checks else {}),
                 "by_leg": leg_facts(plan, standing.books, standing.prices, fills),
                 "incidents": list(story.incidents),
                 "mode_at_end": mode_now(records),

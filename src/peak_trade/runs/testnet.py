@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.engine.runner import Course
 from peak_trade.model.bar import Timeframe
-from peak_trade.model.errors import InputError, NotFound, SafetyRefused
+from peak_trade.model.errors import ConfigError, InputError, NotFound, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
@@ -23,9 +23,12 @@ from peak_trade.runs.session_plan import Paper, SessionRequest
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.settings import Settings, SymbolLimits, TestnetProfile
 from peak_trade.strategy.catalogue import make
+from peak_trade.venue.kraken.wire import Credentials
 
 Number = TypeVar("Number", int, float, Decimal)
 LIVE_SESSION_TESTNET = "live_session_testnet"
+#: The folder of the nonces of keys within the state folder.
+NONCES = "nonces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,26 @@ def budget_of(parts: Parts) -> TestnetBudget:
     return TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
 
+def keys_of(settings: Settings) -> Credentials:
+    """Return the API key of stage 2.
+
+    Raises:
+        ConfigError: it is not in the environment; names the variables.
+        InputError: it is no key of Kraken's.
+    """
+    testnet = settings.file.exchange.kraken_testnet
+    names = (testnet.api_key_env, testnet.api_secret_env)
+    missing = [name for name in names if not settings.has_secret(name)]
+    if missing:
+        raise ConfigError(
+            f"expected an API key in the environment, found {' and '.join(missing)} not set; set "
+            + " and ".join(f'{name}="..."' for name in missing)
+            + " with export, or add --emulator, which makes keys for the run"
+        )
+    key, secret = (settings.secret(name) for name in names)
+    return Credentials.read(key.reveal(), secret.reveal())
+
+
 @contextlib.contextmanager
 def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator[Parts]:
     """Yield the parts as they are, or with an emulator of this run, and its keys, in place of the exchange.
@@ -99,8 +122,14 @@ def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator
 
     with emulator_for_run(speed=speed) as run:
         place = parts.settings.pointed_at(run.base_url, f"{run.stream_url}/v2", *run.keys["trading"])
-        with contextlib.closing(Parts(place, speed)) as there:
-            yield there
+        try:
+            with contextlib.closing(Parts(place, speed)) as there:
+                yield there
+        finally:
+            # Nobody will use this key again.
+            short = Credentials.read(*run.keys["trading"]).short
+            for path in (parts.state / NONCES).glob(f"*nonce-{short}*"):
+                path.unlink(missing_ok=True)
 
 
 def find_profile(settings: Settings, name: str) -> TestnetProfile:
@@ -205,7 +234,7 @@ def request_of(
             warmup_candles=profile.warmup_candles,
         ),
         account=f"testnet-{terms.name}",
-        course=Course(duration_s=terms.minutes * 60),
+        course=Course(duration_s=terms.minutes * 60, orders=terms.max_orders),
         speed=1.0,
         env_name=file.environment.name,
         tags=(*tags, terms.name),

@@ -110,14 +110,20 @@ class TestnetBudget:
         """
         self._check(self.left(now), runs, minutes)
 
-    def charge_order(self, session_id: str, now: datetime) -> bool:
+    def charge_order(self, session_id: str, now: datetime, most: int | None = None) -> bool:
         """Charge an order; return whether it may be sent.
+
+        Args:
+            session_id: whose order it is. now: the present.
+            most: how many that session may send on a day; None: as many as there are.
 
         Raises:
             StorageError: the disk refused, or the file is damaged; nothing was charged.
         """
         with self._charging(now) as day:
             if not self._spent.left(day, self._limits).orders:
+                return False
+            if most is not None and self._spent.orders[session_id] >= most:
                 return False
             self._append(day, {"kind": ORDER, "session": session_id}, now)
             return True

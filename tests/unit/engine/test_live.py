@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.engine.feed import Tick
-from peak_trade.engine.live import HISTORY_MAX, GrowingBars, Heard, LiveFeed, Past, exchange_clock
+from peak_trade.engine.live import HISTORY_MAX, GrowingBars, Heard, LiveFeed, Past
 from peak_trade.engine.records import recorded_ticks, tick_record
 from peak_trade.journal.chain import Record
 from peak_trade.model.bar import Timeframe
+from peak_trade.model.clock import PacedClock, moment, nanoseconds
 from peak_trade.model.errors import SafetyRefused, Unavailable
 from peak_trade.model.instrument import Instrument
 from peak_trade.model.order import Candle, MarketBar
@@ -190,7 +190,10 @@ def test_several_symbols_are_told_in_the_order_of_time():
     stage = Stage(symbols=(SYMBOL, "ETH/EUR"))
     stage.at(65)
     for symbol in (SYMBOL, "ETH/EUR"):
-        stage.exchange.candles_of[symbol] = [Candle(bar(0, symbol=symbol), True, True), Candle(bar(1, symbol=symbol), False, True)]
+        stage.exchange.candles_of[symbol] = [
+            Candle(bar(0, symbol=symbol), True, True),
+            Candle(bar(1, symbol=symbol), False, True),
+        ]
 
     heard = stage.hear()
 
@@ -276,7 +279,8 @@ def test_a_bar_comes_back_from_its_record_to_the_last_bit(price, complete):
 def test_an_exchanges_clock_goes_at_its_own_pace():
     """Begun at a moment, it goes so many times as fast."""
     clock = Hands()
-    present = exchange_clock(clock, START_NS, 60.0)
+    there = PacedClock(clock, moment(START_NS), 60.0)
     clock.s += 2.5
 
-    assert present() == START_NS + int(Decimal("150") * NS)
+    assert nanoseconds(there.now()) == START_NS + 150 * NS
+    assert there.elapsed_s() == 2.5

@@ -39,7 +39,7 @@ class Pages:
         return START_NS + 10**6 * S
 
     def reach(self, now: int) -> int:
-        return 0
+        return 0 if self.bars else now
 
     def skip(self, since: int) -> int:
         return since + self.size * STEP
@@ -67,9 +67,9 @@ def a_span(start: int = START_NS, until: int = START_NS + 10**5 * S, now: int = 
     return Span(start=start, until=until, now=now, step_ns=STEP)
 
 
-def run(source: Pages, path: Path, span: Span | None = None, way: str = "deals") -> list[Formed]:
+def run(source: Pages, path: Path, span: Span | None = None) -> list[Formed]:
     span = span or a_span()
-    work = Unfinished(path, HEAD, span.start, way)
+    work = Unfinished(path, HEAD, span.start)
     return fetch(source, work, span, Waits().patience(), lambda at, bars: None)
 
 
@@ -199,12 +199,12 @@ def test_what_passes_is_asked_again(tmp_path, failures):
             raise TryAgain("busy")
 
     source.before = busy
-    work = Unfinished(tmp_path / "work", HEAD, START_NS, "deals")
+    work = Unfinished(tmp_path / "work", HEAD, START_NS)
     bars = fetch(source, work, a_span(), waits.patience(), lambda at, count: None)
 
     assert exact(bars) == oracle(deals, a_span())
     assert len(waits) == failures
-    assert all(0.5 * 2**number <= pause <= 2**number for number, pause in enumerate(waits))
+    assert all(0.5 * 2**number <= pause < 2**number for number, pause in enumerate(waits))
 
 
 def test_patience_ends(tmp_path):
@@ -216,12 +216,12 @@ def test_patience_ends(tmp_path):
             raise TryAgain("kraken refused (HTTP 503)")
 
     source.before = busy
-    work = Unfinished(tmp_path / "work", HEAD, START_NS, "deals")
+    work = Unfinished(tmp_path / "work", HEAD, START_NS)
     with pytest.raises(Unavailable, match=f"{download.TRIES} times in a row.*go on"):
         fetch(source, work, a_span(), waits.patience(), lambda at, count: None)
 
     assert len(waits) == download.TRIES - 1
-    assert Unfinished(tmp_path / "work", HEAD, START_NS, "deals").mark.number == 5
+    assert Unfinished(tmp_path / "work", HEAD, START_NS).mark.number == 5
 
 
 def test_lost_trades_are_told(tmp_path):
@@ -264,7 +264,7 @@ def test_pages_of_candles(tmp_path, size, first):
     bars = [candle(minute, trades=None) for minute in range(first, 60) if minute not in (30, 31, 32, 40)]
     span = a_span(now=START_NS + 59 * STEP + 1)
 
-    found = run(Pages(bars=bars, size=size), tmp_path / "work", span, "candles")
+    found = run(Pages(bars=bars, size=size), tmp_path / "work", span)
 
     assert found == [bar for bar in bars if bar.at < START_NS + 59 * STEP]
 
@@ -276,7 +276,7 @@ def test_the_running_bar_is_not_taken(tmp_path, now, count):
     deals = some_deals([minute * STEP for minute in range(11)])
     span = a_span(now=START_NS + now)
 
-    assert len(run(Pages(bars=bars, size=50), tmp_path / "one", span, "candles")) == count
+    assert len(run(Pages(bars=bars, size=50), tmp_path / "one", span)) == count
     assert len(run(Pages(deals, size=50), tmp_path / "two", span)) == count
 
 
@@ -296,8 +296,8 @@ def test_silent_candles_are_holes(tmp_path):
     counted = [candle(1), candle(2, volume="0", trades=0), candle(3)]
     told = [candle(1, trades=None), candle(2, volume="0", trades=None), candle(3, trades=None)]
 
-    assert run(Pages(bars=counted, size=50), tmp_path / "one", way="candles") == [counted[0], counted[2]]
-    assert run(Pages(bars=told, size=50), tmp_path / "two", way="candles") == told
+    assert run(Pages(bars=counted, size=50), tmp_path / "one") == [counted[0], counted[2]]
+    assert run(Pages(bars=told, size=50), tmp_path / "two") == told
 
 
 def test_lost_rows_are_asked_for_again(tmp_path):
@@ -306,8 +306,59 @@ def test_lost_rows_are_asked_for_again(tmp_path):
     source = Pages(bars=whole[:3] + whole[5:] + whole[7:], size=50)
     source.before = lambda number: setattr(source, "bars", whole) if number == 2 else None
 
-    assert run(source, tmp_path / "work", way="candles") == whole
+    assert run(source, tmp_path / "work") == whole
     assert len(source.asked) == 2 + (10**5 // 60 - 9) // 50 + 1
+
+
+@pytest.mark.parametrize("size", [2, 5, 50])
+@pytest.mark.parametrize("passed", [1, STEP - 1, STEP, 5 * STEP])
+def test_gone_on_later(tmp_path, size, passed):
+    """The bar that was running the first time is there the second time, when it is over; so are those after it."""
+    bars = [candle(minute, close=str(100 + minute / 100), trades=None) for minute in range(20)]
+    first, second = (a_span(now=START_NS + 10 * STEP + 7 + later) for later in (0, passed))
+
+    before = run(Pages(bars=bars[:11], size=size), tmp_path / "work", first)
+    after = run(Pages(bars=bars, size=size), tmp_path / "work", second)
+
+    assert before == bars[:10]
+    assert after == [bar for bar in bars if bar.at + STEP <= second.now]
+
+
+def test_candles_that_went_out_of_reach(tmp_path):
+    """Begun with candles, gone on when they no longer reach back: the rest comes from the trades, bar by bar the same."""
+    deals = some_deals([minute * STEP + at for minute in range(60) for at in (7, STEP - 5)])
+    bars = run(Pages(deals, size=50), tmp_path / "other")
+    first, second = (a_span(now=START_NS + minutes * STEP + 9) for minutes in (20, 50))
+
+    run(Pages(bars=bars[:21], size=50), tmp_path / "work", first)
+    after = run(Pages(deals, size=5), tmp_path / "work", second)
+
+    assert after == bars[:50]
+
+
+def test_a_bar_begun_by_trades_is_ended_by_them(tmp_path):
+    """Cut off within a bar, gone on where candles would reach: that bar is whole."""
+    deals = some_deals([minute * STEP + at for minute in range(20) for at in (7, 70, STEP - 5)])
+    bars = run(Pages(deals, size=50), tmp_path / "other")
+    first, second = Pages(deals, size=4), Pages(deals, bars, size=4)
+
+    def lost(number: int) -> None:
+        if number == 3:
+            raise Unavailable("gone")
+
+    first.before = lost
+    with pytest.raises(Unavailable):
+        run(first, tmp_path / "work")
+
+    assert second.reach(0) == 0
+    assert run(second, tmp_path / "work") == bars
+
+
+def test_nothing_fetched_is_nothing_to_go_on_with(tmp_path):
+    """A beginning in the future leaves nothing behind that would be in the way of another one."""
+    assert run(Pages(some_deals([])), tmp_path / "work", a_span(start=START_NS + 10**9 * S)) == []
+
+    assert len(run(Pages(some_deals([1])), tmp_path / "work")) == 1
 
 
 def test_contradictions_are_told(tmp_path):
@@ -315,7 +366,7 @@ def test_contradictions_are_told(tmp_path):
     source = Pages(bars=[candle(1), candle(1, close="99.5"), candle(2)], size=50)
 
     with pytest.raises(CheckFailed, match="two that differ"):
-        run(source, tmp_path / "work", way="candles")
+        run(source, tmp_path / "work")
 
 
 # ---- the working file ----------------------------------------------------------------------------------------------------
@@ -329,15 +380,37 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     kept = path.read_bytes()
 
     with pytest.raises(DataError, match="another source"):
-        Unfinished(path, HEAD | {"origin": "other"}, START_NS, "deals")
+        Unfinished(path, HEAD | {"origin": "other"}, START_NS)
     with pytest.raises(DataError, match="later than asked for"):
-        Unfinished(path, HEAD, START_NS - 1, "deals")
-    assert Unfinished(path, HEAD, START_NS + STEP, "candles").way == "deals"
+        Unfinished(path, HEAD, START_NS - 1)
+    assert Unfinished(path, HEAD, START_NS + STEP).mark.number == 20
     assert path.read_bytes() == kept
 
     path.write_bytes(kept.replace(b'"mark"', b'"mark', 1))
     with pytest.raises(DataError, match=f"{path}.*damaged"):
-        Unfinished(path, HEAD, START_NS, "deals")
+        Unfinished(path, HEAD, START_NS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "7",
+        "{}",
+        '{"bars":[[1,2]],"running":null,"mark":[1]}',
+        '{"bars":[],"running":[1,"x","1","1","1","1",1],"mark":[1]}',
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_nonsense_in_the_file_is_refused(tmp_path, line, place):
+    """JSON that is no page, at the head or below it: one sentence."""
+    path = tmp_path / "work"
+    run(Pages(some_deals([S * number for number in range(20)])), path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:place], line, *lines[place + 1 :]]) + "\n")
+
+    with pytest.raises(DataError, match="damaged"):
+        Unfinished(path, HEAD, START_NS)
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
@@ -351,7 +424,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         keep(handle)
 
-    work = Unfinished(path, HEAD, START_NS, "deals")
+    work = Unfinished(path, HEAD, START_NS)
     monkeypatch.setattr("peak_trade.market.download.os.fsync", full)
     with pytest.raises(StorageError, match="disk is full"):
         fetch(Pages(deals), work, a_span(), Waits().patience(), lambda at, count: None)
@@ -363,7 +436,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
 def test_progress_goes_forward(tmp_path):
     """What is told after each page rises, up to the last."""
     deals, seen = some_deals([S * 20 * number for number in range(20)]), list[tuple[int, int]]()
-    work = Unfinished(tmp_path / "work", HEAD, START_NS, "deals")
+    work = Unfinished(tmp_path / "work", HEAD, START_NS)
 
     fetch(Pages(deals), work, a_span(), Waits().patience(), lambda at, count: seen.append((at, count)))
 
@@ -412,4 +485,4 @@ def test_the_file_says_what_it_is_of(tmp_path):
 
     head = json.loads((tmp_path / "work").read_text().splitlines()[0])
 
-    assert head == {"layout": 1, **HEAD, "start": START_NS, "way": "deals"}
+    assert head == {"layout": 1, **HEAD, "start": START_NS}

@@ -12,7 +12,7 @@ import ccxt
 import pytest
 import requests
 
-from peak_trade.market.download import Formed, TryAgain
+from peak_trade.market.download import Deal, Formed, TryAgain
 from peak_trade.market.exchanges import PagedSource, answering, open_source, redirected
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import MachineClock, nanoseconds
@@ -150,6 +150,40 @@ def test_rows_become_bars():
     assert found == [Formed.of(1_700_000_000_000_000_000, ("1", "2.5", "0.1", "0.0000001", "3"), None)]
     assert found[0].close == Decimal("1e-7")
     assert client.asked == [("BTC/EUR", "1h", 1_700_000_000_000, 300)]
+
+
+def test_what_kraken_is_asked():
+    """What Kraken takes is exclusive: a nanosecond, or a second, before what is wanted. Digits and numbers stay."""
+    source, told = opened(), list[dict[str, Any]]()
+    row = ["60000.10000", "0.00000001", "1700000000.123456789", "b", "m", "", 77]
+    source._market = {"id": "XXBTZEUR", "symbol": "BTC/EUR"}
+
+    def answer(asked: dict[str, Any], rows: list[list[Any]], last: object) -> dict[str, Any]:
+        told.append(asked)
+        return {"error": [], "result": {"XXBTZEUR": rows, "last": last}}
+
+    source._client.public_get_trades = lambda asked: answer(asked, [row], "1700000000123456789")
+    source._client.public_get_ohlc = lambda asked: answer(asked, [[1700000000, "1", "2", "0.5", "1.5", "9", "3", 4]], 1)
+
+    page, bars = source.deals(1_700_000_000_000_000_000), source.candles(1_700_000_000_000_000_000)
+
+    assert [asked["since"] for asked in told] == ["1699999999999999999", 1_699_999_999]
+    assert page == (
+        [Deal(1_700_000_000_123_456_789, Decimal("60000.1"), Decimal("1e-8"), 77)],
+        1_700_000_000_123_456_789,
+        False,
+    )
+    assert bars == [Formed.of(1_700_000_000_000_000_000, ("1", "2", "0.5", "1.5", "3"), 4)]
+
+
+@pytest.mark.parametrize(("timeframe", "minutes"), [("1h", 60), ("1w", 10_080), ("15d", 21_600), ("2h", None), ("30s", None)])
+def test_how_far_candles_reach(timeframe, minutes):
+    """720 candles with the running one; of a length that Kraken has no candles of, none: those are made of trades."""
+    now = 1_700_000_000_000_000_000
+    found = opened(timeframe=Timeframe.parse(timeframe)).reach(now)
+
+    step = (minutes or 0) * 60 * 10**9
+    assert found == (now if minutes is None else now // step * step - 719 * step)
 
 
 def test_whose_clock():

@@ -229,6 +229,26 @@ def test_lost_pages_are_found_and_can_be_accepted(tmp_path):
     assert read(tmp_path / "a.csv", accepted={"lost_pages"}).accepted == ("lost_pages",)
 
 
+def test_silence_is_no_lost_page(tmp_path):
+    """A market that is silent now and then has holes of one bar, some of two, hardly any longer: nobody lost a page."""
+    draw = np.random.default_rng(3)
+    rows(20_000).filter(pl.Series(draw.random(20_000) > 0.06)).write_csv(tmp_path / "a.csv")
+
+    counts = np.bincount([gap.bars for gap in read(tmp_path / "a.csv").gaps])
+    assert counts[1] > counts[2] >= 20
+    assert counts[2] >= 0.9 * counts[2:].sum()
+
+
+@pytest.mark.parametrize("lost", [2, 3, 20])
+def test_lost_pages_beside_silence(tmp_path, lost):
+    """Holes of one length are told also among the single bars of a silent market."""
+    index = pl.int_range(3_000)
+    frame = rows(3_000).filter((index % 100 >= lost) & (index % 200 != 150))
+    frame.write_csv(tmp_path / "a.csv")
+
+    assert refusal(tmp_path / "a.csv").code == "lost_pages"
+
+
 def test_structural_faults_cannot_be_accepted(tmp_path):
     """--accept helps only against suspicions, never against broken columns."""
     broken("close", 7, None).write_csv(tmp_path / "a.csv")

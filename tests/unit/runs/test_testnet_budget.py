@@ -66,6 +66,16 @@ def test_orders_are_granted_up_to_the_limit(tmp_path):
     assert not budget_in(tmp_path).charge_order("b", NOON)
 
 
+def test_a_session_may_send_no_more_than_its_own(tmp_path):
+    """A session's own limit holds, also after a restart, and leaves the rest of the day to others."""
+    budget = budget_in(tmp_path)
+
+    assert [budget.charge_order("a", NOON, 2) for _ in range(3)] == [True, True, False]
+    assert not budget_in(tmp_path).charge_order("a", NOON, 2)
+    assert budget.charge_order("b", NOON, 2)
+    assert budget.left(NOON).orders == 1
+
+
 def test_runs_end_at_the_limit(tmp_path):
     """A session more than the limit is refused with the limit's name."""
     budget = budget_in(tmp_path)

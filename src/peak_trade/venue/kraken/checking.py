@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from peak_trade.model.clock import Clock, nanoseconds
+from peak_trade.model.clock import Clock, PacedClock, moment, nanoseconds
 from peak_trade.model.errors import SafetyRefused
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.gateway import Gateway
@@ -29,6 +29,7 @@ class KrakenCheck:
         """
         self._gateway, self._market, self._clock = gateway, market, clock
         self._speed, self._max_skew_ms = speed, max_skew_ms
+        self._there = clock
         self._orders: ValidatingOrders | None = None
         self._names: set[str] = set()
 
@@ -46,6 +47,8 @@ class KrakenCheck:
             )
         if self._speed == 1.0:
             await self._check_clock()
+        else:
+            self._there = PacedClock(self._clock, moment(await self._market.now_ns()), self._speed)
 
     async def _check_clock(self) -> None:
         before = nanoseconds(self._clock.now())
@@ -69,7 +72,7 @@ class KrakenCheck:
         intent = approved.intent
         await self._market.pair(intent.symbol)
         if self._orders is None:
-            self._orders = ValidatingOrders(self._gateway, self._market.pairs, self._clock)
+            self._orders = ValidatingOrders(self._gateway, self._market.pairs, self._there)
         self._names.add(exchange_name(intent.client_id))
         return await self._orders.submit(approved)
 

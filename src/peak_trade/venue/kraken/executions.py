@@ -6,15 +6,18 @@ or overtaken message is noticed, and then only a new subscription and a look at 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
-from peak_trade.model.clock import nanoseconds, parse_moment
+from peak_trade.model.clock import nanoseconds
 from peak_trade.model.order import OrderEvent
 
 ZERO = Decimal(0)
+#: A moment with its zone.
+Stamp = Annotated[datetime, msgspec.Meta(tz=True)]
 _ENDS = {
     "filled": OrderEvent.FILL_ALL,
     "canceled": OrderEvent.CANCEL,
@@ -34,7 +37,7 @@ class ExecReport(msgspec.Struct, frozen=True, kw_only=True):
 
     order_id: str
     exec_type: str
-    timestamp: str
+    timestamp: Stamp
     order_status: str | None = None
     cl_ord_id: str | None = None
     symbol: str | None = None
@@ -123,16 +126,14 @@ class Executions:
 
     def take(self, message: ExecMessage) -> Merged:
         """Take a message; one that came before says nothing."""
-        last, self._sequence = self._sequence, message.sequence
-        # A connection counts from 1 on; another first message means that one was missed.
-        expected = 1 if last is None else last + 1
-        if message.sequence < expected:
-            self._sequence = last
-            return Merged((), gap=False)
-        if message.sequence > expected:
-            # What overtook its forerunner is told again by the snapshot to come.
-            self._sequence = last
-            return Merged((), gap=True)
+        # A connection counts from 1 on. A subscription that is not its first may go on from where the last one was, and
+        # begins with a snapshot.
+        fresh = self._sequence is None and message.type == "snapshot"
+        expected = message.sequence if fresh else (self._sequence or 0) + 1
+        if message.sequence != expected:
+            # What overtook its forerunner is told again by the snapshot of a new subscription.
+            return Merged((), gap=message.sequence > expected)
+        self._sequence = message.sequence
         return Merged(tuple(fact for report in message.data for fact in self._facts(report)), gap=False)
 
     def _facts(self, report: ExecReport) -> Sequence[StreamFill | StreamEnd]:
@@ -144,7 +145,7 @@ class Executions:
         order.status = report.order_status or order.status
         if report.cum_qty is not None:
             order.filled = max(order.filled, report.cum_qty)
-        at_ns = nanoseconds(parse_moment(report.timestamp))
+        at_ns = nanoseconds(report.timestamp)
         facts: list[StreamFill | StreamEnd] = []
         if report.exec_type == "trade" and report.exec_id and report.exec_id not in self._booked:
             facts.append(self._fill(order, report, at_ns))

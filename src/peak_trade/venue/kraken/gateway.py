@@ -286,6 +286,9 @@ class Gateway:
         if isinstance(found, Answered):
             self._leapt = False
             return found
+        if found.verdict is Verdict.REJECTED and found.code not in _FATAL:
+            # Kraken looks at the nonce before it looks at what is asked.
+            self._leapt = False
         match found.code:
             case "invalid_nonce" if self._leapt:
                 self._dead = "Kraken refused two nonces in a row, the second far ahead; make a new key"

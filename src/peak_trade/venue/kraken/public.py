@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from peak_trade.model.clock import nanoseconds
 from peak_trade.venue.kraken import reading
 from peak_trade.venue.kraken.gateway import (
     KRAKEN,
@@ -38,6 +39,12 @@ class PublicMarket:
     async def time(self) -> reading.ServerTime:
         """Return Kraken's clock."""
         return await self._shaped("Time", reading.ServerTime)
+
+    async def skew_ns(self) -> int:
+        """Return our clock minus Kraken's, nanoseconds; right to half a second and half of how long the call took."""
+        before = nanoseconds(self._parts.clock.now())
+        theirs = (await self.time()).unixtime * reading.NS + reading.NS // 2
+        return (before + nanoseconds(self._parts.clock.now())) // 2 - theirs
 
     async def status(self) -> reading.SystemStatus:
         """Return what the exchange takes now."""

@@ -322,7 +322,7 @@ def shaped(result: msgspec.Raw, shape: type[Read], endpoint: str) -> Read:
         found = msgspec.json.decode(result, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ArithmeticError) as error:
         raise Unreadable(f"expected what {endpoint} of Kraken answers, found {error}") from error
-    if not _finite(found):
+    if not finite(found):
         raise Unreadable(f"expected numbers in what {endpoint} of Kraken answers, found one that is none")
     return found
 
@@ -371,15 +371,15 @@ def _page(result: msgspec.Raw, endpoint: str) -> tuple[msgspec.Raw, msgspec.Raw]
     return found["last"], rows[0]
 
 
-def _finite(value: Any) -> bool:
+def finite(value: Any) -> bool:
     """Tell whether every decimal within a value is a number."""
     if isinstance(value, Decimal):
         return value.is_finite()
     if isinstance(value, msgspec.Struct):
-        return all(_finite(getattr(value, name)) for name in value.__struct_fields__)
+        return all(finite(getattr(value, name)) for name in value.__struct_fields__)
     if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
+        return all(map(finite, value.values()))
+    return all(map(finite, value)) if isinstance(value, list | tuple) else True
 
 
 def _said(content: bytes) -> str:

@@ -67,6 +67,8 @@ class VenueTimes:
         deadline_s: after it an order that is still on its way is not matched any more.
         lag_s: how late Kraken may show an order that it has; poll_s: between two looks.
         since_ns: the session's beginning; nothing before it is ours. step_ns: length of its bars.
+        skew_ns: our clock minus Kraken's, as measured: deadlines are in Kraken's time, and a wrong one would let an order
+            live longer than we think.
     """
 
     since_ns: int
@@ -74,6 +76,7 @@ class VenueTimes:
     deadline_s: float = 5.0
     lag_s: float = 5.0
     poll_s: float = 1.0
+    skew_ns: int = 0
 
 
 class KrakenVenue:
@@ -109,6 +112,11 @@ class KrakenVenue:
         for intent in known:
             self._know(intent)
         self._due: dict[str, int] = {}
+        self._placed: dict[str, int] = {}
+        self._ended: set[str] = set()
+        self._history: list[Fill | Closed] = []
+        self._heard: set[str] = set()
+        self._done: dict[str, Decimal] = {}
         self._begun_ns = self._now_ns()
         self._orders: dict[str, OrderDocument] = {}
         self._trades: dict[str, TradeDocument] = {}
@@ -130,10 +138,14 @@ class KrakenVenue:
         def build(keys: Credentials, nonce: int) -> LiveOrderRequest:
             deadline = self._now_ns() + int(self._times.deadline_s * NS)
             self._due[name] = deadline + int(self._times.lag_s * NS)
-            return live_order_request(keys, nonce, order_fields(intent, pair.altname, deadline))
+            return live_order_request(keys, nonce, order_fields(intent, pair.altname, deadline - self._times.skew_ns))
 
         found = await self._gateway.act(build, pair.altname, 1)
+        # The latest moment at which it may have been placed: what a cancel costs falls with the age.
+        self._placed[name] = self._now_ns()
         if isinstance(found, Failed):
+            if found.verdict is Verdict.UNKNOWN:
+                self._placed[name] = self._due[name]
             if not found.sent:
                 self._forget(name)
             return Unknown(name, found.words) if found.verdict is Verdict.UNKNOWN else Rejected(name, found.code, found.words)
@@ -155,7 +167,7 @@ class KrakenVenue:
             found = await self._gateway.act(
                 lambda keys, nonce: _cancelling(keys, nonce, client_id),
                 pair,
-                cancel_cost((self._now_ns() - intent.decided_ns) / NS),
+                cancel_cost((self._now_ns() - self._placed.get(client_id, self._begun_ns)) / NS),
                 urgent=True,
             )
             if isinstance(found, Failed):
@@ -174,7 +186,9 @@ class KrakenVenue:
             if order is None:
                 return Rejected(client_id, "unknown_order", "no such order")
             if not order.working:
-                return self._end_of(client_id, order) or Accepted(client_id)
+                end, told = self._end_of(client_id, order), client_id in self._ended
+                self._ended.add(client_id)
+                return end if end is not None and not told else Accepted(client_id)
             if isinstance(found, Answered) and _pending(found):
                 return Accepted(client_id)
             words = words or "Kraken said that it was cancelled, and it still works"
@@ -206,23 +220,44 @@ class KrakenVenue:
         await self._fetch_trades()
         await self._fetch_ended()
         orders = self._orders | await self._traded_orders()
-        events: list[tuple[tuple[int, int, int], Fill | Closed]] = []
-        done: dict[str, Decimal] = {}
-        for trade_id, trade in sorted(self._trades.items(), key=lambda item: (item[1].time, item[1].trade_id)):
-            order = orders[trade.ordertxid]
-            name = self._names.get(order.cl_ord_id or "")
-            if name is None:
-                continue  # somebody else's: the account's balances will show it
-            done[name] = done.get(name, Decimal(0)) + trade.quantity
-            fill = self._fill(trade_id, trade, self._intents[name], order.sign * order.vol - done[name])
-            events.append(((fill.at_ns, 0, trade.trade_id), fill))
-        for order in orders.values():
-            name = self._names.get(order.cl_ord_id or "")
-            if name is not None and (end := self._end_of(name, order)) is not None:
-                events.append(((end.at_ns, 1, 0), end))
-        told = [event for _, event in sorted(events, key=lambda one: one[0])]
+        if self._short_of(orders):
+            # Kraken shows some fills minutes late.
+            await self._fetch_trades(everything=True)
+            orders |= await self._traded_orders()
+        self._hear(orders)
+        told = self._history
         place = next((at for at, event in enumerate(told) if isinstance(event, Fill) and event.fill_id == fill_id), -1)
         return told[place + 1 :]
+
+    def _short_of(self, orders: Orders) -> bool:
+        """Tell whether an order of ours that ended has more filled than there are fills of it."""
+        filled: dict[str, Decimal] = {}
+        for trade in self._trades.values():
+            filled[trade.ordertxid] = filled.get(trade.ordertxid, Decimal(0)) + trade.vol
+        mine = ((txid, order) for txid, order in orders.items() if order.cl_ord_id in self._names)
+        return any(filled.get(txid, Decimal(0)) < order.vol_exec for txid, order in mine if not order.working)
+
+    def _hear(self, orders: Orders) -> None:
+        """Add what is new to the history: by time among itself, after everything that was told before."""
+        fresh: list[tuple[int, int, int, str, Intent, OrderDocument]] = []
+        for trade_id, trade in self._trades.items():
+            order = orders[trade.ordertxid]
+            # Somebody else's fills are left out; the account's balances show them.
+            if trade_id not in self._heard and (name := self._names.get(order.cl_ord_id or "")) is not None:
+                fresh.append((nanoseconds_of(trade.time), 0, trade.trade_id, trade_id, self._intents[name], order))
+        for txid, order in orders.items():
+            name = self._names.get(order.cl_ord_id or "")
+            if name is not None and txid not in self._heard and (end := self._end_of(name, order)) is not None:
+                fresh.append((end.at_ns, 1, 0, txid, self._intents[name], order))
+        for _, ends, _, key, intent, order in sorted(fresh, key=lambda one: one[:4]):
+            name = intent.client_id
+            self._heard.add(key)
+            if ends and (end := self._end_of(name, order)) is not None:
+                self._history.append(end)
+            elif not ends:
+                trade = self._trades[key]
+                self._done[name] = self._done.get(name, Decimal(0)) + trade.quantity
+                self._history.append(self._fill(key, trade, intent, order.sign * order.vol - self._done[name]))
 
     async def snapshot(self) -> Snapshot:
         """Return balances and working orders; an order that is none of ours is there by Kraken's id.
@@ -274,9 +309,9 @@ class KrakenVenue:
             take(await self._traded_orders())
         return found
 
-    async def _fetch_trades(self) -> None:
-        """Fetch what was traded since the last look."""
-        seen = max((nanoseconds_of(trade.time) for trade in self._trades.values()), default=0)
+    async def _fetch_trades(self, *, everything: bool = False) -> None:
+        """Fetch what was traded since the last look, or since the session's beginning."""
+        seen = 0 if everything else max((nanoseconds_of(trade.time) for trade in self._trades.values()), default=0)
         start = max(self._times.since_ns, seen - _AGAIN_NS)
         offset = 0
         while True:
@@ -339,6 +374,7 @@ class KrakenVenue:
     def _forget(self, name: str) -> None:
         del self._intents[name], self._names[exchange_name(name)]
         self._due.pop(name, None)
+        self._placed.pop(name, None)
 
     def _fill(self, trade_id: str, trade: TradeDocument, intent: Intent, remaining: Decimal) -> Fill:
         at_ns = nanoseconds_of(trade.time)

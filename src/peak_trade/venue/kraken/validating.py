@@ -18,6 +18,9 @@ from peak_trade.venue.kraken.reading import AddedOrder, AssetPair, Unreadable, s
 from peak_trade.venue.kraken.wire import order_fields, private_request, validation_request
 from peak_trade.venue.port import Accepted, Rejected, Reply, Unknown
 
+#: How long Kraken may take to look at an order.
+DEADLINE_NS = 5_000_000_000
+
 
 class ExecutedOrder(ContractBroken):
     """Kraken executed an order that was only to be looked at; *txids* names what it placed."""
@@ -30,8 +33,8 @@ class ExecutedOrder(ContractBroken):
 class ValidatingOrders:
     """Kraken's opinion of orders."""
 
-    def __init__(self, gateway: Gateway, pairs: Mapping[str, AssetPair], clock: Clock, deadline_s: float = 5.0) -> None:
-        """Make ready.
+    def __init__(self, gateway: Gateway, pairs: Mapping[str, AssetPair], clock: Clock, skew_ns: int = 0) -> None:
+        """Make ready; *skew_ns* is our clock minus Kraken's.
 
         Raises:
             SafetyRefused: the gateway could send a live order.
@@ -39,7 +42,7 @@ class ValidatingOrders:
         if gateway.trades:
             raise SafetyRefused("expected a gateway that only looks, found one that trades; nothing was sent")
         self._gateway, self._pairs, self._clock = gateway, pairs, clock
-        self._deadline_ns = int(deadline_s * 1_000_000_000)
+        self._ahead_ns = DEADLINE_NS - skew_ns
 
     async def submit(self, approved: Approved) -> Reply:
         """Return what Kraken says of an order: it would take it, it would refuse it, or no answer.
@@ -54,7 +57,7 @@ class ValidatingOrders:
         pair = self._pairs[intent.symbol].altname
         found = await self._gateway.act(
             lambda keys, nonce: validation_request(
-                keys, nonce, order_fields(intent, pair, nanoseconds(self._clock.now()) + self._deadline_ns)
+                keys, nonce, order_fields(intent, pair, nanoseconds(self._clock.now()) + self._ahead_ns)
             ),
             pair,
             1,

@@ -30,7 +30,8 @@ def following(rig, depth=10):
     """Return a book that follows the pair."""
     book = OrderBook("BTC/USD", depth, 1, 8)
     asked = {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"], "depth": depth}}
-    rig.line.receive(json.dumps(asked), rig.now)
+    rig.public = rig.quietly(private=False)
+    rig.public.receive(json.dumps(asked), rig.now)
     assert fed(rig, book) == [True]
     return book
 
@@ -56,7 +57,7 @@ def test_it_is_the_exchanges_book(depth):
     assert len(book.asks(1000)) <= depth
 
 
-@pytest.mark.parametrize("mode", ["checksum", "drop", "reorder", "thin"])
+@pytest.mark.parametrize("mode", ["checksum", "drop", "reorder"])
 def test_damage_is_noticed(mode):
     """Within the next message that counts; then it shows nothing until a snapshot."""
     rig = Rig()
@@ -76,9 +77,9 @@ def test_damage_is_noticed(mode):
     assert again.valid
 
 
-@pytest.mark.parametrize("mode", ["zeros", "repeat"])
+@pytest.mark.parametrize("mode", ["zeros", "repeat", "thin"])
 def test_harmless_oddities_are_none(mode):
-    """Missing trailing zeros and a message that comes twice change nothing."""
+    """Missing trailing zeros, a message that comes twice, and a book of few levels before the whole one change nothing."""
     rig = Rig()
     book = following(rig)
     rig.fault("ws.book_corrupt", count=50, args={"mode": mode})

@@ -42,7 +42,7 @@ class Following:
             self.filled(part)
 
     def filled(self, part):
-        fill_now(self.rig.engine, self.rig.working[0], part, self.rig.now)
+        fill_now(self.rig.engine, self.rig.working[0], Decimal(str(part)), self.rig.now)
 
 
 @pytest.fixture
