@@ -285,7 +285,9 @@ def filled(client, part):
     """Let the market take a part of the resting order."""
     engine = client.exchange.opened.engine
     client.exchange.inside(
-        lambda: fill_now(engine, next(iter(engine.working[client.key.account].values())), part, client.exchange.clock())
+        lambda: fill_now(
+            engine, next(iter(engine.working[client.key.account].values())), Decimal(str(part)), client.exchange.clock()
+        )
     )
 
 
