@@ -78,6 +78,27 @@ def measure(folder: Path) -> list[Row]:
         at_most(2048, "5M bars, their peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
         *session_rows(),
         *dashboard_rows(folder),
+        *emulator_rows(folder),
+    ]
+
+
+def emulator_rows(folder: Path) -> list[Row]:
+    """Return the rows about the emulator; bare there is an application that answers a constant through the same server."""
+    calls, orders, stream, hour = (
+        row(name, str(folder), module="bench.emulator") for name in ("calls", "orders", "stream", "half_hour")
+    )
+    memory = stream["server_mib"]
+    return [
+        at_least(
+            2_000, "emulator, REST calls", calls["per_s"], "/s", calls["bare_per_s"] / calls["per_s"], calls["server_mib"]
+        ),
+        at_least(10_000, "emulator, stream messages of 140 readers", stream["per_s"], "/s", None, memory),
+        at_least(9.5, "its market's steps meanwhile, of 10 due", stream["steps_per_s"], "/s", None, memory),
+        Row(row="how late these were, p99", value=stream["late"], unit="ms", peak_mib=memory),
+        Row(row="made to read, p99", value=stream["under_way"], unit="ms", peak_mib=memory),
+        Row(row="emulator, AddOrder at 200/s, p50", value=orders["p50"], unit="ms", peak_mib=orders["server_mib"]),
+        at_most(10, "emulator, AddOrder at 200/s, p99", orders["p99"], "ms", None, orders["server_mib"]),
+        at_most(16, "emulator, its growth, minutes 10 to 30", hour["growth"], "MiB", None, hour["peak_mib"]),
     ]
 
 
@@ -122,6 +143,11 @@ def session_rows() -> list[Row]:
 def at_most(goal: float, name: str, value: float, unit: str, ratio: float | None, memory: float) -> Row:
     """Return a row whose value should not exceed the goal."""
     return Row(row=name, value=value, unit=unit, goal=f"<= {goal:g}", met=value <= goal, ratio_to_bare=ratio, peak_mib=memory)
+
+
+def at_least(goal: float, name: str, value: float, unit: str, ratio: float | None, memory: float) -> Row:
+    """Return a row whose value should reach the goal."""
+    return Row(row=name, value=value, unit=unit, goal=f">= {goal:g}", met=value >= goal, ratio_to_bare=ratio, peak_mib=memory)
 
 
 def process_row(goal: float | None, name: str, command: list[str], folder: Path, bare: float) -> Row:

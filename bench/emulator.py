@@ -14,18 +14,23 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from peak_trade.emulator.server import STEP_S
 from peak_trade.emulator.signing import signature
 
 PAIRS = tuple(f"{base}/{quote}" for quote in ("EUR", "USD", "USDT") for base in ("BTC", "ETH", "SOL", "DOT", "LTC"))
 #: Calls of each client: three sign, three do not.
 CALLS = 2_000
 READERS, LISTEN_S = 140, 10.0
+#: When the server made an update of a book.
+MADE = re.compile(rb'"channel":"book",.*"timestamp":"([^"]+)"')
 ORDERS, ORDERS_PER_S = 2_000, 200
 
 
@@ -36,6 +41,47 @@ class Server(NamedTuple):
     port: int
     process: int
     keys: dict[str, tuple[str, bytes]]
+
+
+#: What the bare application answers to everything: enough for the clients here to go on.
+CONSTANT = {"error": [], "result": {"txid": ["OAAAAA-AAAAA-AAAAAA"], "XXBTZEUR": {"c": ["50000.0", "1.0"]}}}
+
+
+@contextlib.contextmanager
+def serving_bare() -> Iterator[Server]:
+    """Serve a constant from a process of its own, through the same server as the emulator."""
+    command = [sys.executable, "-m", "bench.emulator", "bare", "."]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        found = re.search(r"http://\S+", server.stderr.readline())
+        assert found is not None
+        place = urlsplit(found[0])
+        key = ("none", bytes(64))
+        try:
+            yield Server(
+                str(place.hostname), int(place.port or 0), server.pid, dict.fromkeys(("trading", "query", "cancel"), key)
+            )
+        finally:
+            server.terminate()
+
+
+def bare(_folder: Path) -> dict[str, float]:
+    """Answer a constant to every call until it is ended."""
+    import msgspec
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from peak_trade.cli.serving import listener_at, serve_until_stopped
+
+    async def answer(request: Request) -> Response:
+        await request.body()
+        return Response(msgspec.json.encode(CONSTANT), media_type="application/json")
+
+    app = Starlette(routes=[Route("/0/{path:path}", answer, methods=["GET", "POST"])])
+    serve_until_stopped(app, listener_at("127.0.0.1", 0), str)
+    return {}
 
 
 @contextlib.contextmanager
@@ -132,7 +178,10 @@ async def _public(caller: Caller) -> None:
 
 
 def calls(folder: Path) -> dict[str, float]:
-    """Ask as fast as it answers: orders placed and canceled, balances and open orders, tickers and books."""
+    """Ask as fast as it answers: orders placed and canceled, balances and open orders, tickers and books.
+
+    The bare application is asked the same by the same clients.
+    """
 
     async def client(server: Server, key: str, job: Callable[[Caller], Awaitable[None]]) -> None:
         async with calling(server, key) as caller:
@@ -146,7 +195,9 @@ def calls(folder: Path) -> dict[str, float]:
         return {"per_s": count / whole, "cpu_us": (_cpu(server.process) - cpu) / count * 1e6}
 
     with serving(folder) as server:
-        return asyncio.run(run(server))
+        found = asyncio.run(run(server)) | {"server_mib": _peak(server.process)}
+    with serving_bare() as server:
+        return found | {"bare_per_s": asyncio.run(run(server))["per_s"]}
 
 
 def orders(folder: Path) -> dict[str, float]:
@@ -161,14 +212,22 @@ def orders(folder: Path) -> dict[str, float]:
                 await asyncio.sleep(max(due - time.perf_counter(), 0))
                 await caller.private("AddOrder", limit_order(price + number % 50))
                 took.append((time.perf_counter() - due) * 1e3)
-        return {"p50": float(np.quantile(took, 0.5)), "p99": float(np.quantile(took, 0.99))}
+        return {
+            "p50": float(np.quantile(took, 0.5)),
+            "p99": float(np.quantile(took, 0.99)),
+            "server_mib": _peak(server.process),
+        }
 
     with serving(folder) as server:
         return asyncio.run(run(server))
 
 
-async def _listen(server: Server, until: float) -> int:
-    """Follow the books of all pairs from a connection of its own; return how many messages came."""
+async def _listen(server: Server, until: float, steps: list[tuple[float, float]] | None = None) -> int:
+    """Follow books, trades and tickers of all pairs from a connection of its own; return how many messages came.
+
+    Args:
+        steps: gets, of each update of a book, when the server made it and when it was here; unix seconds.
+    """
     reader, writer = await asyncio.open_connection(server.host, server.port)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
@@ -176,9 +235,10 @@ async def _listen(server: Server, until: float) -> int:
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     await reader.readuntil(b"\r\n\r\n")
-    asked = json.dumps({"method": "subscribe", "params": {"channel": "book", "symbol": PAIRS}}).encode()
-    # A client masks what it sends; a mask of zeros leaves it as it is.
-    writer.write(b"\x81\xfe" + len(asked).to_bytes(2, "big") + bytes(4) + asked)
+    for channel in ("book", "trade", "ticker"):
+        asked = json.dumps({"method": "subscribe", "params": {"channel": channel, "symbol": PAIRS}}).encode()
+        # A client masks what it sends; a mask of zeros leaves it as it is.
+        writer.write(b"\x81\xfe" + len(asked).to_bytes(2, "big") + bytes(4) + asked)
     count = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(until):
@@ -187,21 +247,37 @@ async def _listen(server: Server, until: float) -> int:
                 length = head[1] & 0x7F
                 if length >= 126:
                     length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8), "big")
-                await reader.readexactly(length)
+                body = await reader.readexactly(length)
                 count += 1
+                if steps is not None and (made := MADE.search(body)):
+                    steps.append((datetime.fromisoformat(made[1].decode()).timestamp(), time.time()))
     writer.close()
     return count
 
 
 def stream(folder: Path) -> dict[str, float]:
-    """Count the messages that many readers of all books get, and how far the server's clock falls behind meanwhile."""
+    """Count the messages that many readers of all pairs get.
+
+    `steps_per_s` is how often the market went on, which is 10 where the server keeps up; `late` is how much longer than it
+    should the time between two steps was, and `under_way` how long a message took to a reader, milliseconds, p99.
+    """
 
     async def run(server: Server) -> dict[str, float]:
         begun, cpu = time.perf_counter(), _cpu(server.process)
         until = asyncio.get_running_loop().time() + LISTEN_S
-        counts = await asyncio.gather(*(_listen(server, until) for _ in range(READERS)))
+        seen: list[tuple[float, float]] = []
+        counts = await asyncio.gather(*(_listen(server, until, seen if one == 0 else None) for one in range(READERS)))
         whole = time.perf_counter() - begun
-        return {"per_s": sum(counts) / whole, "least": min(counts), "cpu_us": (_cpu(server.process) - cpu) / sum(counts) * 1e6}
+        made = np.unique([made for made, _ in seen])
+        return {
+            "per_s": sum(counts) / whole,
+            "least": min(counts),
+            "cpu_us": (_cpu(server.process) - cpu) / sum(counts) * 1e6,
+            "steps_per_s": (len(made) - 1) / float(made[-1] - made[0]),
+            "late": float(np.quantile(np.diff(made), 0.99) - STEP_S) * 1e3,
+            "under_way": float(np.quantile([came - made for made, came in seen], 0.99)) * 1e3,
+            "server_mib": _peak(server.process),
+        }
 
     with serving(folder) as server:
         return asyncio.run(run(server))
@@ -212,20 +288,37 @@ def _cpu(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def half_hour(folder: Path) -> dict[str, float]:
-    """Let the emulator's clock go for half an hour, with orders and a reader; MiB that it grows after the first ten minutes."""
-    from peak_trade.emulator.opening import EmulatorChoice, open_emulator
-    from peak_trade.emulator.rest import RestCall
+def _peak(process: int) -> float:
+    """Return the most memory that a process ever had, MiB."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text("utf-8"))
+    assert found is not None
+    return int(found[1]) / 1024
 
+
+def half_hour(_folder: Path) -> dict[str, float]:
+    """Let the emulator's clock go for half an hour under much trading; MiB that it grows after the first ten minutes.
+
+    By then all that is kept up to a number is full: executions, ledgers, ended orders, amendments, trades, candles, the log.
+    """
+    from peak_trade.emulator import exchange
+    from peak_trade.emulator.opening import EmulatorChoice, open_emulator
+    from peak_trade.emulator.rest import INTERVALS, RestCall
+
+    # The market's own pace would fill these in half an hour only.
+    exchange.PRINTS_MAX = 300
     start, steps = 1_767_225_600 * 10**9, 18_000
     moment = [start]
     opened = open_emulator(EmulatorChoice(tier="unlimited"), lambda: moment[0], random.Random(5))  # noqa: S311
-    key, emulator = opened.keys["trading"], opened.emulator
+    key, emulator, engine = opened.keys["trading"], opened.emulator, opened.engine
+    engine.accounts.open(key.account, {name: Decimal(10**9) for name in ("EUR", "ETH")}, at=start)
     reader = emulator.hub.connect(start, private=False)
-    reader.receive(json.dumps({"method": "subscribe", "params": {"channel": "book", "symbol": PAIRS}}), start)
+    for channel in ("book", "trade", "ticker"):
+        reader.receive(json.dumps({"method": "subscribe", "params": {"channel": channel, "symbol": PAIRS}}), start)
+    for listing, interval in itertools.product(engine.listings.values(), INTERVALS):
+        emulator.rest._desk.candles(listing.pair, interval)
     nonce, after_ten = itertools.count(1), 0.0
 
-    def call(method: str, body: str) -> None:
+    def call(method: str, body: str) -> dict[str, Any]:
         path, sent = f"/0/private/{method}", f"nonce={(number := next(nonce))}&{body}".encode()
         headers = {
             "api-key": key.id,
@@ -235,19 +328,41 @@ def half_hour(folder: Path) -> dict[str, float]:
         found = emulator.answered(RestCall(path, headers, sent, moment[0]))
         assert found.answer is not None
         assert not found.answer["error"], found.answer
+        result: dict[str, Any] = found.answer["result"]
+        return result
 
     for step in range(steps):
         moment[0] = start + step * 10**8
         emulator.pass_time(moment[0])
         reader.outbox.clear()
-        price = float(opened.engine.listings["BTC/EUR"].last)
-        call("AddOrder", limit_order(price * 0.9))
-        call("AddOrder", "pair=XETHZEUR&ordertype=market&volume=0.01&type=" + ("buy" if step % 2 else "sell"))
-        if step % 20 == 19:
+        price = float(engine.listings["BTC/EUR"].last)
+        for _ in range(2):
+            (placed,) = call("AddOrder", limit_order(price * 0.9))["txid"]
+            call("AmendOrder", f"txid={placed}&order_qty=0.002")
+        # Through ten levels of the book or more, each a fill.
+        call("AddOrder", "pair=XETHZEUR&ordertype=market&volume=80&type=" + ("buy" if step % 2 else "sell"))
+        if step % 10 == 9:
             call("CancelAll", "")
         if step == steps // 3:
             after_ten = _resident()
-    return {"growth": _resident() - after_ten, "orders": 2.0 * steps}
+            sizes = _kept_sizes(opened)
+    assert sizes == (found := _kept_sizes(opened)), (
+        f"expected what is kept to be full after ten minutes, found {sizes}, then {found}"
+    )
+    return {"growth": _resident() - after_ten, "fills_per_s": engine.listings["ETH/EUR"].trades / steps * 10} | sizes
+
+
+def _kept_sizes(opened: Any) -> dict[str, float]:
+    engine, desk = opened.engine, opened.emulator.rest._desk
+    (account,) = (one for one in engine.accounts.by_name.values() if one.ledger)
+    return {
+        "executions": len(engine.executions),
+        "ledger": len(account.ledger),
+        "finished": len(engine.finished[account.name]),
+        "amended": len(desk.amends),
+        "prints": min(len(listing.prints) for listing in engine.listings.values()),
+        "log": len(opened.emulator.faults.log),
+    }
 
 
 def _resident() -> float:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
+from peak_trade.emulator.keeping import Keeper
 from peak_trade.emulator.opening import EmulatorChoice, OpenEmulator, open_emulator
 from peak_trade.emulator.signing import TRADING, ApiKey, Right, make_key
 
@@ -113,10 +114,10 @@ def until(met: Callable[[], Found | None], seconds: float = 20.0) -> Found:
 
 
 @contextlib.contextmanager
-def emulating(tier: str = "pro", speed: float = 1.0, seed: int = 7) -> Iterator[Emulated]:
+def emulating(tier: str = "pro", speed: float = 1.0, seed: int = 7, keeper: Keeper | None = None) -> Iterator[Emulated]:
     """Serve an emulator from a thread, on a free port."""
     clock = WallClock()
-    opened = open_emulator(EmulatorChoice(seed=seed, speed=speed, tier=tier), clock, random.Random(seed))
+    opened = open_emulator(EmulatorChoice(seed=seed, speed=speed, tier=tier), clock, random.Random(seed), keeper)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         settings = uvicorn.Config(

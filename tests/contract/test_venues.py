@@ -79,7 +79,7 @@ class KrakenStand(Stand):
         def follow(bar: MarketBar) -> None:
             for order in list(opened.engine.working[self._client.key.account].values()):
                 if order.wish.buys and order.limit > Decimal(str(bar.low)):
-                    fill_now(opened.engine, order, 1.0, opened.emulator.now())
+                    fill_now(opened.engine, order, Decimal(1), opened.emulator.now())
 
         before = self.fills_after(None)
         for bar in bars:

@@ -252,7 +252,7 @@ def test_slow_consumer(client, monkeypatch):
 
         def flood():
             for number in range(60):
-                emulator.pass_time(client.emulated.clock() + number)
+                emulator.pass_time(client.emulated.clock() + number * 1_000_000_000)
             emulator._wake()
 
         client.emulated.inside(flood)

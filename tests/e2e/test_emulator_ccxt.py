@@ -117,7 +117,6 @@ def test_candles(client, exchange):
     assert client.fetch_ohlcv(SYMBOL, "1m", since=86_400_000)[0][0] >= found[0][0]
 
 
-@pytest.mark.xfail(strict=True, reason="emulator/candles.py: Candles.add leaves out the intervals in which nobody traded")
 def test_candles_without_trades(punctual):
     """Minutes in which nobody traded have candles too."""
     client = ccxt.kraken(options(punctual, punctual.key()))

@@ -4,7 +4,7 @@ import json
 import random
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,11 @@ def serve(
     port: Port = DEFAULT_PORT,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     pairs: Annotated[str | None, typer.Option("--pairs", help="Pairs with commas between, such as BTC/EUR,ETH/EUR.")] = None,
-    market: Annotated[str, typer.Option("--market", help="synthetic: made-up order flow.")] = "synthetic",
+    market: Annotated[str, typer.Option("--market", help="synthetic: made-up order flow; replay: recorded.")] = "synthetic",
+    data: Annotated[list[str] | None, typer.Option("--data", help="FILE or PAIR=FILE to replay; repeatable.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Row or time (UTC) at which a replay begins.")] = None,
+    clock: Annotated[str, typer.Option("--clock", help="now, or data: its clock begins at the recorded time.")] = "now",
+    state: Annotated[Path | None, typer.Option("--state", help="File in which it keeps what it must not forget.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the market and of every name.")] = 7,
     speed: Annotated[float, typer.Option("--speed", min=0.01, max=10_000, help="How much faster its clock goes.")] = 1.0,
     tier: Annotated[str, typer.Option("--tier", help="Rate limits: starter, intermediate or pro.")] = "intermediate",
@@ -40,13 +44,17 @@ def serve(
     config: options.ConfigFile = None,
 ) -> None:
     """Serve the exchange until Ctrl+C; `peak-trade emulator keys` prints the keys of this run."""
-    from peak_trade.emulator.opening import open_emulator
-
     choice = _choice(pairs, market, seed, speed, tier)
-    opened = open_emulator(choice, time.time_ns, random.SystemRandom())
-    opened.emulator.faults.telling = tell_faults
     with closing(options.open_parts(config)) as parts:
         folder = parts.state / "emulator"
+        choice = _replayed(choice, parts, market, pairs, data, start, clock)
+    with ExitStack() as open_things:
+        opened = _opened(choice, state, open_things)
+        opened.emulator.faults.telling = tell_faults
+        _serve(opened, folder, host, port)
+
+
+def _serve(opened: Any, folder: Path, host: str, port: int) -> None:
     listener = listener_at(host, port)
     number = listener.getsockname()[1]
     told: dict[str, Any] = {name: _told(key) for name, key in opened.keys.items()}
@@ -64,6 +72,22 @@ def serve(
         )
     finally:
         place.unlink(missing_ok=True)
+
+
+def _opened(choice: Any, state: Path | None, open_things: ExitStack) -> Any:
+    from peak_trade.emulator.opening import open_emulator
+
+    keeper = None
+    if state is not None:
+        from peak_trade.emulator.keeping import Keeper
+        from peak_trade.emulator.statefile import StateFile
+
+        file = StateFile(state)
+        open_things.callback(file.close)
+        keeper = Keeper(file)
+    return open_emulator(
+        choice, time.time_ns, random.SystemRandom(), keeper, lambda text: print(text, file=sys.stderr, flush=True)
+    )
 
 
 @app.command()
@@ -229,8 +253,8 @@ def _choice(pairs: str | None, market: str, seed: int, speed: float, tier: str) 
     from peak_trade.emulator.opening import EmulatorChoice
     from peak_trade.emulator.pairs import PAIRS, pair_of
 
-    if market != "synthetic":
-        raise InputError(f"expected --market synthetic, found {market!r}; choose it")
+    if market not in ("synthetic", "replay"):
+        raise InputError(f"expected --market synthetic or replay, found {market!r}; choose one")
     if tier not in TIERS:
         raise InputError(f"expected --tier to be one of {', '.join(TIERS)}, found {tier!r}; choose one")
     names = list(PAIRS)
@@ -240,6 +264,46 @@ def _choice(pairs: str | None, market: str, seed: int, speed: float, tier: str) 
             raise InputError(f"expected pairs of {', '.join(PAIRS)}, found {', '.join(unknown)}; choose among them")
         names = [pair.symbol for _, pair in found if pair is not None]
     return EmulatorChoice(pairs=tuple(dict.fromkeys(names)), seed=seed, speed=speed, tier=tier)
+
+
+def _replayed(
+    choice: Any, parts: Any, market: str, pairs: str | None, data: list[str] | None, start: str | None, clock: str
+) -> Any:
+    """Return a choice with what is to be replayed, if anything is."""
+    if clock not in ("now", "data"):
+        raise InputError(f"expected --clock now or data, found {clock!r}; choose one")
+    if market != "replay":
+        if data or start is not None or clock != "now":
+            raise InputError("expected --data, --from and --clock with --market replay only, found them without; add it")
+        return choice
+    if not data:
+        raise InputError("expected --data FILE with --market replay, found none; name a file of bars or trades")
+    from dataclasses import replace
+
+    from peak_trade.runs.recordings import read_recordings
+
+    found = read_recordings(parts, data, choice.pairs if pairs is not None else ())
+    names = tuple(one.symbol for one in found)
+    return replace(choice, pairs=names, recordings=found, begin=_begin(start, found), data_clock=clock == "data")
+
+
+def _begin(start: str | None, recordings: Any) -> int | None:
+    """Return the recorded time that `--from` names: that of a row of the first recording, counted from 1, or a time."""
+    from peak_trade.model.clock import nanoseconds, parse_moment
+
+    if start is None:
+        return None
+    if start.isascii() and start.isdigit() and len(start) < 8:
+        rows = recordings[0].at
+        if not 1 <= int(start) <= len(rows):
+            raise InputError(f"expected --from to be a row from 1 to {len(rows)}, found {start}; choose one of them")
+        return int(rows[int(start) - 1])
+    try:
+        return nanoseconds(parse_moment(start))
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"expected --from to be a row or a time such as 2024-01-31T13:00, found {start!r}; correct it"
+        ) from error
 
 
 def _told(key: Any) -> dict[str, str]:

@@ -17,7 +17,10 @@ CHECKSUM_LEVELS = 10
 
 @dataclass(slots=True, eq=False)
 class Queued:
-    """An order in the book: its name, whose it is, what is left of it there, and what an iceberg does not show yet."""
+    """An order in the book: its name, whose it is, what is left of it there, and what an iceberg does not show yet.
+
+    A client's have a *turn*, which grows with each order that comes to rest.
+    """
 
     name: str
     account: str
@@ -25,6 +28,7 @@ class Queued:
     price: int
     left: int
     hidden: int = 0
+    turn: int = 0
 
 
 class Match(NamedTuple):

@@ -1,11 +1,11 @@
-"""Candles from trades, of every interval that Kraken has."""
+"""Candles from trades, of every interval that Kraken has; where nobody traded they stand still, so that there is no hole."""
 
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 
 from peak_trade.emulator.orders import ZERO, Print
-from peak_trade.emulator.rest import INTERVALS, MarketCandle
+from peak_trade.emulator.rest import INTERVALS, MarketCandle, quiet
 
 #: Candles kept of each interval: what OHLC answers at most.
 KEPT = 720
@@ -25,6 +25,8 @@ class Candles:
             past = make(interval)
             if rows and past and rows[0].at == past[-1].at:
                 rows[0] = joined(past.pop(), rows[0])
+            if rows and past:
+                past += still(past[-1], interval * 60, rows[0].at)
             rows.extendleft(past[::-1][: KEPT - len(rows)])
         return list(rows)
 
@@ -36,11 +38,28 @@ class Candles:
         """Take a trade."""
         for interval, rows in self._rows.items():
             at = one.at // 1_000_000_000 // (interval * 60) * interval * 60
+            if rows:
+                rows.extend(still(rows[-1], interval * 60, at))
             rows.append(merged(rows.pop() if rows and rows[-1].at == at else None, one, at))
+
+    def since(self, interval: int, at: int) -> list[MarketCandle]:
+        """Return the candles from trades that opened at a moment, unix seconds, or later."""
+        found: list[MarketCandle] = []
+        for row in reversed(self._rows[interval]):
+            if row.at < at:
+                break
+            found.append(row)
+        return found[::-1]
 
     def put(self, interval: int, rows: list[MarketCandle]) -> None:
         """Set the candles of an interval."""
         self._rows[interval].extend(rows)
+
+
+def still(last: MarketCandle, step: int, before: int) -> list[MarketCandle]:
+    """Return the candles after one and before a moment, unix seconds, in which nobody traded; of many the newest."""
+    first = max(last.at + step, before - KEPT * step)
+    return [quiet(last.close)._replace(at=at, vwap=ZERO) for at in range(first, before, step)]
 
 
 def merged(candle: MarketCandle | None, one: Print, at: int) -> MarketCandle:

@@ -161,7 +161,7 @@ def fill_now(engine: MatchingEngine, order: PlacedOrder, part: Decimal, now: int
     for other in engine.listings[pair.symbol].book.side(buys=order.wish.buys).orders():
         if other is queued:
             break
-        ahead += other.left
+        ahead += other.left + (other.hidden if other.price != queued.price else 0)
     engine.take(pair, Decimal(ahead + lots).scaleb(-pair.lot_decimals), now, buys=not order.wish.buys)
 
 

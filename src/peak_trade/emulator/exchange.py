@@ -9,6 +9,7 @@ An iceberg shows a part; where that is taken, the next part goes behind all othe
 Only so many finished orders of an account, and so many executions of all, are remembered; the oldest go first.
 """
 
+import itertools
 import random
 import string
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -144,6 +145,7 @@ class MatchingEngine:
         self.terms: dict[str, PairTerms] = {}
         self._tell, self._told_print, self._told_level = tell, told_print, touched
         self._changed: set[str] = set()
+        self._turns = itertools.count(1)
 
     # ---- taking orders ------------------------------------------------------------------------------------------------
 
@@ -319,7 +321,7 @@ class MatchingEngine:
         pair, lots = listing.pair, self._lots(order.left, listing.pair)
         shown = min(lots, self._lots(order.display, pair)) if order.display else lots
         price = self._ticks(order.limit, pair)
-        order.resting = Queued(order.id, order.account, order.wish.buys, price, shown, lots - shown)
+        order.resting = Queued(order.id, order.account, order.wish.buys, price, shown, lots - shown, next(self._turns))
         listing.book.rest(order.resting)
         self._touched(pair, order.wish.buys, price)
 
@@ -440,7 +442,7 @@ class MatchingEngine:
         """Keep an execution, and forget the oldest of all where there are too many."""
         order, runs = found.order, self.runs[found.order.account]
         name, last = next(reversed(runs.items()), ("", [found]))
-        if name and last[-1].order is order and last[-1].at == found.at and not last[-1].maker and not found.maker:
+        if name and _one_run(last[-1], found):
             # A run has the name of its only fill, and one of its own from the second on.
             if len(last) == 1:
                 del runs[name]
@@ -470,6 +472,49 @@ class MatchingEngine:
         order.resting = None
         self._finish(order, OrderStatus.CLOSED, "", now)
         self._tell(OrderNews(What.FILLED, order, now))
+
+    def take_back(self, orders: Iterable[PlacedOrder], ended: Iterable[PlacedOrder], fills: Iterable[ClientFill]) -> None:
+        """Take orders of an earlier run as they were placed, as they ended, and executions as they were; nobody is told."""
+        for order in orders:
+            self.orders[order.id] = order
+            if not order.state.working:
+                continue
+            # One that waits for its time began neither while nobody served.
+            self.admit(order, order.opened if order.state is OrderStatus.PENDING else NEVER)
+            if order.wish.type.triggered and order.state is OrderStatus.OPEN and not order.fired:
+                self.listings[order.wish.pair.symbol].waiting[order.id] = order
+            if order.uncovered:
+                self._uncovered[order.id] = order
+        for order in ended:
+            self.finished[order.account].append(order)
+        for kept in self.finished.values():
+            while len(kept) > FINISHED_MAX:
+                del self.orders[kept.popleft().id]
+        resting = sorted((order.resting for order in self.orders.values() if order.resting), key=lambda queued: queued.turn)
+        for queued in resting:
+            self.listings[self.orders[queued.name].wish.pair.symbol].book.rest(queued)
+        self._turns = itertools.count(resting[-1].turn + 1 if resting else 1)
+        self._recall(fills)
+
+    def _recall(self, fills: Iterable[ClientFill]) -> None:
+        """Take back executions, oldest first, in the runs that they were in, under the names that their orders know."""
+        runs: dict[str, list[list[ClientFill]]] = defaultdict(list)
+        for found in fills:
+            mine = runs[found.order.account]
+            if mine and _one_run(mine[-1][-1], found):
+                mine[-1].append(found)
+            else:
+                mine.append([found])
+            self.fills[found.order.account][found.id] = found
+            self.executions.append(found)
+        for account, mine in runs.items():
+            # The oldest runs of an order may be forgotten, its newest are not.
+            seen: Counter[str] = Counter()
+            for run in reversed(mine):
+                order = run[0].order
+                seen[order.id] += 1
+                self.runs[account][order.runs[-seen[order.id]]] = run
+                self.runs[account].move_to_end(order.runs[-seen[order.id]], last=False)
 
     # ---- the market's own orders -----------------------------------------------------------------------------------------
 
@@ -503,7 +548,8 @@ class MatchingEngine:
         queued, listing = order.resting, self.listings[order.wish.pair.symbol]
         if queued is None:
             return
-        if lots < queued.left:
+        shows_on = lots < queued.left
+        if shows_on:
             listing.book.side(buys=queued.buys).lessen(queued, lots)
         else:
             listing.book.remove(queued)
@@ -511,6 +557,9 @@ class MatchingEngine:
         self._touched(listing.pair, queued.buys, queued.price)
         if not order.left:
             self._filled(order, now)
+        elif not shows_on:
+            self._rest(order, listing)
+            self._tell(OrderNews(What.ICEBERG_REFILL, order, now))
         self._fire(listing, now)
 
     # ---- ends ----------------------------------------------------------------------------------------------------------
@@ -834,6 +883,11 @@ class MatchingEngine:
     @staticmethod
     def _lots(volume: Decimal, pair: Pair) -> int:
         return int(volume.scaleb(pair.lot_decimals))
+
+
+def _one_run(before: ClientFill, after: ClientFill) -> bool:
+    """Tell whether two executions of an account, the one right after the other, are of what one order took at once."""
+    return before.order is after.order and before.at == after.at and not before.maker and not after.maker
 
 
 def _next_time(order: PlacedOrder) -> int:

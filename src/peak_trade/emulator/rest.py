@@ -79,7 +79,8 @@ class MarketCandle(NamedTuple):
 
 
 def summed(rows: list[MarketCandle]) -> MarketCandle | None:
-    """Return one candle of many, oldest first; None without any."""
+    """Return one candle of those in which somebody traded, oldest first; None without any."""
+    rows = [row for row in rows if row.trades]
     if not rows:
         return None
     volume = sum((row.volume for row in rows), ZERO)
@@ -112,7 +113,7 @@ def until(candles: list[MarketCandle], last: Decimal, step: int, now: int) -> li
     price = candles[-1].close if candles else last
     first = candles[-1].at + step if candles else running
     first = max(first, running - (CANDLES_MAX - 1) * step)
-    still = [quiet(price)._replace(at=at) for at in range(first, running + 1, step)]
+    still = [quiet(price)._replace(at=at, vwap=ZERO) for at in range(first, running + 1, step)]
     return [*candles, *still][-CANDLES_MAX:]
 
 

@@ -28,10 +28,13 @@ from peak_trade.emulator.parameters import BODY_MAX, Parameters
 from peak_trade.emulator.rest import Rest, RestCall
 from peak_trade.emulator.signing import ApiKey
 from peak_trade.emulator.stream import MESSAGE_MAX, QUEUE_MAX, Connection, Hub
+from peak_trade.model.errors import StorageError
 
 _LOG = logging.getLogger("uvicorn.error")
 #: Seconds between two steps of the market.
 STEP_S = 0.1
+#: What private calls are answered while nothing can be stored.
+UNAVAILABLE = {"error": ["EService:Unavailable"]}
 #: The header that names the faults which struck, where that is asked for.
 FAULT_HEADER = "X-Emu-Fault"
 #: Attempts to connect that an address may make in so many seconds; more are refused with 429.
@@ -108,10 +111,18 @@ class Emulator:
         *,
         control: Control,
         keys: Mapping[str, ApiKey],
+        keep: Callable[[int], None] = lambda _now: None,
     ) -> None:
+        """Begin to serve nothing yet.
+
+        Args:
+            step: lets the market go on; now: the exchange's clock, nanoseconds UTC; keys: by their id.
+            keep: stores what happened, before anybody is told; it raises a StorageError where it can't.
+        """
         self.rest, self.hub, self._step, self.now = rest, hub, step, now
         self.faults: FaultPlan = hub.faults
-        self._control, self._keys = control, keys
+        self._control, self._keys, self._keep = control, keys, keep
+        self._unkept = False
         control.server = self
         self._changed: dict[int, asyncio.Event] = {}
         self._open: dict[int, WebSocket] = {}
@@ -136,6 +147,7 @@ class Emulator:
         ticking = asyncio.create_task(self._tick())
         yield
         ticking.cancel()
+        self._kept(self.now())
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,6 +171,28 @@ class Emulator:
         self.rest.let_time_pass(now)
         self._step(now)
         self.hub.publish(now)
+        if not self._kept(now):
+            self._silence()
+
+    def _kept(self, now: int) -> bool:
+        """Store what happened; return whether that is done."""
+        try:
+            self._keep(now)
+        except StorageError as error:
+            if not self._unkept:
+                _LOG.error("the emulator refuses what is private until its state can be written: %s", error)
+                self.faults.write("unkept", now, error=str(error))
+            self._unkept = True
+            return False
+        self._unkept = False
+        return True
+
+    def _silence(self) -> None:
+        """Tell the private streams nothing of what is not stored: end them instead."""
+        for number, socket in self._open.items():
+            if self.hub.connections[number].address == "/auth/v2":
+                self.hub.connections[number].outbox.clear()
+                cut_off(socket.scope)
 
     # ---- REST ----------------------------------------------------------------------------------------------------------
 
@@ -215,10 +249,16 @@ class Emulator:
 
     def answered(self, call: RestCall) -> Outcome:
         """Return what a call comes to, with the faults that strike it."""
-        target = self._target(call)
+        target, private = self._target(call), "/private/" in call.path
+        if private and self._unkept and not self._kept(call.now):
+            return Outcome(dict(UNAVAILABLE))
         found = self.faults.around(target, call.now, lambda: Outcome(self.rest.answer(call)))
         self.faults.heard(target, call.now, found)
-        return found
+        # What is not stored must not be told; whether it happened is in doubt, as it is after any such answer of Kraken's.
+        if self._kept(call.now):
+            return found
+        self._silence()
+        return Outcome(dict(UNAVAILABLE)) if private else found
 
     def _target(self, call: RestCall) -> FaultTarget:
         try:
@@ -292,12 +332,20 @@ class Emulator:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 return
-        connection.receive(message, self.now(), came)
-        self._wake()
+        self._receive(connection, message, came)
 
     async def _take_later(self, held: Awaitable[None], connection: Connection, message: str | bytes, came: int) -> None:
         await held
+        self._receive(connection, message, came)
+
+    def _receive(self, connection: Connection, message: str | bytes, came: int) -> None:
+        """Let a connection take a message that came at a moment, and store what it changed before anybody is told."""
+        if connection.address == "/auth/v2" and self._unkept and not self._kept(self.now()):
+            self._silence()
+            return
         connection.receive(message, self.now(), came)
+        if not self._kept(self.now()):
+            self._silence()
         self._wake()
 
     def _is_silent(self, connection: Connection) -> bool:
@@ -324,6 +372,10 @@ class Emulator:
             while True:
                 await changed.wait()
                 changed.clear()
+                if connection.address == "/auth/v2" and not self._kept(self.now()):
+                    # What a fault did of itself is stored before it is told, too.
+                    self._silence()
+                    return
                 waiting, connection.outbox = connection.outbox, []
                 for text in waiting:
                     await socket.send_text(text)

@@ -96,7 +96,7 @@ def read_raw(path: Path) -> Raw:
         raise DataError("empty", f"{path.name}: expected at least 2 bars, found an empty file; give a file with data")
     try:
         if path.suffix.lower() in (".parquet", ".pq") or content[:4] == b"PAR1":
-            return _named(_parquet(content, path.name), path.name, digest, first_row=1)
+            return _named(parquet_frame(content, path.name), path.name, digest, first_row=1)
         return _csv(content, path.name, digest)
     except (pl.exceptions.PolarsError, OverflowError) as error:
         reason = str(error).splitlines()[0][:200]
@@ -114,7 +114,8 @@ def guess_symbol(name: str) -> str | None:
     return None
 
 
-def _parquet(content: bytes, name: str) -> pl.DataFrame:
+def parquet_frame(content: bytes, name: str) -> pl.DataFrame:
+    """Return what a Parquet file holds."""
     try:
         return pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
@@ -226,7 +227,7 @@ def _named(frame: pl.DataFrame, name: str, digest: str, first_row: int) -> Raw:
     if frame.height == 0:
         raise DataError("empty", f"{name}: expected at least 2 bars, found only a header; give a file with data")
     columns = {
-        part: _numbers(frame[column], part, name, first_row)
+        part: numbers_in(frame[column], part, name, first_row)
         for part, column in chosen.items()
         if column and part != "timestamp"
     }
@@ -237,7 +238,7 @@ def _named(frame: pl.DataFrame, name: str, digest: str, first_row: int) -> Raw:
         name=name,
         sha256=digest,
         first_row=first_row,
-        timestamp=_moments(stamps, name, first_row),
+        timestamp=moments_in(stamps, name, first_row),
         trades=_optional(frame, trades),
         quote_volume=_optional(frame, quote),
         **columns,
@@ -256,7 +257,8 @@ def _optional(frame: pl.DataFrame, column: str | None) -> F64 | None:
     return None if values.null_count() else values.to_numpy()
 
 
-def _numbers(column: pl.Series, part: str, name: str, first_row: int) -> F64:
+def numbers_in(column: pl.Series, part: str, name: str, first_row: int) -> F64:
+    """Return a column as numbers; what is empty is not a number."""
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Null)):
         raise DataError("not_a_number", f"{name}: expected numbers in {part}, found {column.dtype}; convert that column")
     values = column.cast(pl.Float64, strict=False)
@@ -271,7 +273,7 @@ def _numbers(column: pl.Series, part: str, name: str, first_row: int) -> F64:
     return values.fill_null(float("nan")).to_numpy()
 
 
-def _moments(column: pl.Series, name: str, first_row: int) -> I64:
+def moments_in(column: pl.Series, name: str, first_row: int) -> I64:
     """Return open times as nanoseconds UTC from dates, datetimes of any unit and zone, epoch numbers or ISO text."""
     if column.null_count():
         row = int(column.is_null().arg_max() or 0)

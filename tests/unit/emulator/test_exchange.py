@@ -475,6 +475,24 @@ def test_an_iceberg_shows_a_part_and_refills_behind():
     assert [news.what for news in rig.news].count(What.ICEBERG_REFILL) == 2
 
 
+def test_an_iceberg_that_is_given_to_shows_its_next_part():
+    """Where all that shows trades as taker, the next part rests behind all others, and it can be cancelled."""
+    rig = Rig()
+    iceberg = placed(rig, 0, type="sell", ordertype="iceberg", price="90100", volume="0.25", displayvol="0.1")
+    other = placed(rig, 1, type="sell", price="90100", volume="0.1")
+    asks = rig.engine.listings["BTC/USD"].book.asks
+    rig.engine.give(iceberg, 4_000_000, rig.now)
+    assert [queued.name for queued in asks.orders()] == [iceberg.id, other.id]
+    rig.engine.give(iceberg, 6_000_000, rig.now)
+
+    assert [(queued.name, queued.left, queued.hidden) for queued in asks.orders()] == [
+        (other.id, 10_000_000, 0),
+        (iceberg.id, 10_000_000, 5_000_000),
+    ]
+    rig.engine.cancel(iceberg, rig.now)
+    assert [queued.name for queued in asks.orders()] == [other.id]
+
+
 def test_what_an_iceberg_hides_is_paid_and_counted():
     """All or nothing finds what is hidden; a market order that can't pay for it is refused."""
     rig = Rig()

@@ -684,7 +684,9 @@ def test_deep_books_need_their_reader_to_truncate():
     rig = Rig()
     stream = rig.ask("subscribe", channel="book", symbol=["BTC/USD"])
     rig.fault("ws.book_corrupt", args={"mode": "deep"}, rate=1)
-    for _ in range(12):
+    for step in range(12):
+        if step == 6:
+            rig.fault("market.gap", args={"per_cent": -2})
         rig.passed(1)
         stream += rig.got()
     books = [one for one in stream if one.get("channel") == "book"]

@@ -1,5 +1,6 @@
 """The made-up market and its candles: seeded, two-sided, fair to clients in its way, and without a memory that grows."""
 
+import itertools
 import random
 from decimal import Decimal
 
@@ -8,9 +9,10 @@ import pytest
 from peak_trade.emulator.accounts import MARKET
 from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
-from peak_trade.emulator.market import LEVELS, SyntheticMarket
+from peak_trade.emulator.market import SyntheticMarket
 from peak_trade.emulator.orders import OrderStatus, OrderType, Print, Wish
 from peak_trade.emulator.pairs import PAIRS
+from peak_trade.emulator.quotes import FAR_LEVELS, LEVELS
 from peak_trade.emulator.rest import INTERVALS, until
 
 S = 1_000_000_000
@@ -51,13 +53,45 @@ def test_the_same_seed_gives_the_same_market():
 
 
 def test_the_book_stays_two_sided_and_small():
-    """After any step both sides are there, not crossed, with no more levels than the market quotes."""
+    """After any step both sides are there, not crossed, with as many levels as the market quotes and no more."""
     engine, market, _ = a_market()
     for number in range(1, 300):
         market.step(START + number * S)
         for listing in engine.listings.values():
             assert listing.book.bids.best() < listing.book.asks.best()
-            assert all(len(list(side.orders())) <= LEVELS for side in (listing.book.bids, listing.book.asks))
+            levels = [side.levels(1_000) for side in (listing.book.bids, listing.book.asks)]
+            assert all(LEVELS <= len(side) <= LEVELS + FAR_LEVELS for side in levels)
+            assert all(len(list(side.orders())) <= LEVELS + FAR_LEVELS for side in (listing.book.bids, listing.book.asks))
+
+
+def test_a_step_touches_few_levels():
+    """Most of a deep book stays as it is from one step to the next: a reader is told of a few levels, and of some always."""
+    touched: set[object] = set()
+    engine = MatchingEngine([PAIRS["BTC/EUR"]], touched=lambda _pair, buys, price: touched.add((buys, price)))
+    market, counts = SyntheticMarket(engine, 1, START, {"BTC/EUR": Candles()}), []
+    for number in range(1, 1_001):
+        touched.clear()
+        market.step(START + number * S // 10)
+        counts.append(len(touched))
+
+    assert 0.3 < sum(counts) / len(counts) < 4
+    assert sum(count > 20 for count in counts) <= 5
+
+
+@pytest.mark.parametrize("factor", [0.0001, 0.3, 3.0, 1_000.0])
+def test_a_book_follows_a_jump(factor):
+    """Wherever the price goes, the book is there after one step: two sides, not crossed, around the new price."""
+    engine, market, _ = a_market()
+    listing, pair = engine.listings["DOT/USD"], PAIRS["DOT/USD"]
+    before = float(pair.start) * 10**pair.price_decimals
+    market.jump(pair, factor)
+    market.step(START + S)
+
+    bid, ask = listing.book.bids.best(), listing.book.asks.best()
+    assert bid < ask
+    assert bid <= max(before * factor, 1_000) * 1.002
+    assert ask >= max(before * factor, 1_000) * 0.998
+    assert min(len(side.levels(200)) for side in (listing.book.bids, listing.book.asks)) >= LEVELS
 
 
 def test_nothing_of_the_market_is_kept():
@@ -80,7 +114,7 @@ def test_a_price_that_goes_through_a_limit_fills_it():
         engine.add("ann", Wish(pair=pair, buys=True, type=OrderType.LIMIT, volume=Decimal("0.001"), price=best - step), START)
         for step in (1, 5, 10)
     ]
-    market._mids["BTC/EUR"] *= 0.99
+    market.jump(pair, 0.99)
     market.step(START + S)
 
     assert {order.state for order in orders} == {OrderStatus.CLOSED}
@@ -126,6 +160,32 @@ def test_no_more_candles_than_kraken_has_are_kept():
     assert len(candles["DOT/USD"].of(1)) == KEPT
     assert candles["DOT/USD"].of(1)[-1].at == (START // S + (KEPT + 4) * 60) // 60 * 60
     assert len(candles["DOT/USD"].of(60)) == KEPT
+
+
+def test_intervals_without_trades_have_candles():
+    """A trade after a silence leaves no hole: still candles at the last close, with no volume, no mean and no trade."""
+    candles = Candles()
+    for at, price in ((60, 10), (250, 12)):
+        candles.add(a_print(at, price))
+
+    assert [(row.at, row.open, row.close, row.vwap, row.volume, row.trades) for row in candles.of(1)] == [
+        (60, 10, 10, 10, 1, 1),
+        (120, 10, 10, 0, 0, 0),
+        (180, 10, 10, 0, 0, 0),
+        (240, 12, 12, 12, 1, 1),
+    ]
+
+
+def test_the_past_reaches_to_the_first_trade():
+    """Minutes between the past and the first trade are there, and a trade years later makes no more than 720 of them."""
+    _, _, candles = a_market()
+    candles["DOT/USD"].add(a_print(START // S + 600, 2))
+    candles["BTC/EUR"].add(a_print(60, 2))
+    candles["BTC/EUR"].add(a_print(START // S + 10**8, 2))
+    rows = candles["DOT/USD"].of(1)
+
+    assert {after.at - before.at for before, after in itertools.pairwise(rows)} == {60}
+    assert len(rows) == len(candles["BTC/EUR"].of(1)) == KEPT
 
 
 def test_a_long_silence_is_no_work():

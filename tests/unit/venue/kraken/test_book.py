@@ -93,9 +93,9 @@ def test_damage_is_noticed(mode):
     assert again.valid
 
 
-@pytest.mark.parametrize("mode", ["zeros", "repeat"])
+@pytest.mark.parametrize("mode", ["zeros", "repeat", "thin"])
 def test_harmless_oddities_are_none(mode):
-    """Missing trailing zeros and a message that comes twice change nothing."""
+    """Missing trailing zeros, a message that comes twice, and a book of few levels before the whole one change nothing."""
     rig = Rig()
     book = following(rig)
     rig.fault("ws.book_corrupt", count=50, args={"mode": mode})
