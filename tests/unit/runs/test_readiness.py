@@ -10,7 +10,7 @@ from tests.paths import ROOT
 from peak_trade.compose import Parts
 from peak_trade.model.errors import InputError, StorageError
 from peak_trade.model.stage import Stage
-from peak_trade.runs import exchange_look, readiness, readiness_checks
+from peak_trade.runs import exchange_look, readiness, readiness_checks, tested
 from peak_trade.runs.exchange_look import ExchangeLook, Silence
 from peak_trade.runs.readiness import Grade, Look, Seen, StageCheck, check_stage
 from peak_trade.settings import load_config
@@ -202,6 +202,18 @@ def test_every_stage_has_checks_and_every_check_a_stage():
     assert len(set(names)) == len(names)
     assert all(check.stages for check in readiness_checks.CHECKS)
     assert {Stage.RESEARCH} | readiness_checks.EVERY == set(Stage)
+
+
+def test_the_tests_of_a_stage_are_there():
+    """Every file and folder that --run-tests names exists."""
+    assert [path for paths in tested.TARGETS.values() for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_runbooks_of_a_stage_are_there():
+    """Every page that a stage needs exists, and every page is needed by one."""
+    wanted = {name for names in readiness_checks.RUNBOOKS.values() for name in names}
+
+    assert wanted == {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")}
 
 
 def test_packages_that_differ_from_the_lock(parts, tmp_path, monkeypatch):
