@@ -25,6 +25,9 @@ from peak_trade.model.stage import Stage
 #: Names of the environment variable that points to another file, as in the playbook, section 9.2.
 PATH_VARIABLE = "PEAK_TRADE_CONFIG_PATH"
 
+#: The one place that reads it.
+_ENVIRONMENT = os.environ
+
 Scalar = str | int | float | bool | list[Any]
 
 
@@ -358,7 +361,7 @@ class Settings:
         """
         if variable in self.given:
             return self.given[variable]
-        text = os.environ.get(variable, "").strip()
+        text = _ENVIRONMENT.get(variable, "").strip()
         if not text:
             raise ConfigError(
                 f"expected a secret in the environment variable {variable}, found none; make a key at the venue and set it: "
@@ -368,13 +371,13 @@ class Settings:
 
     def has_secret(self, variable: str) -> bool:
         """Tell whether an environment variable holds a secret."""
-        return variable in self.given or bool(os.environ.get(variable, "").strip())
+        return variable in self.given or bool(_ENVIRONMENT.get(variable, "").strip())
 
     def environment(self) -> dict[str, str]:
         """Return the environment for another process that needs no secrets."""
         testnet = self.file.exchange.kraken_testnet
         secret = (testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES)
-        return {name: value for name, value in os.environ.items() if name not in secret}
+        return {name: value for name, value in _ENVIRONMENT.items() if name not in secret}
 
     def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
         """Return these settings with one other exchange, and its keys, in place of those configured."""
@@ -463,7 +466,7 @@ def split_key(key: str) -> list[str]:
 
 
 def _locate(path: str | Path | None) -> Path:
-    named = path or os.environ.get(PATH_VARIABLE)
+    named = path or _ENVIRONMENT.get(PATH_VARIABLE)
     if named:
         found = Path(named).expanduser()
         if not found.is_file():
