@@ -29,7 +29,7 @@ from peak_trade.market.sample import SAMPLES, sample
 from peak_trade.market.store import Store
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
-from peak_trade.model.errors import DataError, InputError, NotFound
+from peak_trade.model.errors import ConfigError, DataError, InputError, NotFound
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
     from peak_trade.venue.kraken.gateway import GatewayParts
     from peak_trade.venue.kraken.market import KrakenMarket
+    from peak_trade.venue.kraken.wire import Credentials
 
 #: Seconds between two public questions to an exchange, by its clock.
 ASKED_EVERY_S = 1.0
@@ -251,6 +252,35 @@ class Parts:
         """Return who reads public data of the exchange, with candles of one length."""
         return self._kraken_market(timeframe, ASKED_EVERY_S / self.exchange.speed)
 
+    def order_keys(self) -> "Credentials":
+        """Return the key of stage 2.
+
+        Raises:
+            ConfigError: there is none in the environment, or what is there can be none.
+        """
+        from peak_trade.venue.kraken.wire import Credentials
+
+        section = self.settings.file.exchange.kraken_testnet
+        names = (section.api_key_env, section.api_secret_env)
+        found, missing = [], []
+        for name in names:
+            try:
+                found.append(self.settings.secret(name).reveal())
+            except ConfigError:
+                missing.append(name)
+        if missing:
+            raise ConfigError(
+                f"expected a key of the exchange in the environment variables {' and '.join(names)}, found nothing in "
+                f"{' and '.join(missing)}; set both, or give --emulator for an exchange of this run"
+            )
+        try:
+            return Credentials.read(*found)
+        except InputError:
+            raise ConfigError(
+                f"expected a key of the exchange in the environment variables {' and '.join(names)}, its secret in base64, "
+                "found something else; copy both again as the exchange showed them"
+            ) from None
+
     def order_check(self) -> OrderCheck:
         """Return who has orders validated, with the key of stage 2.
 
@@ -261,11 +291,8 @@ class Parts:
         from peak_trade.venue.kraken.checking import KrakenCheck
         from peak_trade.venue.kraken.gateway import Gateway
         from peak_trade.venue.kraken.nonce import NonceStore
-        from peak_trade.venue.kraken.wire import Credentials
 
-        section = self.settings.file.exchange.kraken_testnet
-        names = (section.api_key_env, section.api_secret_env)
-        keys = Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        keys = self.order_keys()
         nonces = NonceStore(self.state / "nonces", keys.short, lambda: nanoseconds(self.clock.now()))
         gateway = Gateway(keys, nonces, self._gateway_parts(), self.exchange.base_url)
         skew = self.settings.file.live_risk.max_clock_skew_ms

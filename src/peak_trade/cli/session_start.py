@@ -130,6 +130,8 @@ def start(
         if dry_run:
             _print_plan(parts, request, as_json)
             return
+        if parts.follows(stage):
+            parts.order_keys()  # before the log is begun
         ended = sessions.run_session(parts, request, _watcher(parts, request, log_level, verbose=verbose))
         _print_ended(ended, as_json)
         if sheet:

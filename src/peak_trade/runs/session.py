@@ -70,12 +70,14 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     """Run a session to its end, or go on with one of the same specification that died.
 
     Raises:
-        InputError: strategies, data or terms don't fit.
+        InputError: strategies, data or terms don't fit, or there is no key for the exchange.
         SafetyRefused: the kill switch is on, the account is in use, books and venue differ, or the session lost its lease.
         StorageError: disk or registry refused; what was journalled before is intact.
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
+    if parts.follows(request.mode):
+        parts.order_keys()
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
