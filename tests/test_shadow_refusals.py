@@ -334,7 +334,7 @@ def test_a_journal_that_says_live_is_not_decided_again(folder, capsys):
     ],
 )
 def test_sections_that_would_send_orders_are_refused(folder, capsys, before, after):
-    """An exchange set up to execute, another one than the testnet's, a key in the file, or a way that is not safe: nothing begins."""
+    """An exchange set up to execute, another one than the testnet's, a key in the file, an unsafe way: nothing begins."""
     configured(folder, before, after)
     untouched = contents(folder)
 
@@ -624,9 +624,15 @@ def test_the_throws_hit_everything():
 
 # ---- stage 2 ---------------------------------------------------------------------------------------------------------
 
-TESTNET = (
-    'mode = "testnet"\n[live_risk]\nmax_data_age_s = 604800\n[testnet_limits.symbols."BTC/EUR"]\nmax_order_notional = "500"\n'
-)
+TESTNET = """[environment]
+mode = "testnet"
+[live_risk]
+max_data_age_s = 604800
+[testnet_limits.symbols."BTC/EUR"]
+max_order_notional = "500"
+[exchange.kraken_testnet]
+base_url = "URL"
+"""
 
 
 @pytest.fixture
@@ -634,8 +640,7 @@ def testnet(folder, monkeypatch, wires) -> tuple[Wire, Wire]:
     """A configuration for stage 2 whose exchange is the recorded one, without keys in the environment."""
     for name in ("KRAKEN_TESTNET_API_KEY", "KRAKEN_TESTNET_API_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    exchange = f'[exchange.kraken_testnet]\nbase_url = "{wires[0].url}"\n'
-    (folder / "config.toml").write_text(f"[environment]\n{TESTNET}{exchange}")
+    (folder / "config.toml").write_text(TESTNET.replace("URL", wires[0].url))
     return wires
 
 

@@ -33,7 +33,7 @@ from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import EndedSession, series_of, write_session
 from peak_trade.runs.session_market import Following, feed_of
-from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session, recorded_plan
+from peak_trade.runs.session_plan import SessionPlan, SessionRequest, check_ready, plan_session, recorded_plan
 from peak_trade.runs.session_record import (
     SessionFacts,
     Story,
@@ -76,8 +76,7 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
-    if parts.follows(request.mode):
-        parts.order_keys()
+    check_ready(parts, request.mode)
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
