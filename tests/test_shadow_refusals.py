@@ -438,7 +438,7 @@ KEYS = ["KRAKEN_API_KEY", "KRAKEN_API_SECRET", "KRAKEN_TESTNET_API_KEY", "KRAKEN
 NAMES = ["MODE", "STAGE", "LIVE", "LIVE_ENABLED", "ENVIRONMENT__MODE", "VENUE", "EXCHANGE", "FORCE", "DRY_RUN", "BASE_URL"]
 HOSTS = ["https://api.kraken.com", "http://127.0.0.1:8080", "https://example.org", "wss://ws.kraken.com/v2"]
 #: How much faster than the machine's the clock of the emulator goes that `--emulator` gets.
-PACE = 300
+PACE = 120
 
 
 def a_config(draw: random.Random, here: str = "http://127.0.0.1:9") -> str:
@@ -649,7 +649,7 @@ BUY = ["session", "run", "--strategy", "buy_and_hold", "--no-html", "--json"]
 
 def test_the_configured_stage_runs(testnet, capsys, watch):
     """`environment.mode = "testnet"` without an option: orders are validated at the exchange and simulated here."""
-    assert main([*BUY, "--emulator", "--speed", str(PACE), "--steps", "3"]) == 0
+    assert main([*BUY, "--emulator", "--speed", str(PACE), "--steps", "5"]) == 0
     record = json.loads(capsys.readouterr().out)
 
     assert record["mode"] == "testnet"
@@ -665,7 +665,7 @@ def test_the_emulator_has_no_order_afterwards(testnet, capsys, exchanges):
     count = lambda: exchanges[1].inside(lambda: sum(one.account.startswith("account") for one in engine.orders.values()))
     before = count()
 
-    assert main([*BUY, "--mode", "testnet", "--emulator", "--speed", str(PACE), "--steps", "3"]) == 0
+    assert main([*BUY, "--mode", "testnet", "--emulator", "--speed", str(PACE), "--steps", "5"]) == 0
 
     assert looked_at(testnet[1]) >= 1
     assert count() == before

@@ -22,9 +22,17 @@ KEYS = wire.Credentials.read("key-of-a-test", "c2VjcmV0")
 TXID = "OABCDE-12345-FGHIJ6"
 FINE = {"error": [], "result": {"descr": {"order": "buy 1.0 XBTEUR @ market"}}}
 PAIR = AssetPair(
-    **{"altname": "XBTEUR", "wsname": "XBT/EUR", "base": "XXBT", "quote": "ZEUR", "status": "online"},
-    **{"pair_decimals": 1, "lot_decimals": 8, "cost_decimals": 5},
-    **{"ordermin": Decimal("0.0001"), "costmin": Decimal("0.5"), "tick_size": Decimal("0.1")},
+    altname="XBTEUR",
+    wsname="XBT/EUR",
+    base="XXBT",
+    quote="ZEUR",
+    status="online",
+    pair_decimals=1,
+    lot_decimals=8,
+    cost_decimals=5,
+    ordermin=Decimal("0.0001"),
+    costmin=Decimal("0.5"),
+    tick_size=Decimal("0.1"),
     fees=(FeeTier(Decimal(0), Decimal("0.4")),),
 )
 
@@ -152,7 +160,13 @@ def test_each_order_is_named_once():
 
 @pytest.mark.parametrize(
     "url",
-    ["http://api.kraken.com", "https://u@api.kraken.com", "https://api.kraken.com/0/private/AddOrder?", "http://localhost:1", ""],
+    [
+        "http://api.kraken.com",
+        "https://u@api.kraken.com",
+        "https://api.kraken.com/0/private/AddOrder?",
+        "http://localhost:1",
+        "",
+    ],
 )
 def test_the_line_itself_refuses_an_unsafe_way(url):
     """Whoever gives it the address."""
@@ -160,7 +174,9 @@ def test_the_line_itself_refuses_an_unsafe_way(url):
         transport.HttpLine(url, transport.Timeouts())
 
 
-@pytest.mark.parametrize("url", ["https://api.kraken.com", "https://api.kraken.com/", "http://127.0.0.1:8790", "http://[::1]:1"])
+@pytest.mark.parametrize(
+    "url", ["https://api.kraken.com", "https://api.kraken.com/", "http://127.0.0.1:8790", "http://[::1]:1"]
+)
 def test_the_line_takes_a_safe_way(url):
     """Encrypted, or on this machine."""
     assert transport.HttpLine(url, transport.Timeouts()).base_url == url.rstrip("/")
