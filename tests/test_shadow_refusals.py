@@ -41,7 +41,9 @@ from peak_trade.venue import testnet as stage_two
 from peak_trade.venue.kraken import gateway, public
 from peak_trade.venue.kraken.checking import KrakenCheck
 from peak_trade.venue.kraken.gateway import looking_door
+from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.proof import EmulatorProof
+from peak_trade.venue.kraken.wire import Credentials
 from peak_trade.venue.log import FileLog
 from peak_trade.venue.matching import Costs
 from peak_trade.venue.simulated import SIMULATED, Market, SimulatedVenue
@@ -691,6 +693,25 @@ def test_without_keys_nothing_begins(testnet, folder, capsys, monkeypatch, optio
     assert "KRAKEN_TESTNET_API_SECRET" in err
     assert testnet[0].heard == []
     assert contents(folder) == before
+
+
+def test_one_key_is_used_by_one_session(testnet, folder, capsys, monkeypatch, exchanges):
+    """While another process uses it, exit code 3 and one sentence; nothing private was asked."""
+    key = exchanges[0].key()
+    monkeypatch.setenv("KRAKEN_TESTNET_API_KEY", key.id)
+    monkeypatch.setenv("KRAKEN_TESTNET_API_SECRET", key.secret_text)
+    keys = Credentials.read(key.id, key.secret_text)
+    held = NonceStore(folder / "var" / "nonces", keys.short, lambda: 0)
+    try:
+        assert main([*BUY, "--duration", "0.003"]) == 3
+    finally:
+        held.close()
+
+    assert "another uses it" in capsys.readouterr().err
+    assert testnet[0].private == []
+    assert main([*BUY, "--duration", "0.003", "--fresh"]) == 0
+    assert looked_at(testnet[0]) == 0
+    assert [one.path for one in testnet[0].private] == ["/0/private/GetApiKeyInfo", "/0/private/OpenOrders"]
 
 
 def test_stage_two_can_be_switched_off(testnet, folder, capsys):

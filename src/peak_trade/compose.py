@@ -409,7 +409,11 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
 
 def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     inner = _simulated(parts, stage, account, faults)
-    check, books = parts.order_check(), parts.book_reader()
+    try:
+        check, books = parts.order_check(), parts.book_reader()
+    except BaseException:
+        inner.close()
+        raise
     return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
 
 
