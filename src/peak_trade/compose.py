@@ -272,8 +272,7 @@ class Parts:
         """Return the API key of stage 2.
 
         Raises:
-            ConfigError: it is not in the environment; names the variables.
-            InputError: it is no key of Kraken's.
+            ConfigError: it is not in the environment, or what is there can be none; names the variables.
         """
         from peak_trade.venue.kraken.wire import Credentials
 
@@ -286,7 +285,13 @@ class Parts:
                 + " and ".join(f'{name}="..."' for name in missing)
                 + " with export, or add --emulator, which makes keys for the run"
             )
-        return Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        try:
+            return Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        except InputError:
+            raise ConfigError(
+                f"expected an API key and its secret in base64 in {' and '.join(names)}, as Kraken shows them, found something "
+                "else; copy both again"
+            ) from None
 
     @property
     def nonces(self) -> Path:
@@ -448,8 +453,13 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
 
 def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     inner = _simulated(parts, stage, account, faults)
-    books = parts.book_reader()
-    return TestnetVenue(inner, parts.order_check(books), books, parts.clock, charge=account.charge, note=account.note)
+    try:
+        books = parts.book_reader()
+        check = parts.order_check(books)
+    except BaseException:
+        inner.close()
+        raise
+    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
 
 
 class StageRow(NamedTuple):

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import ContractBroken, PeakTradeError
+from peak_trade.model.errors import ContractBroken, PeakTradeError, require
 from peak_trade.model.order import Closed, Fill, MarketBar
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
@@ -123,6 +123,7 @@ class TestnetVenue:
 
     async def submit(self, approved: Approved) -> Reply:
         """Have an order validated, and simulate it where it is valid."""
+        require(type(approved) is Approved, "a venue takes nothing but what the gate approved")
         intent = approved.intent
         if (why := self._charge()) is not None:
             return Rejected(intent.client_id, "testnet_budget", why)
