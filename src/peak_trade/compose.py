@@ -96,6 +96,7 @@ class AccountChoice:
     Attributes:
         origin: the session that it began with.
         charge: takes an order from a budget; returns why there is none left, None where there was.
+        prepay: takes the next one beforehand; called from another thread while nothing is charged.
         note: told what the venue saw besides its answers.
     """
 
@@ -105,6 +106,7 @@ class AccountChoice:
     cash: Decimal
     market: Market
     charge: Callable[[], str | None] = lambda: None
+    prepay: Callable[[], None] = lambda: None
     note: Note = lambda _kind, _body: None
 
 
@@ -381,7 +383,9 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
 def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     inner = _simulated(parts, stage, account, faults)
     books = parts.book_reader()
-    return TestnetVenue(inner, parts.order_check(books), books, parts.clock, charge=account.charge, note=account.note)
+    return TestnetVenue(
+        inner, parts.order_check(books), books, parts.clock, charge=account.charge, prepay=account.prepay, note=account.note
+    )
 
 
 class StageRow(NamedTuple):

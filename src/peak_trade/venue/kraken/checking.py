@@ -58,9 +58,7 @@ class KrakenCheck:
                 f"expected a key that can't withdraw, found one that may {', '.join(too_much)}; make a key without that right"
             )
         if lacking := [right for right in NEEDED if right not in info.permissions]:
-            raise SafetyRefused(
-                f"expected a key with the right {', '.join(lacking)}, found one without; add it at Kraken"
-            )
+            raise SafetyRefused(f"expected a key with the right {', '.join(lacking)}, found one without; add it at Kraken")
         await self._market.load()
         if self._speed == 1.0:
             await self._check_clock()
