@@ -101,6 +101,7 @@ class AccountChoice:
     Attributes:
         origin: the session that it began with.
         charge: takes an order from a budget; returns why there is none left, None where there was.
+        prepay: takes the next one beforehand; called from another thread while nothing is charged.
         note: told what the venue saw besides its answers.
     """
 
@@ -110,6 +111,7 @@ class AccountChoice:
     cash: Decimal
     market: Market
     charge: Callable[[], str | None] = lambda: None
+    prepay: Callable[[], None] = lambda: None
     note: Note = lambda _kind, _body: None
 
 
@@ -459,7 +461,7 @@ def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
     except BaseException:
         inner.close()
         raise
-    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, note=account.note)
+    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, prepay=account.prepay, note=account.note)
 
 
 class StageRow(NamedTuple):

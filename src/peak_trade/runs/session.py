@@ -128,7 +128,9 @@ class _Sitting:
     def _trade(self, chain: Chain) -> EndedSession:
         parts, plan = self.parts, self.plan
         try:
-            account = replace(plan.account(self.request.account, self.origin), charge=self._charge, note=self._note)
+            account = replace(
+                plan.account(self.request.account, self.origin), charge=self._charge, prepay=self._prepay, note=self._note
+            )
             venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
             self._registered_end(None, chain, error=str(error))
@@ -137,6 +139,8 @@ class _Sitting:
             return self._traded(chain, venue)
         finally:
             venue.close()
+            with suppress(StorageError):
+                self.budget.give_back(parts.clock.now())
 
     def _traded(self, chain: Chain, venue: Venue) -> EndedSession:
         parts, plan = self.parts, self.plan
@@ -220,6 +224,9 @@ class _Sitting:
             return None
         most = self.parts.settings.file.testnet_limits.daily.max_orders
         return f"the {most} orders of the day are used up (testnet_limits.daily.max_orders)"
+
+    def _prepay(self) -> None:
+        self.budget.prepay(self.session_id, self.parts.clock.now())
 
     def _note(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write down what a venue saw."""
