@@ -30,10 +30,20 @@ class WallClock:
     """The machine's clock, put forward when a test says so."""
 
     ahead_ns: int = 0
+    stood_ns: int | None = None
 
     def __call__(self) -> int:
         """Return the present, as much later as was said, nanoseconds."""
-        return time.time_ns() + self.ahead_ns
+        return time.time_ns() + self.ahead_ns if self.stood_ns is None else self.stood_ns
+
+    def stand_still(self) -> None:
+        """Stay at this moment until told to go on."""
+        self.stood_ns = self()
+
+    def go_on(self) -> None:
+        """Go on from the moment at which it stood."""
+        if self.stood_ns is not None:
+            self.ahead_ns, self.stood_ns = self.stood_ns - time.time_ns(), None
 
 
 @dataclass

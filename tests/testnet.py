@@ -57,6 +57,7 @@ class Desk:
     key: ApiKey
     speed: float = SPEED
     running: list[subprocess.Popen[str]] = field(default_factory=list)
+    before: int = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,6 +72,7 @@ class Desk:
     def start(self, *more: str, faults: str = "", terms: tuple[str, ...] = TERMS) -> subprocess.Popen[str]:
         """Start a session; *faults* are signals that it sends itself, see `tests.simulation.command.Sender`."""
         door = ["tests.simulation.command", faults] if faults else ["peak_trade", "session", "run"]
+        self.before = len(self.journals)
         words = [*terms, "--speed", f"{self.speed:g}", *more]
         return self.begin([sys.executable, "-m", *door, *words])
 
@@ -122,8 +124,8 @@ class Desk:
         return [record for record in found if not kinds or record["kind"] in kinds]
 
     def wait_for(self, kind: str, count: int = 1, process: subprocess.Popen[str] | None = None) -> None:
-        """Wait until the newest journal has so many records of a kind."""
-        until(lambda: len(self.records(kind)) >= count, process)
+        """Wait until the journal of the session that was started last has so many records of a kind."""
+        until(lambda: len(self.journals) > self.before and len(self.records(kind)) >= count, process)
 
     def check_proofs(self) -> str:
         """Check that the journal verifies and that its newest session comes out again; return that session's id."""

@@ -101,6 +101,7 @@ class AccountChoice:
     Attributes:
         origin: the session that it began with.
         charge: takes an order from a budget; returns why there is none left, None where there was.
+        prepay: takes the next one beforehand; called from another thread while nothing is charged.
         note: told what the venue saw besides its answers.
     """
 
@@ -110,6 +111,7 @@ class AccountChoice:
     cash: Decimal
     market: Market
     charge: Callable[[], str | None] = lambda: None
+    prepay: Callable[[], None] = lambda: None
     note: Note = lambda _kind, _body: None
 
 
@@ -272,8 +274,7 @@ class Parts:
         """Return the API key of stage 2.
 
         Raises:
-            ConfigError: it is not in the environment; names the variables.
-            InputError: it is no key of Kraken's.
+            ConfigError: it is not in the environment, or what is there can be none; names the variables.
         """
         from peak_trade.venue.kraken.wire import Credentials
 
@@ -286,7 +287,13 @@ class Parts:
                 + " and ".join(f'{name}="..."' for name in missing)
                 + " with export, or add --emulator, which makes keys for the run"
             )
-        return Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        try:
+            return Credentials.read(*(self.settings.secret(name).reveal() for name in names))
+        except InputError:
+            raise ConfigError(
+                f"expected an API key and its secret in base64 in {' and '.join(names)}, as Kraken shows them, found something "
+                "else; copy both again"
+            ) from None
 
     @property
     def nonces(self) -> Path:
@@ -448,8 +455,13 @@ def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
 
 def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     inner = _simulated(parts, stage, account, faults)
-    books = parts.book_reader()
-    return TestnetVenue(inner, parts.order_check(books), books, parts.clock, charge=account.charge, note=account.note)
+    try:
+        books = parts.book_reader()
+        check = parts.order_check(books)
+    except BaseException:
+        inner.close()
+        raise
+    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, prepay=account.prepay, note=account.note)
 
 
 class StageRow(NamedTuple):

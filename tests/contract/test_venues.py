@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 import pytest
 from tests.emulated import emulating
 from tests.kraken import Client
-from tests.trading import HOUR_NS, START_NS, SYMBOL, a_bar, a_venue, an_intent, approved, dec, some_costs
+from tests.trading import HOUR_NS, START_NS, SYMBOL, FixedClock, a_bar, a_venue, an_intent, approved, dec, some_costs
 
 from peak_trade.emulator.catalogue import fill_now
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderState
+from peak_trade.risk.gate import Approved
+from peak_trade.venue import testnet as stage_two
 from peak_trade.venue.log import FileLog, MemoryLog, VenueLog
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, Venue
+from peak_trade.venue.testnet import BookLevel, BookView
 
 T = TypeVar("T")
 CASH = Decimal(1_000)
@@ -116,10 +119,34 @@ def _opened_for_every_call(folder: Path) -> Callable[[], Venue]:
     return fresh
 
 
+class ExchangeSays:
+    """An exchange that says the same of every order, by default that it is valid, and tells a book."""
+
+    async def submit(self, approved: Approved) -> Reply:
+        return Accepted(approved.intent.client_id)
+
+    async def book(self, _symbol: str) -> BookView:
+        return BookView(bids=[BookLevel(dec(99), dec(5))], asks=[BookLevel(dec(101), dec(5))])
+
+    async def prepare(self) -> None: ...
+
+    async def left_open(self) -> Sequence[str]:
+        return ()
+
+    async def close(self) -> None: ...
+
+
+def _validated(_folder: Path) -> Callable[[], Venue]:
+    says, inner = ExchangeSays(), _simulated(MemoryLog())
+    venue = stage_two.TestnetVenue(inner, says, says, FixedClock(), charge=lambda: None, note=lambda _kind, _body: None)
+    return lambda: venue
+
+
 STANDS: dict[str, Callable[[Path], Callable[[], Venue]]] = {
     "simulated in memory": _in_memory,
     "simulated in a file": _in_a_file,
     "simulated, its process dying after every call": _opened_for_every_call,
+    "validated by an exchange that says yes": _validated,
 }
 
 

@@ -104,7 +104,7 @@ def start(
         from peak_trade.engine.runner import Course
         from peak_trade.runs import session as sessions
         from peak_trade.runs.session_files import write_session_sheet
-        from peak_trade.runs.session_plan import SessionRequest
+        from peak_trade.runs.session_plan import SessionRequest, check_ready
 
         stage = _stage(configured, mode)
         parts = held.enter_context(_exchange_of(configured, stage, speed, emulated=emulator, recorded=recorded))
@@ -130,6 +130,7 @@ def start(
         if dry_run:
             _print_plan(parts, request, as_json)
             return
+        check_ready(parts, stage)  # before the log is begun
         ended = sessions.run_session(parts, request, _watcher(parts, request, log_level, verbose=verbose))
         _print_ended(ended, as_json)
         if sheet:

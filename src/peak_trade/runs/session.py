@@ -34,7 +34,7 @@ from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import EndedSession, series_of, write_session
 from peak_trade.runs.session_market import Following, feed_of
-from peak_trade.runs.session_plan import SessionPlan, SessionRequest, plan_session, recorded_plan
+from peak_trade.runs.session_plan import SessionPlan, SessionRequest, check_ready, plan_session, recorded_plan
 from peak_trade.runs.session_record import (
     SessionFacts,
     Story,
@@ -71,12 +71,13 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     """Run a session to its end, or go on with one of the same specification that died.
 
     Raises:
-        InputError: strategies, data or terms don't fit.
+        InputError: strategies, data or terms don't fit, or there is no key for the exchange.
         SafetyRefused: the kill switch is on, the account is in use, books and venue differ, or the session lost its lease.
         StorageError: disk or registry refused; what was journalled before is intact.
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
+    check_ready(parts, request.mode)
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
@@ -127,7 +128,9 @@ class _Sitting:
     def _trade(self, chain: Chain) -> EndedSession:
         parts, plan = self.parts, self.plan
         try:
-            account = replace(plan.account(self.request.account, self.origin), charge=self._charge, note=self._note)
+            account = replace(
+                plan.account(self.request.account, self.origin), charge=self._charge, prepay=self._prepay, note=self._note
+            )
             venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
             self._registered_end(None, chain, error=str(error))
@@ -136,6 +139,8 @@ class _Sitting:
             return self._traded(chain, venue)
         finally:
             venue.close()
+            with suppress(StorageError):
+                self.budget.give_back(parts.clock.now())
 
     def _traded(self, chain: Chain, venue: Venue) -> EndedSession:
         parts, plan = self.parts, self.plan
@@ -219,6 +224,9 @@ class _Sitting:
             return None
         most = self.parts.settings.file.testnet_limits.daily.max_orders
         return f"the {most} orders of the day are used up (testnet_limits.daily.max_orders)"
+
+    def _prepay(self) -> None:
+        self.budget.prepay(self.session_id, self.parts.clock.now())
 
     def _note(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write down what a venue saw."""

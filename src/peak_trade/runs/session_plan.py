@@ -236,10 +236,12 @@ def tightened(limits: Limits, testnet: TestnetLimits, symbols: Sequence[str | No
     """Return limits that allow no more than those of stage 2 do as well.
 
     Raises:
-        SafetyRefused: a pair has none.
+        SafetyRefused: a pair has none. InputError: there is no pair.
     """
     known = {parse_symbol(name): found for name, found in testnet.symbols.items()}
     wanted = [parse_symbol(symbol) for symbol in symbols if symbol is not None]
+    if not wanted:
+        raise InputError("expected a symbol for a testnet session, found none; give --symbol")
     if missing := [symbol for symbol in wanted if symbol not in known]:
         raise SafetyRefused(
             f"expected a pair with limits of its own ({', '.join(known) or 'there is none'}), found {missing[0]}; add a "
@@ -298,6 +300,17 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
         "limits": _limits_json(limits),
     }
     return _plan(spec, strategies, datasets, traded_from, limits)
+
+
+def check_ready(parts: Parts, mode: Stage) -> None:
+    """Look that sessions of a stage are switched on, and that there is a key where an exchange is asked.
+
+    Raises:
+        SafetyRefused: they are not. ConfigError: there is none.
+    """
+    _check_enabled(parts, mode)
+    if parts.follows(mode):
+        parts.api_keys()
 
 
 def _check_enabled(parts: Parts, mode: Stage) -> None:

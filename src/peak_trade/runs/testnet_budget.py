@@ -10,6 +10,7 @@ Invariant: the day never goes back; a clock that does goes on charging the lates
 import contextlib
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from peak_trade.settings import DailyLimits
 
 #: The folder of budgets within the state folder.
 BUDGET_FOLDER = "testnet_budget"
-RUN, ORDER = "run", "order"
+RUN, ORDER, BACK = "run", "order", "back"
 #: How long one who charges waits for another.
 LOCK_WAIT_S = 10.0
 _END = "-budget.jsonl"
@@ -67,6 +68,8 @@ class Spent:
             return replace(self, runs=self.runs | {session}, minutes=self.minutes + _minutes(line["minutes"]))
         if line["kind"] == ORDER:
             return replace(self, orders=self.orders + Counter({session: 1}))
+        if line["kind"] == BACK and self.orders[session]:
+            return replace(self, orders=self.orders - Counter({session: 1}))
         raise ValueError(line["kind"])
 
     def left(self, day: date, limits: DailyLimits) -> Left:
@@ -84,6 +87,8 @@ class TestnetBudget:
 
     def __init__(self, folder: Path, limits: DailyLimits) -> None:
         self._folder, self._limits = folder, limits
+        self._mine = threading.Lock()
+        self._prepaid: tuple[str, date] | None = None
         self._day: date | None = None
         self._read = 0
         self._spent = Spent()
@@ -120,6 +125,35 @@ class TestnetBudget:
         Raises:
             StorageError: the disk refused, or the file is damaged; nothing was charged.
         """
+        with self._mine:
+            paid, self._prepaid = self._prepaid, None
+            if paid is not None and paid[0] == session_id and now.astimezone(UTC).date() <= paid[1]:
+                return True
+            return self._charged(session_id, now, most)
+
+    def prepay(self, session_id: str, now: datetime) -> None:
+        """Charge the next order of a session before it is there, so that it need not wait for the disk; at most one.
+
+        Where that can't be done nothing is charged, and the order itself will hear why. A process that dies forfeits it.
+        """
+        with self._mine, contextlib.suppress(StorageError):
+            if self._prepaid is None and self._charged(session_id, now, None):
+                self._prepaid = session_id, self._day or now.date()
+
+    def give_back(self, now: datetime) -> None:
+        """Return an order that was charged and not sent; on its own day only.
+
+        Raises:
+            StorageError: the disk refused; it is forfeited.
+        """
+        with self._mine:
+            paid, self._prepaid = self._prepaid, None
+            if paid is not None:
+                with self._charging(now) as day:
+                    if day == paid[1]:
+                        self._append(day, {"kind": BACK, "session": paid[0]}, now)
+
+    def _charged(self, session_id: str, now: datetime, most: int | None) -> bool:
         with self._charging(now) as day:
             if not self._spent.left(day, self._limits).orders:
                 return False

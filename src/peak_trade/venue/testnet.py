@@ -10,13 +10,16 @@ from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import ContractBroken, PeakTradeError
+from peak_trade.model.errors import ContractBroken, PeakTradeError, require
 from peak_trade.model.order import Closed, Fill, MarketBar
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
 
 #: Seconds that the look at the book may take after the answer to the order is there.
 BOOK_WAIT_S = 2.0
+#: Answers in a row that may be missing before an order without one counts as refused: the exchange is silent then, and whoever
+#: takes an order that never arrived for a reason to send another at once would knock at its door without a pause.
+SILENT_MAX = 2
 #: Told what was seen of an order besides its answer: a journal's kind and body.
 Note = Callable[[str, Mapping[str, Any]], None]
 #: The kind under which that stands in the journal.
@@ -108,6 +111,7 @@ class TestnetVenue:
         clock: Clock,
         *,
         charge: Callable[[], str | None],
+        prepay: Callable[[], None],
         note: Note,
     ) -> None:
         """Put the venue together.
@@ -116,14 +120,19 @@ class TestnetVenue:
             inner: the simulated account.
             check: asks the exchange; books: tells its book at that moment; clock: times both.
             charge: takes an order from the day's budget; returns why there is none left, None where there was.
+            prepay: takes the next one beforehand, in a thread of its own, because the disk takes its time.
             note: told what the exchange said and what its book was.
         """
         self._inner, self._check, self._books, self._clock = inner, check, books, clock
-        self._charge, self._note = charge, note
+        self._charge, self._prepay, self._note = charge, prepay, note
+        self._paying: asyncio.Task[None] | None = None
+        self._silent = 0
 
     async def submit(self, approved: Approved) -> Reply:
         """Have an order validated, and simulate it where it is valid."""
+        require(type(approved) is Approved, "a venue takes nothing but what the gate approved")
         intent = approved.intent
+        await self._paid()
         if (why := self._charge()) is not None:
             return Rejected(intent.client_id, "testnet_budget", why)
         begun = self._clock.elapsed_s()
@@ -134,11 +143,15 @@ class TestnetVenue:
             except ContractBroken as error:
                 self._note(VALIDATED, self._told(intent.client_id, begun, "executed", CONTRACT_BROKEN, str(error)))
                 raise
+            self._silent = self._silent + 1 if isinstance(reply, Unknown) else 0
             body = self._told(intent.client_id, begun, *_said(reply))
             self._note(VALIDATED, body | await self._seen(looking, intent.quantity))
         finally:
             looking.cancel()
-        return await self._inner.submit(approved) if isinstance(reply, Accepted) else reply
+            self._pay_next()
+        if isinstance(reply, Accepted):
+            return await self._inner.submit(approved)
+        return Rejected(reply.client_id, "no_answer", reply.words) if self._silent > SILENT_MAX else reply
 
     def _told(self, client_id: str, begun: float, reply: str, code: str, words: str) -> dict[str, str]:
         """Return what the exchange said of an order that it was asked about at a moment."""
@@ -174,6 +187,7 @@ class TestnetVenue:
     async def prepare(self) -> None:
         """Look at key and clock before anything is asked."""
         await self._check.prepare()
+        self._pay_next()
 
     async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
         """Return what is open there of these orders, each of which was only to be looked at; it is called back."""
@@ -181,8 +195,20 @@ class TestnetVenue:
 
     async def release(self) -> None:
         """Let go of connections."""
+        await self._paid()
         await self._check.close()
         await self._books.close()
+
+    def _pay_next(self) -> None:
+        """Begin to take the next order from the budget, unless that is under way."""
+        if self._paying is None:
+            self._paying = asyncio.create_task(asyncio.to_thread(self._prepay))
+
+    async def _paid(self) -> None:
+        """Wait for what is being taken from the budget."""
+        paying, self._paying = self._paying, None
+        if paying is not None:
+            await paying
 
     def close(self) -> None:
         """Let go of files."""

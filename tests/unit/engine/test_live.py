@@ -1,9 +1,9 @@
 """Following a market: every bar once, in order, whatever the exchange's answers look like."""
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,15 +23,12 @@ NS = 1_000_000_000
 STEP_NS = 60 * NS
 START_NS = 1_767_225_600 * NS
 SYMBOL = "BTC/EUR"
+NOTHING_YET = Past(closed_ns=START_NS - 1)
 
 
 def bar(number: int, price: float = 100.0, symbol: str = SYMBOL) -> MarketBar:
     """Return the bar of a minute."""
     return MarketBar(symbol, START_NS + number * STEP_NS, STEP_NS, price, price + 2, price - 1, price + 1, 3.0)
-
-
-#: A market whose first minute is the first that is wanted.
-UNTOLD = Past(closed_ns=START_NS - 1)
 
 
 class Hands:
@@ -66,7 +63,7 @@ class Exchange:
 class Stage:
     """A feed over an exchange, with a clock that a test moves."""
 
-    def __init__(self, past: Past = UNTOLD, symbols: Sequence[str] = (SYMBOL,)) -> None:
+    def __init__(self, past: Past = NOTHING_YET, symbols: Sequence[str] = (SYMBOL,)) -> None:
         self.clock, self.exchange, self.said = Hands(), Exchange(), list[str]()
         self.exchange.candles_of = {symbol: [] for symbol in symbols}
         self.feed = LiveFeed(
@@ -157,7 +154,7 @@ def test_silence_is_told_once_and_ends_with_what_was_missed():
     stage.exchange.candles_of[SYMBOL] = [Candle(bar(0), True, True), Candle(bar(1), True, True)]
 
     assert names(stage.hear()) == [(0, False), (0, True), (1, False), (1, True)]
-    assert [after - before for before, after in pairwise(times)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [after - before for before, after in itertools.pairwise(times)] == [1, 2, 4, 8, 16, 30, 30]
     assert len(stage.said) == 2
     assert "it is asked again" in stage.said[0]
     assert "answers again" in stage.said[1]

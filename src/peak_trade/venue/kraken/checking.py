@@ -110,3 +110,4 @@ class KrakenCheck:
     async def close(self) -> None:
         """Let go of connections, and of the key."""
         await self._gateway.close()
+        await self._market.close()

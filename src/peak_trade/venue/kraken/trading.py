@@ -334,7 +334,8 @@ class KrakenVenue:
         start = max(self._times.since_ns, seen - _AGAIN_NS)
         offset = 0
         while True:
-            fields = [("start", _seconds(start)), ("ofs", str(offset))]
+            # Each fill by itself: put together, as Kraken does unless told otherwise, they would have other names.
+            fields = [("start", _seconds(start)), ("ofs", str(offset)), ("consolidate_taker", "false")]
             page = (await self._gateway.read("TradesHistory", TradesHistory, fields)).trades
             self._trades |= page
             offset += PAGE
