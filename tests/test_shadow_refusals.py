@@ -657,7 +657,7 @@ def test_the_configured_stage_runs(testnet, capsys, watch):
     assert record["mode"] == "testnet"
     assert looked_at(testnet[1]) >= 1
     assert record["metrics"]["num_fills"] >= 1
-    assert (watch.stages, watch.engines, watch.trading) == ([Stage.TESTNET], [stage_two.TestnetVenue], [False])
+    assert (watch.stages, watch.engines, set(watch.trading)) == ([Stage.TESTNET], [stage_two.TestnetVenue], {False})
     assert testnet[0].heard == []
 
 
@@ -711,7 +711,7 @@ def test_one_key_is_used_by_one_session(testnet, folder, capsys, monkeypatch, ex
     assert testnet[0].private == []
     assert main([*BUY, "--duration", "0.003", "--fresh"]) == 0
     assert looked_at(testnet[0]) == 0
-    assert [one.path for one in testnet[0].private] == ["/0/private/GetApiKeyInfo", "/0/private/OpenOrders"]
+    assert {one.path for one in testnet[0].private} == {"/0/private/GetApiKeyInfo"}
 
 
 def test_stage_two_can_be_switched_off(testnet, folder, capsys):
@@ -839,5 +839,5 @@ def test_the_environment_gives_no_permission():
 
     assert readers == ["settings.py"]
     source = inspect.getsource(importlib.import_module("peak_trade.settings"))
-    assert re.findall(r"os\.environ\S*", source) == ["os.environ.get(variable,", "os.environ.get(PATH_VARIABLE)"]
+    assert re.findall(r"os\.environ\S*", source) == ["os.environ"]
     assert settings.PATH_VARIABLE == "PEAK_TRADE_CONFIG_PATH"

@@ -283,7 +283,7 @@ class Parts:
         missing = [name for name in names if not self.settings.has_secret(name)]
         if missing:
             raise ConfigError(
-                f"expected an API key in the environment, found {' and '.join(missing)} not set; set "
+                f"expected an API key in the environment ({' and '.join(names)}), found {' and '.join(missing)} not set; set "
                 + " and ".join(f'{name}="..."' for name in missing)
                 + " with export, or add --emulator, which makes keys for the run"
             )

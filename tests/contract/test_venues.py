@@ -138,7 +138,9 @@ class ExchangeSays:
 
 def _validated(_folder: Path) -> Callable[[], Venue]:
     says, inner = ExchangeSays(), _simulated(MemoryLog())
-    venue = stage_two.TestnetVenue(inner, says, says, FixedClock(), charge=lambda: None, note=lambda _kind, _body: None)
+    venue = stage_two.TestnetVenue(
+        inner, says, says, FixedClock(), charge=lambda: None, prepay=lambda: None, note=lambda _kind, _body: None
+    )
     return lambda: venue
 
 

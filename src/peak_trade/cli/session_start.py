@@ -131,8 +131,8 @@ def start(
             _print_plan(parts, request, as_json)
             return
         check_ready(parts, stage)  # before the log is begun
-        ended = sessions.run_session(parts, request, _watcher(parts, request, log_level, verbose=verbose))
-        _print_ended(ended, as_json)
+        ended = sessions.run_session(parts, request, watcher_of(parts, request, log_level, verbose=verbose))
+        print_ended(ended, as_json)
         if sheet:
             path = write_session_sheet(ended)
             if not as_json:
@@ -263,7 +263,8 @@ def _speed(text: str | None, default: float | None) -> float | None:
     return speed
 
 
-def _watcher(parts: "Parts", request: "SessionRequest", level: str, *, verbose: bool) -> Any:
+def watcher_of(parts: "Parts", request: "SessionRequest", level: str, *, verbose: bool) -> Any:
+    """Return who tells a session's records and remarks to the log and the terminal."""
     from peak_trade.cli.log import LEVELS, open_log
     from peak_trade.runs.session import Watcher
 
@@ -303,7 +304,8 @@ def _print_plan(parts: "Parts", request: "SessionRequest", as_json: bool) -> Non
     print(f"limits: {short(facts['limits'])}")
 
 
-def _print_ended(ended: "EndedSession", as_json: bool) -> None:
+def print_ended(ended: "EndedSession", as_json: bool) -> None:
+    """Print how a session ended."""
     from peak_trade.cli.show import document, figure, short, table
     from peak_trade.report.figures import figure_label
 

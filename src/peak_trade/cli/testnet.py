@@ -68,9 +68,9 @@ def run(
             with closing(Parts(narrowed(there.settings, terms), there.exchange_speed)) as parts:
                 args = (Path(sys.argv[0]).name, *sys.argv[1:])
                 request = request_of(parts, terms, tags=tags, notes=remark, cli_args=args)
-                watcher = session_start._watcher(parts, request, log_level, verbose=verbose)
+                watcher = session_start.watcher_of(parts, request, log_level, verbose=verbose)
                 ended = run_session(parts, request, watcher)
-        session_start._print_ended(ended, as_json)
+        session_start.print_ended(ended, as_json)
         if sheet:
             path = write_session_sheet(ended)
             if not as_json:

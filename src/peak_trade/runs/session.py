@@ -107,6 +107,7 @@ class _Sitting:
         self.status, self.error, self.ended_by = RunStatus.STARTED, "", ""
         self.runner: Runner | None = None
         self.engine: Engine | None = None
+        self.asked = 0
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
@@ -219,7 +220,11 @@ class _Sitting:
             await books.close()
 
     def _charge(self) -> str | None:
-        """Take an order from the day's budget; return why there is none left."""
+        """Take an order from the session's limit and the day's budget; return why there is none left."""
+        most = self.request.course.orders
+        if most is not None and self.asked >= most:
+            return f"the {most} orders of a session are used up"
+        self.asked += 1
         if self.budget.charge_order(self.session_id, self.parts.clock.now()):
             return None
         most = self.parts.settings.file.testnet_limits.daily.max_orders

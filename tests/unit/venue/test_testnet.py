@@ -41,8 +41,8 @@ class Exchange:
 
     async def prepare(self): ...
 
-    async def left_open(self):
-        return ("O1",)
+    async def left_open(self, client_ids):
+        return tuple(f"O{client_id}" for client_id in client_ids)
 
     async def close(self):
         self.closed += 1
@@ -60,7 +60,9 @@ class Stand:
     def __init__(self, exchange, left=None):
         self.exchange, self.notes, self.inner = exchange, [], a_venue()
         note = lambda kind, body: self.notes.append((kind, dict(body)))
-        self.venue = stage_two.TestnetVenue(self.inner, exchange, exchange, exchange, charge=lambda: left, note=note)
+        self.venue = stage_two.TestnetVenue(
+            self.inner, exchange, exchange, exchange, charge=lambda: left, prepay=lambda: None, note=note
+        )
 
     def submit(self, quantity=1):
         return asyncio.run(self.venue.submit(approved(an_intent(quantity))))
@@ -114,7 +116,8 @@ def test_an_error_is_no_order(error):
         stand.submit()
 
     assert not stand.simulated
-    assert stand.notes == []
+    # What the exchange executed all the same is in the journal.
+    assert [body["code"] for _, body in stand.notes] == (["contract_broken"] if isinstance(error, ContractBroken) else [])
 
 
 def test_without_a_budget_nobody_is_asked():
@@ -173,7 +176,7 @@ def test_it_lets_go_of_both():
     """Of who validates and of who tells the book."""
     stand = Stand(Exchange())
 
-    assert asyncio.run(stand.venue.left_open()) == ("O1",)
+    assert asyncio.run(stand.venue.left_open(["1"])) == ("O1",)
     asyncio.run(stand.venue.release())
 
     assert stand.exchange.closed == 2

@@ -69,7 +69,7 @@ def test_an_ordinary_key_and_clock(client):
     """Nothing is refused, and nothing but questions was asked."""
     client.run(check_of(client).prepare())
 
-    assert [sent.endpoint for sent in client.wire.sent][-2:] == ["GetApiKeyInfo", "Time"]
+    assert [sent.endpoint for sent in client.wire.sent][-3:] == ["GetApiKeyInfo", "AssetPairs", "Time"]
 
 
 @pytest.mark.parametrize("right", ["withdraw-funds", "Withdraw", "add-withdraw-address"])
@@ -148,7 +148,7 @@ def test_orders_are_validated(client):
     assert submit(client, check) == Accepted("a")
     assert isinstance(submit(client, check, client_id="b", quantity="0.000000001"), Rejected)
     assert client.orders == []
-    assert client.run(check.left_open()) == []
+    assert client.run(check.left_open(["a", "b"])) == []
 
 
 def test_an_order_that_is_open_all_the_same(client):
@@ -156,15 +156,19 @@ def test_an_order_that_is_open_all_the_same(client):
     check = check_of(client)
     client.submit(client.intent(client_id="theirs"))
     submit(client, check, client_id="ours")
-    assert client.run(check.left_open()) == []
+    assert client.run(check.left_open(["ours"])) == []
 
     client.submit(client.intent(client_id="ours"))
 
     ours = client.orders[1]
-    assert client.run(check.left_open()) == [ours.id]
+    assert not client.run(check.left_open([]))
+    assert ours.state.working
+    assert client.run(check.left_open(["ours"])) == [f"{ours.id} (cancelled)"]
+    assert not ours.state.working
+    assert client.orders[0].state.working
     client.fault("rest.service_unavailable", count=20, match={"endpoint": "OpenOrders"})
     with pytest.raises(Unavailable):
-        client.run(check.left_open())
+        client.run(check.left_open(["ours"]))
 
 
 # ---- the market ----------------------------------------------------------------------------------------------------------
