@@ -103,7 +103,6 @@ def start(
     with closing(options.open_parts(config)) as configured, ExitStack() as held:
         from peak_trade.engine.runner import Course
         from peak_trade.runs import session as sessions
-        from peak_trade.runs.session_files import write_session_sheet
         from peak_trade.runs.session_plan import SessionRequest, check_ready
 
         stage = _stage(configured, mode)
@@ -132,16 +131,7 @@ def start(
             return
         check_ready(parts, stage)  # before the log is begun
         ended = sessions.run_session(parts, request, watcher_of(parts, request, log_level, verbose=verbose))
-        print_ended(ended, as_json)
-        if sheet:
-            path = write_session_sheet(ended)
-            if not as_json:
-                print(f"page: {path}")
-        if ended.record["mode_at_end"] != "running":
-            raise CheckFailed(
-                f"expected the session to stay running, found it {ended.record['mode_at_end']} at its end; "
-                f"{ended.record['incidents'][0]['words']}"
-            )
+        tell_ended(ended, sheet=sheet, as_json=as_json)
 
 
 def _stage(parts: "Parts", given: str | None) -> Stage:
@@ -304,8 +294,27 @@ def _print_plan(parts: "Parts", request: "SessionRequest", as_json: bool) -> Non
     print(f"limits: {short(facts['limits'])}")
 
 
-def print_ended(ended: "EndedSession", as_json: bool) -> None:
-    """Print how a session ended."""
+def tell_ended(ended: "EndedSession", *, sheet: bool, as_json: bool) -> None:
+    """Print how a session ended, and draw its page where that is wanted.
+
+    Raises:
+        CheckFailed: it did not stay running.
+    """
+    from peak_trade.runs.session_files import write_session_sheet
+
+    _print_ended(ended, as_json)
+    if sheet:
+        path = write_session_sheet(ended)
+        if not as_json:
+            print(f"page: {path}")
+    if ended.record["mode_at_end"] != "running":
+        raise CheckFailed(
+            f"expected the session to stay running, found it {ended.record['mode_at_end']} at its end; "
+            f"{ended.record['incidents'][0]['words']}"
+        )
+
+
+def _print_ended(ended: "EndedSession", as_json: bool) -> None:
     from peak_trade.cli.show import document, figure, short, table
     from peak_trade.report.figures import figure_label
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peak_trade.cli import options, session_start
-from peak_trade.model.errors import CheckFailed, InputError
+from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
@@ -63,23 +63,13 @@ def run(
         with at_exchange(given, emulated=emulator, speed=speed or 1.0) as there:
             from peak_trade.compose import Parts
             from peak_trade.runs.session import run_session
-            from peak_trade.runs.session_files import write_session_sheet
 
             with closing(Parts(narrowed(there.settings, terms), there.exchange_speed)) as parts:
                 args = (Path(sys.argv[0]).name, *sys.argv[1:])
                 request = request_of(parts, terms, tags=tags, notes=remark, cli_args=args)
                 watcher = session_start.watcher_of(parts, request, log_level, verbose=verbose)
                 ended = run_session(parts, request, watcher)
-        session_start.print_ended(ended, as_json)
-        if sheet:
-            path = write_session_sheet(ended)
-            if not as_json:
-                print(f"page: {path}")
-    if ended.record["mode_at_end"] != "running":
-        raise CheckFailed(
-            f"expected the session to stay running, found it {ended.record['mode_at_end']} at its end; "
-            f"{ended.record['incidents'][0]['words']}"
-        )
+        session_start.tell_ended(ended, sheet=sheet, as_json=as_json)
 
 
 @app.command("list")
