@@ -4,6 +4,7 @@ Invariant: nothing here can build, or send, an order without validate=true; shou
 cancelled at once and the session is told to halt.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -20,6 +21,8 @@ from peak_trade.venue.port import Accepted, Rejected, Reply, Unknown
 
 #: How long Kraken may take to look at an order.
 DEADLINE_NS = 5_000_000_000
+#: How long a cancel waits for room under Kraken's limit, seconds.
+ROOM_MAX_S = 10.0
 
 
 class ExecutedOrder(ContractBroken):
@@ -84,10 +87,11 @@ class ValidatingOrders:
         )
 
 
-async def called_back(gateway: Gateway, txid: str, pair: str) -> str:
-    """Cancel an order that was never to exist; return why that failed, empty where it did not."""
+async def called_back(gateway: Gateway, txid: str, pair: str, cost: int = 8) -> str:
+    """Cancel an order that was never to exist, as soon as there is room for it; return why that failed, else nothing."""
+    await asyncio.sleep(min(gateway.wait_s(pair, cost, urgent=True), ROOM_MAX_S))
     answer = await gateway.act(
-        lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("txid", txid)]), pair, 8, urgent=True
+        lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("txid", txid)]), pair, cost, urgent=True
     )
     return answer.words if isinstance(answer, Failed) else ""
 
