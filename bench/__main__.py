@@ -77,6 +77,7 @@ def measure(folder: Path) -> list[Row]:
         Row(row="import and backtest, 5M bars", value=large["value"], unit="s", peak_mib=large["peak_mib"]),
         at_most(2048, "5M bars, their peak memory", large["peak_mib"], "MiB", None, large["peak_mib"]),
         *session_rows(),
+        *testnet_rows(),
         *dashboard_rows(folder),
         *emulator_rows(folder),
     ]
@@ -121,6 +122,21 @@ def dashboard_rows(folder: Path) -> list[Row]:
         at_most(100, "decision to venue beside them, p50", many["busy_p50"], "us", None, memory),
         Row(row="decision to venue without them, p99", value=many["calm_p99"], unit="us", peak_mib=memory),
         at_most(1_000, "decision to venue beside them, p99", many["busy_p99"], "us", None, memory),
+    ]
+
+
+def testnet_rows() -> list[Row]:
+    """Return the rows about testnet sessions: an order a second to an emulator, everything on the disk."""
+    wire, charges, long = (row(name, module="bench.testnet") for name in ("to_wire", "charges", "long_session"))
+    memory = wire["peak_mib"]
+    return [
+        at_most(2, "testnet, decision to the wire, p50", wire["value"], "ms", None, memory),
+        at_most(10, "testnet, decision to the wire, p99", wire["p99"], "ms", None, memory),
+        Row(row="the same, computed by its process, p50", value=wire["computed"], unit="CPU ms", peak_mib=memory),
+        Row(row="an order charged to the day's budget, p99", value=charges["p99"], unit="ms", peak_mib=charges["peak_mib"]),
+        Row(row="the same, charged before, p99", value=charges["before"], unit="ms", peak_mib=charges["peak_mib"]),
+        Row(row="a strategy asked after a week of minutes, p50", value=long["value"], unit="ms", peak_mib=long["peak_mib"]),
+        at_most(16, "the growth of its process in that week", long["growth"], "MiB", None, long["peak_mib"]),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -142,23 +143,18 @@ class Desk:
 def a_desk(
     folder: Path, exchange: Emulated, key: ApiKey | None = None, speed: float = SPEED, **settings: object
 ) -> Iterator[Desk]:
-    """Make a desk in a folder; *settings* replace values of the configuration, wherever these stand."""
+    """Make a desk in a folder; *settings* replace the first value of a name in the configuration."""
     shutil.copy(ROOT / "config.toml", folder)
     path = folder / "config.toml"
     before, section, after = path.read_text().partition("[exchange.kraken_testnet]\n")
-    lines = after.splitlines()
-    wanted = {"base_url": f'"{exchange.url}"', "websocket_url": f'"{exchange.stream}/v2"'}
-    # A day's budget is what some tests are about, and in the way of others.
-    ample = {"max_runs": 1_000, "max_minutes": 10_080.0}
-    told = {name: str(value) for name, value in (ample | settings).items()}
-    for number, line in enumerate(lines):
-        name = line.split(" =")[0]
-        if name in wanted:
-            lines[number] = f"{name} = {wanted.pop(name)}"
-        elif name in told:
-            lines[number] = f"{name} = {told.pop(name)}"
-    assert wanted | told == {}
-    path.write_text(before + section + "\n".join(lines) + "\n")
+    for name, value in {"base_url": exchange.url, "websocket_url": f"{exchange.stream}/v2"}.items():
+        after = _replaced(after, name, f'"{value}"')
+    text = before + section + after
+    # A day's budget and the age of a price are what some tests are about, and in the way of others on a busy machine.
+    ample = {"max_runs": 1_000, "max_minutes": 10_080.0, "max_data_age_s": 3_600}
+    for name, told in (ample | settings).items():
+        text = _replaced(text, name, str(told))
+    path.write_text(text)
     desk = Desk(folder, exchange, key or exchange.key(), speed)
     try:
         yield desk
@@ -168,6 +164,13 @@ def a_desk(
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.communicate()
+
+
+def _replaced(text: str, name: str, value: str) -> str:
+    """Return a configuration with the first value of a name replaced."""
+    found, count = re.subn(rf"(?m)^{name} = .*$", lambda _: f"{name} = {value}", text, count=1)
+    assert count == 1, name
+    return found
 
 
 def until(happened: Callable[[], Found], process: subprocess.Popen[str] | None = None) -> Found:

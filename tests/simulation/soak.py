@@ -4,9 +4,12 @@ import random
 from pathlib import Path
 
 import pytest
+from tests.emulated import emulating
 from tests.simulation.crashes import Lab, random_killers
 from tests.simulation.scenarios import EVERY, EXITS, THIN
+from tests.simulation.storm import check_after, weather
 from tests.simulation.world import Forge, Killer, Scenario
+from tests.testnet import a_desk
 
 _PARTS = 24
 
@@ -47,6 +50,21 @@ def test_a_death_while_asking_changes_nothing(lab, point, first):
     orders = lab.undisturbed(EXITS)[1].calls["venue.submit.before"]
     for number in range(first, orders + 1, 6):
         lab.check_killed(EXITS, [Killer("venue.submit.before", number), Killer(point, 1)])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_day_of_storm(tmp_path, seed, socket_enabled):
+    """Testnet sessions through 24 hours of the exchange's clock and every fault that it has."""
+    with (
+        emulating(speed=240.0, seed=seed) as exchange,
+        a_desk(tmp_path, exchange, speed=240.0, max_duration_minutes=1_440.0, max_orders=100_000) as desk,
+    ):
+        config = tmp_path / "config.toml"
+        config.write_text(config.read_text().replace("max_orders = 200", "max_orders = 100_000"))
+        storm = weather(desk, 24 * 60, seed)
+        check_after(desk, storm)
+
+    assert len(storm.set) > 60
 
 
 def test_memory_stays_flat(forge):

@@ -81,7 +81,9 @@ def expectation(
 def _compared(plan: SessionPlan, state: Standing, place: tuple[str, str], wanted: Due, fills: Sequence[Fill]) -> Difference:
     leg, symbol = place
     bars = plan.datasets[symbol].bars
-    mine = [fill for fill in fills if fill.leg == leg and fill.symbol == symbol]
+    # A session that follows a market may end within a bar: what was filled as that opened has no bar to be compared over.
+    ended = int(bars.timestamp[-1])
+    mine = [fill for fill in fills if fill.leg == leg and fill.symbol == symbol and fill.bar_ns <= ended]
     last = state.prices.get(symbol, Decimal(0))
     return compare(actual_events(bars, mine), wanted.events.get(place, []), last)
 

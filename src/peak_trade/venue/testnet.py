@@ -17,6 +17,8 @@ from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, OrderReport, Reject
 
 #: Seconds that the look at the book may take after the answer to the order is there.
 BOOK_WAIT_S = 2.0
+#: Seconds after which the book is looked at: building that question would keep the order itself from the wire.
+BOOK_AFTER_S = 0.005
 #: Answers in a row that may be missing before an order without one counts as refused: the exchange is silent then, and whoever
 #: takes an order that never arrived for a reason to send another at once would knock at its door without a pause.
 SILENT_MAX = 2
@@ -136,7 +138,7 @@ class TestnetVenue:
         if (why := self._charge()) is not None:
             return Rejected(intent.client_id, "testnet_budget", why)
         begun = self._clock.elapsed_s()
-        looking = asyncio.create_task(self._books.book(intent.symbol))
+        looking = asyncio.create_task(self._looked(intent.symbol))
         try:
             try:
                 reply = await self._check.submit(approved)
@@ -157,6 +159,10 @@ class TestnetVenue:
         """Return what the exchange said of an order that it was asked about at a moment."""
         took_us = int((self._clock.elapsed_s() - begun) * 1e6)
         return {"client_id": client_id, "latency_us": str(took_us), "reply": reply, "code": code, "words": words}
+
+    async def _looked(self, symbol: str) -> BookView:
+        await asyncio.sleep(BOOK_AFTER_S)
+        return await self._books.book(symbol)
 
     async def _seen(self, looking: "asyncio.Task[BookView]", quantity: Decimal) -> dict[str, str]:
         """Return what the book was; nothing where it can't be had."""

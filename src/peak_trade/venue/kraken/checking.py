@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from peak_trade.model.clock import Clock, PacedClock, moment, nanoseconds
 from peak_trade.model.errors import ConfigError, SafetyRefused, Unavailable
 from peak_trade.risk.gate import Approved
+from peak_trade.venue.kraken.budget import cancel_cost
 from peak_trade.venue.kraken.gateway import Gateway, NoAnswer
 from peak_trade.venue.kraken.market import KrakenMarket
 from peak_trade.venue.kraken.reading import NS, KeyInfo, OpenOrders
-from peak_trade.venue.kraken.validating import ValidatingOrders, called_back
+from peak_trade.venue.kraken.validating import DEADLINE_NS, ValidatingOrders, called_back
 from peak_trade.venue.kraken.wire import exchange_name
 from peak_trade.venue.port import Reply
 
@@ -16,6 +17,8 @@ from peak_trade.venue.port import Reply
 NEEDED = ("close-trades", "modify-trades", "query-open-trades")
 #: What Kraken says of a key that it does not know, or not so.
 WRONG_KEY = frozenset(("invalid_key", "invalid_signature"))
+#: The furthest deadline of an order, with room for what the clocks differ.
+DEADLINE_MAX_NS = 55 * NS
 #: The exchange tells whole seconds.
 CLOCK_STEP_NS = NS
 
@@ -87,7 +90,9 @@ class KrakenCheck:
             ContractBroken: the exchange executed it.
         """
         if self._orders is None:
-            self._orders = ValidatingOrders(self._gateway, self._market.pairs, self._there)
+            # A clock that goes faster than ours leaves an answer less time; Kraken takes no deadline beyond a minute.
+            longer_ns = max(min(int(DEADLINE_NS * self._speed), DEADLINE_MAX_NS) - DEADLINE_NS, 0)
+            self._orders = ValidatingOrders(self._gateway, self._market.pairs, self._there, -longer_ns)
         return await self._orders.submit(approved)
 
     async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
@@ -103,7 +108,8 @@ class KrakenCheck:
         told = []
         for txid, order in found.open.items():
             if order.cl_ord_id in names:
-                left = await called_back(self._gateway, txid, order.descr.pair)
+                age_s = self._there.now().timestamp() - float(order.opentm)
+                left = await called_back(self._gateway, ("txid", txid), order.descr.pair, cancel_cost(age_s))
                 told.append(f"{txid} ({left or 'cancelled'})")
         return told
 

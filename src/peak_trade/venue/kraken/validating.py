@@ -4,6 +4,7 @@ Invariant: nothing here can build, or send, an order without validate=true; shou
 cancelled at once and the session is told to halt.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from peak_trade.venue.port import Accepted, Rejected, Reply, Unknown
 DEADLINE_NS = 5_000_000_000
 #: How the exchange names orders.
 _TXID = re.compile(rb"\bO[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{6}\b")
+#: How long a cancel waits for room under Kraken's limit, seconds.
+ROOM_MAX_S = 10.0
 
 
 class ExecutedOrder(ContractBroken):
@@ -81,27 +84,23 @@ class ValidatingOrders:
 
         By our own name: what an answer that is wrong already calls an order's id may be anybody's.
         """
-        answer = await self._gateway.act(
-            lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("cl_ord_id", exchange_name(name))]),
-            pair,
-            8,
-            urgent=True,
-        )
         placed = ", ".join(txids[:5])
-        if isinstance(answer, Failed):
-            rest = f"could not cancel {placed} ({answer.words})"
-        else:
-            rest = "it was cancelled at once, and may have been filled before"
+        left = await called_back(self._gateway, ("cl_ord_id", exchange_name(name)), pair)
+        rest = f"could not cancel {placed} ({left})" if left else "it was cancelled at once, and may have been filled before"
         return ExecutedOrder(
             txids, f"expected Kraken to look at an order only, found that it placed {placed}; {rest}: look at the account"
         )
 
 
-async def called_back(gateway: Gateway, txid: str, pair: str) -> str:
-    """Cancel an order that was never to exist; return why that failed, empty where it did not."""
-    answer = await gateway.act(
-        lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [("txid", txid)]), pair, 8, urgent=True
-    )
+async def called_back(gateway: Gateway, name: tuple[str, str], pair: str, cost: int = 8) -> str:
+    """Cancel an order that was never to exist, as soon as there is room for it; return why that failed, else nothing.
+
+    Args:
+        gateway: sends it; name: `txid` or `cl_ord_id` with its value.
+        pair: whose counter it counts with; cost: how much, by the order's age.
+    """
+    await asyncio.sleep(min(gateway.wait_s(pair, cost, urgent=True), ROOM_MAX_S))
+    answer = await gateway.act(lambda keys, nonce: private_request(keys, "CancelOrder", nonce, [name]), pair, cost, urgent=True)
     return answer.words if isinstance(answer, Failed) else ""
 
 
