@@ -40,8 +40,11 @@ def go_on(desk: Desk, minutes: int) -> Done:
 
 def pass_minutes(desk: Desk, count: int) -> None:
     """Let so many minutes pass at the exchange, each with trades."""
+    emulator = desk.exchange.opened.emulator
     for _ in range(count):
         desk.exchange.advance(60 / SPEED)
+        # The server steps its market now and then, and would make one step of all of it.
+        desk.exchange.inside(lambda: emulator.pass_time(emulator.now()))
 
 
 def check_names(desk: Desk) -> None:
