@@ -807,3 +807,17 @@ def test_every_entry_can_be_told(rig):
         fault = rig.plan.read({"name": name}, rig.now)
         assert json.loads(json.dumps(fault.told(rig.now)))["name"] == name
         assert fault.args == dict(kind.args)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_validated_order_is_executed(rig, told):
+    """What was only to be looked at works afterwards, and the answer says so or not; a real order is none of its business."""
+    rig.fault("order.validate_executes", args={"told": told})
+    rig.buy()
+    assert len(rig.working) == 1
+
+    answer = result(rig.buy(validate="true"))
+    assert len(rig.working) == 2
+    assert ("txid" in answer) is told
+    assert "txid" not in result(rig.buy(validate="true"))
+    assert len(rig.working) == 2

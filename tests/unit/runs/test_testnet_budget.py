@@ -245,3 +245,57 @@ def test_a_disk_that_refuses_grants_nothing(tmp_path, monkeypatch):
             budget.charge_order("a", NOON)
     assert budget.left(NOON).orders in (2, 3)
     assert budget.left(NOON) == budget_in(tmp_path).left(NOON)
+
+
+def test_an_order_charged_beforehand_is_charged_once(tmp_path):
+    """It counts from then on, costs nothing when it is there, and the last one can't be had twice."""
+    budget = budget_in(tmp_path)
+    for used in range(1, 5):
+        budget.prepay("a", NOON)
+        budget.prepay("a", NOON)
+        assert budget_in(tmp_path).left(NOON).orders == 4 - used
+        assert budget.charge_order("a", NOON)
+        assert budget_in(tmp_path).left(NOON).orders == 4 - used
+
+    budget.prepay("a", NOON)
+    assert not budget.charge_order("a", NOON)
+
+
+def test_an_order_charged_beforehand_is_given_back(tmp_path):
+    """What was not sent is there again, once; a process that dies before that forfeits it."""
+    budget = budget_in(tmp_path)
+    budget.prepay("a", NOON)
+    budget.give_back(NOON)
+    budget.give_back(NOON)
+    assert budget_in(tmp_path).left(NOON).orders == 4
+
+    budget.prepay("a", NOON)
+    assert budget_in(tmp_path).left(NOON).orders == 3
+
+
+def test_an_order_charged_beforehand_is_of_its_own_day(tmp_path):
+    """On the next day it counts for nothing, and is not given back there; another session's it never is."""
+    budget, tomorrow = budget_in(tmp_path), NOON + timedelta(days=1)
+    budget.prepay("a", NOON)
+    assert budget.charge_order("a", tomorrow)
+    assert budget_in(tmp_path).left(tomorrow).orders == 3
+
+    budget.prepay("a", tomorrow)
+    assert budget.charge_order("b", tomorrow)
+    assert budget_in(tmp_path).left(tomorrow).orders == 1
+    budget.prepay("b", tomorrow)
+    budget.give_back(tomorrow + timedelta(days=1))
+    assert budget_in(tmp_path).left(tomorrow + timedelta(days=1)).orders == 4
+
+
+def test_a_disk_that_refuses_charges_nothing_beforehand(tmp_path, monkeypatch):
+    """Nothing is said then; the order itself hears why."""
+    budget = budget_in(tmp_path)
+
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    budget.prepay("a", NOON)
+    with pytest.raises(StorageError):
+        budget.charge_order("a", NOON)
