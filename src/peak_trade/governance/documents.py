@@ -22,6 +22,9 @@ BYTES_MAX = 4 << 20
 #: Integers from here on are not the same in every reader of JSON.
 INTEGER_LIMIT = 1 << 53
 
+#: Years that a moment may lie in: beyond them it is a mistake, and there is no reckoning with it.
+_YEARS = range(2000, 2200)
+
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 #: A name that can stand in a path and in a sentence.
@@ -116,10 +119,10 @@ def utc(text: object) -> datetime | None:
 
 
 def number(value: object) -> Decimal | None:
-    """Return a fact as an exact number: an integer, or text of decimal digits; None where it is none."""
+    """Return a fact as an exact number: an integer, or text of up to 15 and 12 decimal digits; None where it is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", value):
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,12})?", value):
         return Decimal(value)
     return None
 
@@ -133,6 +136,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):
+        if value.year not in _YEARS:
+            raise InvariantBroken(f"expected moments of this age in a document, found the year {value.year}")
         return value.astimezone(UTC)
     if isinstance(value, Decimal):
         if not value.is_finite():

@@ -59,6 +59,7 @@ CODES: dict[str, str] = {
     "other_decision": "a permit whose decision comes out otherwise",
     "permit_expired": "a permit after its end",
     "permit_too_long": "a permit that lasts longer than the policy allows",
+    "demoted": "a permit of a version that has been taken down since",
     "permit_revoked": "a permit that was revoked",
 }
 
