@@ -21,6 +21,8 @@ from peak_trade.governance.roles import Role, Roles
 from peak_trade.model.errors import InvariantBroken
 
 _STAMP = object()
+#: Objections to approvals that keep the decision open; the others say why a signature did not count.
+_OPEN = frozenset({"approvals_missing", "unknown_requester"})
 
 
 class Dossier(NamedTuple):
@@ -50,7 +52,7 @@ class ObjectionLine(Written, frozen=True, kw_only=True):
 
 
 class DecisionDocument(Written, frozen=True, kw_only=True):
-    """What was decided; `objections` also has what did not count without doing harm, such as a second key of a person."""
+    """What was decided; `objections` has what is in the way besides the rulings."""
 
     format: Literal["peak-trade-decision-1"] = "peak-trade-decision-1"
     request: Sha256
@@ -66,17 +68,21 @@ class DecisionDocument(Written, frozen=True, kw_only=True):
 class GateDecision:
     """A decision of the gate; nothing else can be granted a permit."""
 
-    __slots__ = ("content", "document", "request")
+    __slots__ = ("content", "document", "notes", "request")
 
     content: bytes
     document: DecisionDocument
     request: Promotion
+    #: What did not count and did no harm, such as a second key of a person. Not in the document, so that a file that
+    #: somebody lays beside the signatures later does not make another decision of it.
+    notes: tuple[Objection, ...]
 
-    def __init__(self, document: DecisionDocument, request: Promotion, stamp: object) -> None:
+    def __init__(self, document: DecisionDocument, request: Promotion, notes: tuple[Objection, ...], stamp: object) -> None:
         if stamp is not _STAMP:
             raise InvariantBroken("only the gate decides")
         object.__setattr__(self, "document", document)
         object.__setattr__(self, "request", request)
+        object.__setattr__(self, "notes", notes)
         object.__setattr__(self, "content", encode(document))
 
     def __init_subclass__(cls) -> None:
@@ -110,7 +116,7 @@ class GateDecision:
             for ruling in self.document.rulings
             if ruling.answer is not Answer.PASS
         ]
-        return (*(Objection(line.code, line.words) for line in self.document.objections), *ruled)
+        return (*(Objection(line.code, line.words) for line in self.document.objections), *ruled, *self.notes)
 
 
 def decide(dossier: Dossier, roles: Roles, policy: Policy, *, at: datetime, present: Hashes, ladder: Ladder) -> GateDecision:
@@ -156,6 +162,8 @@ def judge(
     rulings, deviated = deviate(rulings, dossier.deviations, case)
     approvals = approve(dossier.request, request, dossier.signatures, roles, policy, at=at, seen_at=seen_at)
     in_the_way = [*known, *deviated]
+    missing = [item for item in approvals.objections if item.code in _OPEN]
+    notes = [*unbound, *(item for item in approvals.objections if item.code not in _OPEN)]
     document = DecisionDocument(
         request=digest(dossier.request),
         policy=policy.sha256,
@@ -164,9 +172,9 @@ def judge(
         answer=_answer(in_the_way, rulings, approvals),
         rulings=tuple(rulings),
         approvals=tuple(ApprovalLine(**item._asdict()) for item in approvals.approvals),
-        objections=tuple(ObjectionLine(**item._asdict()) for item in (*in_the_way, *unbound, *approvals.objections)),
+        objections=tuple(ObjectionLine(**item._asdict()) for item in (*in_the_way, *missing)),
     )
-    return GateDecision(document, request, _STAMP)
+    return GateDecision(document, request, tuple(notes), _STAMP)
 
 
 def _answer(in_the_way: Sequence[Objection], rulings: Iterable[Ruling], approvals: Approvals) -> Answer:
