@@ -65,7 +65,7 @@ def read_plain(root: Path, path: Path) -> bytes:
             handle = inner
         return _content(handle, path)
     except FileNotFoundError as error:
-        raise NotFound(f"expected {path} in {root}, found none; take it from the repository") from error
+        raise NotFound(f"expected {path} in {root}, found none; put it there, or name another") from error
     except OSError as error:
         if _linked(root, path):
             raise SafetyRefused(
@@ -84,7 +84,7 @@ def _content(handle: int, path: Path) -> bytes:
     with os.fdopen(os.dup(handle), "rb") as file:
         content = file.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
-        raise SafetyRefused(f"expected {path} of at most {BYTES_MAX} bytes, found more; take it from the repository")
+        raise SafetyRefused(f"expected {path} of at most {BYTES_MAX} bytes, found more; it is another file")
     return content
 
 

@@ -48,7 +48,7 @@ def test_what_is_no_file_is_refused(root):
     """A folder, a pipe that nobody writes to, a file without end."""
     file = root / "governance" / "policy.toml"
     file.unlink()
-    with pytest.raises(NotFound, match="take it from the repository"):
+    with pytest.raises(NotFound, match="put it there"):
         load_policy(root)
     file.mkdir()
     with pytest.raises(SafetyRefused, match="regular file"):
