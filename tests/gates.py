@@ -123,7 +123,7 @@ def _good(measure: Measure, runs: int) -> dict[str, Any]:
     return {measure.of: "0" if low else f"{limit + 1:f}"}
 
 
-def evidence_for(rung: Rung, at: datetime = NOW) -> list[Evidence]:
+def evidence_for(rung: Rung, at: datetime = MADE) -> list[Evidence]:
     """Return runs by which every criterion of a step passes."""
     found: list[Evidence] = []
     sessions: dict[EvidenceKind, dict[str, Any]] = {}
@@ -194,7 +194,7 @@ class GateCase:
     @property
     def runs(self) -> Sequence[Evidence]:
         """The evidence."""
-        return evidence_for(self.rung) if self.evidence is None else self.evidence
+        return evidence_for(self.rung, self.created_at) if self.evidence is None else self.evidence
 
     @property
     def request(self) -> Promotion:
@@ -234,9 +234,10 @@ class GateCase:
         return self.request.hashes
 
     def decide(self, **given: Any) -> GateDecision:
-        """Decide; *given* replaces dossier, present or ladder."""
+        """Decide; *given* replaces dossier, present, ladder or today."""
         dossier = given.pop("dossier", None) or self.dossier
-        words = {"present": self.present, "ladder": Ladder(climbed(self.rung.lower))} | given
+        words = {"present": self.present, "ladder": Ladder(climbed(self.rung.lower))}
+        words |= {"today": evidence_for(self.rung, self.at)} | given
         return decide(dossier, self.roles, self.policy, at=words.pop("at", self.at), **words)
 
     def permit(self) -> Permit:

@@ -32,7 +32,7 @@ def a_case(rung: Rung, signers: list[str], folder) -> GateCase:
     now = datetime.now(UTC).replace(microsecond=0)
     case = GateCase(
         rung=rung,
-        evidence=evidence_for(rung, now - DAY / 24),
+        evidence=evidence_for(rung, now - 2 * DAY),
         created_at=now - 2 * DAY,
         expires_at=now + 10 * DAY,
         at=now - DAY / 24,

@@ -2,6 +2,8 @@
 
 Invariant: a `GateDecision` is made here and nowhere else; it passes only if nothing it rests on has changed, every criterion
 passes or is deviated from as the policy lets anyone, and different people approved in every role that decides.
+Invariant: criteria are judged as of the moment the request was made, in the evidence it names: what people signed does not
+age while others sign. What blocks is looked at once more when the decision is made.
 Invariant: the same request, signatures, evidence, roles, policy and moment give the same document, byte for byte.
 """
 
@@ -9,13 +11,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from peak_trade.governance.approvals import Approvals, Signature, approve, can_decide
 from peak_trade.governance.criteria import Answer, Evidence, Ruling, evaluate
 from peak_trade.governance.deviations import Case, SignedDeviation, deviate
 from peak_trade.governance.documents import Moment, Name, Sha256, Written, digest, encode
 from peak_trade.governance.ladder import Assignment, Decided, Ladder, Rung
 from peak_trade.governance.objections import Objection
-from peak_trade.governance.policy import ROLES_NAMED, Policy
+from peak_trade.governance.policy import AGAIN, ROLES_NAMED, Policy
 from peak_trade.governance.requests import Hashes, Promotion, age_trouble, compare, read_request
 from peak_trade.governance.roles import Role, Roles
 from peak_trade.model.errors import InvariantBroken
@@ -52,13 +56,19 @@ class ObjectionLine(Written, frozen=True, kw_only=True):
 
 
 class DecisionDocument(Written, frozen=True, kw_only=True):
-    """What was decided; `objections` has what is in the way besides the rulings."""
+    """What was decided.
+
+    Attributes:
+        good_until: the end of the first deviation to end, where it rests on any.
+        objections: what is in the way besides the rulings.
+    """
 
     format: Literal["peak-trade-decision-1"] = "peak-trade-decision-1"
     request: Sha256
     policy: Sha256
     transition: Rung
     decided_at: Moment
+    good_until: Moment | None
     answer: Answer
     rulings: tuple[Ruling, ...]
     approvals: tuple[ApprovalLine, ...]
@@ -119,20 +129,38 @@ class GateDecision:
         return (*(Objection(line.code, line.words) for line in self.document.objections), *ruled, *self.notes)
 
 
-def decide(dossier: Dossier, roles: Roles, policy: Policy, *, at: datetime, present: Hashes, ladder: Ladder) -> GateDecision:
+def decide(
+    dossier: Dossier,
+    roles: Roles,
+    policy: Policy,
+    *,
+    at: datetime,
+    present: Hashes,
+    ladder: Ladder,
+    today: Sequence[Evidence],
+) -> GateDecision:
     """Decide about a request.
 
     Args:
         at: now.
         present: the hashes of everything the request is bound to, as it is now.
         ladder: where everything stands.
+        today: what is known now of what blocks (`AGAIN`), bound to no request: a bug that was found since, an incident.
 
     Raises:
         Objected: `malformed`: the request is none.
     """
     request = read_request(dossier.request)
     stands = _standing(request.assignment, request.transition, ladder, at)
-    return judge(dossier, roles, policy, at=at, seen_at=at, blocking=(*compare(request, present), *stands))
+    again = [
+        evaluate(criterion, today, request, at) for criterion in policy.criteria[request.transition] if criterion.id in AGAIN
+    ]
+    turned = [
+        msgspec.structs.replace(ruling, criterion=f"{ruling.criterion} now")
+        for ruling in again
+        if ruling.answer is not Answer.PASS
+    ]
+    return judge(dossier, roles, policy, at=at, seen_at=at, blocking=(*compare(request, present), *stands), turned=turned)
 
 
 def judge(
@@ -143,12 +171,14 @@ def judge(
     at: datetime,
     seen_at: datetime,
     blocking: Sequence[Objection] = (),
+    turned: Sequence[Ruling] = (),
 ) -> GateDecision:
     """Decide from the dossier alone, besides what is known to be in the way: the part that can be done again later.
 
     Args:
         at: the moment of the decision.
         seen_at: the moment up to which revocations are known.
+        blocking, turned: what else is in the way; a decision that passes has none of it, and can be made without.
 
     Raises:
         Objected: `malformed`: the request is none.
@@ -157,11 +187,11 @@ def judge(
     evidence, counted, unbound = _bound(request, dossier.evidence)
     known = [*blocking, *_age(request, policy, at), *evidence]
     rulings = [_roles_named(request, roles, at)]
-    rulings += [evaluate(criterion, counted, request, at) for criterion in policy.criteria[request.transition]]
-    case = Case(request, policy, roles, counted, at, seen_at)
-    rulings, deviated = deviate(rulings, dossier.deviations, case)
+    rulings += [evaluate(item, counted, request, request.created_at) for item in policy.criteria[request.transition]]
+    deviated = deviate(rulings, dossier.deviations, Case(request, policy, roles, counted, at, seen_at))
+    rulings = [*deviated.rulings, *turned]
     approvals = approve(dossier.request, request, dossier.signatures, roles, policy, at=at, seen_at=seen_at)
-    in_the_way = [*known, *deviated]
+    in_the_way = [*known, *deviated.objections]
     missing = [item for item in approvals.objections if item.code in _OPEN]
     notes = [*unbound, *(item for item in approvals.objections if item.code not in _OPEN)]
     document = DecisionDocument(
@@ -169,6 +199,7 @@ def judge(
         policy=policy.sha256,
         transition=request.transition,
         decided_at=at,
+        good_until=deviated.until,
         answer=_answer(in_the_way, rulings, approvals),
         rulings=tuple(rulings),
         approvals=tuple(ApprovalLine(**item._asdict()) for item in approvals.approvals),

@@ -43,6 +43,14 @@ class SignedDeviation(NamedTuple):
     signatures: tuple[Signature, ...]
 
 
+class Deviated(NamedTuple):
+    """All rulings, judged again where a deviation stands; why others don't; and when the first of those that count ends."""
+
+    rulings: tuple[Ruling, ...]
+    objections: tuple[Objection, ...]
+    until: datetime | None
+
+
 class Case(NamedTuple):
     """What deviations are judged with."""
 
@@ -63,10 +71,10 @@ def read_deviation(content: bytes) -> Deviation:
     return decode(content, Deviation, "a deviation")
 
 
-def deviate(rulings: Sequence[Ruling], given: Sequence[SignedDeviation], case: Case) -> tuple[list[Ruling], list[Objection]]:
-    """Judge soft criteria again under the deviations that stand; return all rulings, and why the others don't."""
+def deviate(rulings: Sequence[Ruling], given: Sequence[SignedDeviation], case: Case) -> Deviated:
+    """Judge soft criteria again under the deviations that stand."""
     found = {ruling.criterion: ruling for ruling in rulings}
-    objections = []
+    objections, ends = [], []
     by_hash = {digest(item.content): item for item in given}
     for name in sorted({*case.request.deviations, *by_hash}):
         if name not in case.request.deviations or name not in by_hash:
@@ -74,17 +82,18 @@ def deviate(rulings: Sequence[Ruling], given: Sequence[SignedDeviation], case: C
             objections.append(Objection("deviation_unbound", f"the deviation {name[:12]} is {where}"))
             continue
         try:
-            ruling = _again(by_hash[name], name, case)
+            ruling, until = _again(by_hash[name], name, case)
         except Objected as objected:
             objections.append(objected.objection)
             continue
         if found[ruling.criterion].answer is not Answer.PASS:
             found[ruling.criterion] = ruling
-    return [found[ruling.criterion] for ruling in rulings], objections
+            ends.append(until)
+    return Deviated(tuple(found[ruling.criterion] for ruling in rulings), tuple(objections), min(ends, default=None))
 
 
-def _again(given: SignedDeviation, name: str, case: Case) -> Ruling:
-    """Judge the criterion of a deviation under its limits.
+def _again(given: SignedDeviation, name: str, case: Case) -> tuple[Ruling, datetime]:
+    """Judge the criterion of a deviation under its limits; return that, and when the deviation ends.
 
     Raises:
         Objected: it does not stand.
@@ -110,7 +119,8 @@ def _again(given: SignedDeviation, name: str, case: Case) -> Ruling:
     if not may:
         why = "; ".join(item.words for item in found.objections) or "nobody signed it who decides and did not ask"
         raise Objected("deviation_unsigned", f"the deviation from {criterion.id} has no signature that counts: {why}")
-    return msgspec.structs.replace(evaluate(moved, case.evidence, request, case.at), deviation=name)
+    ruling = evaluate(moved, case.evidence, request, request.created_at)
+    return msgspec.structs.replace(ruling, deviation=name), stated.until
 
 
 def _moved(criterion: Criterion, stated: Deviation) -> Criterion:

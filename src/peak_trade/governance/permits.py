@@ -89,7 +89,8 @@ def grant(decision: GateDecision, policy: Policy, *, lasts: timedelta | None = N
     """Grant what a decision is about, from its moment on.
 
     Args:
-        lasts: how long; at most, and where it is left out, what the policy has for the stage.
+        lasts: how long; at most, and where it is left out, what the policy has for the stage, and no longer than a deviation
+            that the decision rests on.
 
     Raises:
         SafetyRefused: the decision did not pass.
@@ -103,10 +104,10 @@ def grant(decision: GateDecision, policy: Policy, *, lasts: timedelta | None = N
         raise SafetyRefused(f"expected a decision that passed, found {document.answer.value}: {reasons}")
     if document.policy != policy.sha256:
         raise Objected("changed", "policy: it is not the one of the decision; decide again")
-    most = policy.permit_lasts[request.transition.upper]
+    most = _most(decision, policy)
     lasts = most if lasts is None else lasts
     if not timedelta(0) < lasts <= most:
-        raise Objected("permit_too_long", f"expected a permit of {most.days} days at most, found {lasts}; ask for less")
+        raise Objected("permit_too_long", f"expected a permit of {most} at most, found {lasts}; ask for less")
     return Permit(
         PermitDocument(
             request=document.request,
@@ -149,15 +150,14 @@ def verify(
     except Objected as objected:
         return (objected.objection,)
     found = [*_bound(said, dossier, request), *_time(said, now)]
-    most = policy.permit_lasts[said.transition.upper]
-    if said.until - said.granted_at > most:
-        found.append(Objection("permit_too_long", f"the permit lasts longer than the {most.days} days of the policy"))
     found += [
         Objection("permit_revoked", f"{item.by} revoked the permit at {item.at:%F %T}: {item.why}")
         for item in revocations
         if item.permit == digest(content)
     ]
     again = judge(dossier, roles, policy, at=said.granted_at, seen_at=max(now, said.granted_at))
+    if said.until - said.granted_at > (most := _most(again, policy)):
+        found.append(Objection("permit_too_long", f"the permit lasts longer than {most}, as policy and deviations let it"))
     if again.answer is not Answer.PASS:
         found += again.reasons()
     elif again.sha256 != said.decision:
@@ -166,6 +166,13 @@ def verify(
     found += _stood(said, ladder, now) if ladder is not None else ()
     # Only what passed every check becomes a permit again.
     return tuple(found) if found else Permit(said, _MINT)
+
+
+def _most(decision: GateDecision, policy: Policy) -> timedelta:
+    """Return how long a permit may last."""
+    document = decision.document
+    most = policy.permit_lasts[document.transition.upper]
+    return most if document.good_until is None else min(most, document.good_until - document.decided_at)
 
 
 def _bound(said: PermitDocument, dossier: Dossier, request: Promotion) -> list[Objection]:

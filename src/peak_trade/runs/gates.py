@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peak_trade.governance.criteria import SIDES, Criterion, Measure
 from peak_trade.governance.dossiers import unpack
@@ -11,7 +11,8 @@ from peak_trade.governance.ladder import Rung
 from peak_trade.governance.objections import Objected, Objection
 from peak_trade.governance.permits import Permit, verify
 from peak_trade.model.errors import InputError
-from peak_trade.runs.record import Json
+
+Json = dict[str, Any]
 
 #: What ends the name of the file that a permit is checked from.
 DOSSIER_END = ".dossier.json"

@@ -205,7 +205,7 @@ def test_where_chooses_by_facts():
 @pytest.mark.parametrize(("rung", "name"), [(rung, item.id) for rung in RUNGS for item in policy().criteria[rung]])
 def test_every_criterion_of_the_policy_works_both_ways(rung, name):
     """With good runs it passes; without any it is inconclusive; with one measure spoilt in every run it does not pass."""
-    criterion, good, request = asks(rung, name), evidence_for(rung), GateCase(rung=rung).request
+    criterion, good, request = asks(rung, name), evidence_for(rung, NOW), GateCase(rung=rung).request
 
     ruling = evaluate(criterion, good, request, NOW)
     assert ruling.answer is PASS, ruling.why
@@ -233,7 +233,7 @@ def _bad(measure: Measure):
 def test_order_success_is_over_95_per_cent():
     """The playbook's number: 95 of a hundred is not over it."""
     rung = Rung.TESTNET_SHADOW_LIVE
-    criterion, good, request = asks(rung, "order_success"), evidence_for(rung), GateCase(rung=rung).request
+    criterion, good, request = asks(rung, "order_success"), evidence_for(rung, NOW), GateCase(rung=rung).request
     for valid, answer in ((95, FAIL), (96, PASS)):
         runs = [msgspec.structs.replace(run, facts=run.facts | {"orders_valid": valid, "orders": 100}) for run in good]
         assert evaluate(criterion, runs, request, NOW).answer is answer
