@@ -52,7 +52,7 @@ def verify_command(
     as_json: options.JsonOut = False,
 ) -> None:
     """Check a permit without a network: signatures, people, bytes and dates; exit code 3 where it is none."""
-    from peak_trade.cli.show import document, printable
+    from peak_trade.cli.show import document, sentence
     from peak_trade.model.clock import MachineClock
     from peak_trade.runs import gates
     from peak_trade.settings import load_config
@@ -64,7 +64,7 @@ def verify_command(
         print(document(facts))
     else:
         for item in found.objections:
-            print(printable(f"{item.code}: {item.words}"))
+            print(sentence(f"{item.code}: {item.words}"))
     if found.permit is None:
         codes = ", ".join(sorted({item.code for item in found.objections}))
         raise SafetyRefused(f"expected a good permit in {permit}, found one with objections: {codes}; ask for another")

@@ -192,7 +192,8 @@ def _choices(wanted: tuple[Role, ...], people: Mapping[str, frozenset[Role]]) ->
         yield {}
         return
     role, *rest = wanted
-    for name in [name for name, own in people.items() if role in own]:
+    # The roles after it need no more people than there are of them, so that trying one more is enough.
+    for name in [name for name, own in people.items() if role in own][: len(wanted)]:
         others = {other: own for other, own in people.items() if other != name}
         for choice in _choices(tuple(rest), others):
             yield {role: name, **choice}

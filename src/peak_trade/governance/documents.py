@@ -130,8 +130,8 @@ def number(value: object) -> Decimal | None:
 def _plain(value: Any) -> Any:
     """Check and plain a value for JSON: keys in ASCII, integers that every reader has, moments in UTC, finite decimals."""
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) and key.isascii() for key in value):
-            raise InvariantBroken("expected keys of ASCII text in a document, found others")
+        if not all(isinstance(key, str) and key.isascii() and key.isprintable() for key in value):
+            raise InvariantBroken("expected keys of printable ASCII text in a document, found others")
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

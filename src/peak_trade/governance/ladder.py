@@ -141,6 +141,10 @@ class Ladder:
         """Return the stage of every version, account and pair that ever stood above RESEARCH."""
         return {place: standing.stage for place, standing in self._standing.items()}
 
+    def rests_on(self, decision: str) -> bool:
+        """Tell whether a step up was made on a decision."""
+        return decision in self._used
+
     def objection(self, event: LadderEvent) -> Objection | None:
         """Return why an event must not be recorded now, None where it may."""
         if self.last_at is not None and event.at < self.last_at:
@@ -191,8 +195,6 @@ class Ladder:
         fell = max((self._of(event.assignment, symbol).fell for symbol in event.assignment.symbols), default=self._count)
         if decided is None or not exact or number < fell:
             return Objection("no_decision", f"{event.rung.value} needs a decision that passed for it since the last step down")
-        if event.decision in self._used:
-            return Objection("decision_used", f"the decision {event.decision[:12]} has led up before; ask for another")
         if event.at - decided.at >= DECISION_LASTS:
             return Objection("decision_expired", f"the decision of {decided.at:%F} is older than {DECISION_LASTS.days} days")
         return None

@@ -47,7 +47,7 @@ CODES: dict[str, str] = {
     # the ladder
     "rung_order": "a step that is not the next one up",
     "no_decision": "a step up without a decision that passed, for exactly it, since the last step down",
-    "decision_used": "a decision that a step up was made on before",
+    "decision_used": "a decision that has been recorded before",
     "decision_expired": "a step up on a decision that is too old",
     "not_lower": "a step down that does not lead down",
     # permits
@@ -60,6 +60,7 @@ CODES: dict[str, str] = {
     "permit_expired": "a permit after its end",
     "permit_too_long": "a permit that lasts longer than the policy allows",
     "demoted": "a permit of a version that has been taken down since",
+    "unrecorded": "a permit of a decision on which no step up is recorded",
     "permit_revoked": "a permit that was revoked",
 }
 

@@ -2,6 +2,8 @@
 
 Invariant: a `Permit` is made here and nowhere else, from a decision that passed, or from files that give the same decision.
 Invariant: a permit is bound to the bytes of its request, and through them to everything the request is bound to.
+Invariant: whoever has the files of a request can make the same decision as of another moment of its life, and with it another
+permit; where it counts, the ladder has to know the very decision, and a revocation is one of the request.
 Invariant: a permit ends early by its revocation, by one of its signers' keys being revoked, by any bound byte that changes.
 """
 
@@ -40,9 +42,9 @@ class PermitDocument(Written, frozen=True, kw_only=True):
 
 
 class Revocation(NamedTuple):
-    """Somebody took a permit back; from then on it is good for nothing, whatever the clock says."""
+    """Somebody took a permit back, by the hash of its request; from then on it is good for nothing, whatever the clock says."""
 
-    permit: str
+    request: str
     by: str
     at: datetime
     why: str
@@ -70,8 +72,12 @@ class Permit:
 
     @property
     def id(self) -> str:
-        """The hash of its bytes, by which it is revoked."""
-        return digest(self.content)
+        """The hash of its request, by which it is revoked.
+
+        Not of its own bytes: these say when it was granted and until when it lasts, which nobody signed, so that another
+        permit of the same request would not be revoked with it.
+        """
+        return self.document.request
 
     def objections(
         self, stage: Stage, assignment: Assignment, now: datetime, revoked: Iterable[str] = ()
@@ -153,7 +159,7 @@ def verify(
     found += [
         Objection("permit_revoked", f"{item.by} revoked the permit at {item.at:%F %T}: {item.why}")
         for item in revocations
-        if item.permit == digest(content)
+        if item.request == said.request
     ]
     again = judge(dossier, roles, policy, at=said.granted_at, seen_at=max(now, said.granted_at))
     if said.until - said.granted_at > (most := _most(again, policy)):
@@ -216,6 +222,8 @@ def _stood(said: PermitDocument, ladder: Ladder, now: datetime) -> list[Objectio
     found = []
     if ladder.last_at is not None and now < ladder.last_at:
         found.append(Objection("clock_set_back", f"{now:%F %T} lies before the ladder's last event at {ladder.last_at:%F %T}"))
+    if not ladder.rests_on(said.decision):
+        found.append(Objection("unrecorded", "the ladder has no step up on the decision that the permit names"))
     stage = ladder.stage(Assignment(said.strategy, said.account, frozenset(said.symbols)))
     if _ORDER.index(stage) < _ORDER.index(said.stage):
         found.append(Objection("demoted", f"{said.strategy.key} stands in {stage.value}, the permit is for {said.stage.value}"))

@@ -204,6 +204,15 @@ def test_who_could_decide_at_all():
     assert can_decide(wanted, Roles({}, {}), "dana", NOW) == wanted
 
 
+def test_many_people_are_counted_at_once():
+    """A hundred who could each fill two of the roles, and nobody for the third: that is seen without trying them all."""
+    one = everybody().people["olga"]._replace(roles=frozenset({Role.OWNER, Role.RISK_OFFICER}))
+    crowd = Roles({f"p{number}": one._replace(id=f"p{number}") for number in range(100)}, {})
+
+    assert can_decide(Rung.SHADOW_LIVE_LIVE.deciders, crowd, "dana", NOW) == (Role.SECOND_PERSON,)
+    assert can_decide(Rung.TESTNET_SHADOW_LIVE.deciders, crowd, "dana", NOW) == ()
+
+
 NAMES = st.lists(st.tuples(st.sampled_from(sorted(PEOPLE)), st.integers(0, 1)), max_size=8)
 
 

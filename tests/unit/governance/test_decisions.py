@@ -37,6 +37,7 @@ from peak_trade.governance.objections import CODES
 from peak_trade.governance.policy import BLOCKERS, ROLES_NAMED, read_policy
 from peak_trade.governance.requests import PARTS
 from peak_trade.governance.roles import Roles
+from peak_trade.governance.sshsig import DEVIATION
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.stage import Stage
 
@@ -312,8 +313,17 @@ def test_a_deviation_is_signed_as_one():
     for signatures in wrong:
         case = CASE.but(evidence=SHORT, deviations=(SignedDeviation(good.content, tuple(signatures)),))
         assert codes(case.decide()) == {"deviation_unsigned", "criterion_inconclusive"}
-    broken = CASE.but(evidence=SHORT, deviations=(SignedDeviation(b"{}", ()),))
-    assert codes(broken.decide()) == {"malformed", "criterion_inconclusive"}
+    for content in (
+        b"{}",
+        b"",
+        good.content + b" ",
+        good.content.replace(b'"12"', b'"NaN"'),
+        good.content.replace(b'"12"', b'"-Infinity"'),
+    ):
+        broken = CASE.but(
+            evidence=SHORT, deviations=(SignedDeviation(content, tuple(signed(content, "olga", purpose=DEVIATION))),)
+        )
+        assert codes(broken.decide()) == {"malformed", "criterion_inconclusive"}
 
 
 def test_a_deviation_does_not_save_a_criterion_without_evidence():

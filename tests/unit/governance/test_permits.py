@@ -36,7 +36,7 @@ from tests.gates import (
 from tests.paths import ROOT
 
 from peak_trade.governance.approvals import Signature
-from peak_trade.governance.decisions import GateDecision
+from peak_trade.governance.decisions import GateDecision, judge
 from peak_trade.governance.documents import digest
 from peak_trade.governance.ladder import Demoted, Ladder, Promoted, Rung
 from peak_trade.governance.objections import CODES, Objected
@@ -198,6 +198,37 @@ def test_a_revoked_permit_is_none():
     assert [item.code for item in PERMIT.objections(Stage.TESTNET, assignment(), NOW, [PERMIT.id])] == ["permit_revoked"]
 
 
+def minted(at) -> Permit:
+    """Make a permit of the same files as of another moment, as whoever has them can."""
+    decision = judge(DOSSIER, everybody(), policy(), at=at, seen_at=at)
+    return grant(decision, policy())
+
+
+def test_nobody_gets_round_a_revocation():
+    """Neither with an earlier end, nor with another moment within the life of the request."""
+    taken = [Revocation(PERMIT.id, "ivan", NOW, "drift")]
+    sooner = forged(until=f"{PERMIT.document.until - SECOND:%FT%TZ}")
+    other = minted(NOW + SECOND)
+
+    assert (check(sooner), check(other.content)) == (set(), set())
+    assert check(sooner, revocations=taken) == {"permit_revoked"}
+    assert check(other.content, revocations=taken) == {"permit_revoked"}
+    assert [item.code for item in other.objections(Stage.TESTNET, assignment(), NOW + DAY, [PERMIT.id])] == ["permit_revoked"]
+
+
+def test_a_permit_that_nobody_granted_is_unrecorded():
+    """The ladder knows the very decision: one that was blocked that day, or never made here, lets nothing run."""
+    decision = CASE.decide()
+    events = [*climbed(Stage.SHADOW), decision.event, Promoted(NOW, assignment(), CASE.rung, decision.sha256)]
+
+    assert check(ladder=Ladder(events)) == set()
+    assert check(minted(NOW + SECOND).content, ladder=Ladder(events)) == {"unrecorded"}
+    assert check(minted(NOW - DAY / 2).content, ladder=Ladder(events)) == {"unrecorded"}
+    for late in (MADE + 14 * DAY, MADE + 100 * DAY):
+        with pytest.raises(SafetyRefused):
+            minted(late)
+
+
 def test_a_step_down_ends_it():
     """On the ladder, by anyone; and it does not come back with the version."""
     decision = CASE.decide()
@@ -206,7 +237,7 @@ def test_a_step_down_ends_it():
 
     assert check(ladder=Ladder(up)) == set()
     assert check(ladder=Ladder(down)) == {"demoted"}
-    assert check(ladder=Ladder(climbed(Stage.SHADOW))) == {"demoted"}
+    assert check(ladder=Ladder(climbed(Stage.SHADOW))) == {"demoted", "unrecorded"}
     assert check(ladder=Ladder(down), now=NOW) == {"demoted", "clock_set_back"}
 
 
@@ -347,7 +378,7 @@ def test_what_a_permit_says_can_not_be_widened():
     assert isinstance(PERMIT.document.symbols, tuple)
     with pytest.raises(AttributeError):
         PERMIT.document.stage = Stage.LIVE
-    assert PERMIT.id == digest(PERMIT.content)
+    assert PERMIT.id == digest(CASE.content)
 
 
 def test_something_like_a_decision_is_none():
