@@ -14,6 +14,7 @@ from tests.gates import (
     NOW,
     POLICY,
     RUNGS,
+    SIGNED,
     SYMBOLS,
     GateCase,
     a_deviation,
@@ -277,6 +278,7 @@ def test_a_signed_deviation_moves_a_soft_limit():
         ({"limits": {"days": 12}}, "deviation_limit"),
         ({"until": NOW}, "deviation_expired"),
         ({"created_at": NOW + SECOND}, "deviation_expired"),
+        ({"until": MADE}, "deviation_expired"),
         ({"signers": ()}, "deviation_unsigned"),
         ({"signers": ("dana",)}, "deviation_unsigned"),
         ({"signers": ("ivan",)}, "deviation_unsigned"),
@@ -289,6 +291,15 @@ def test_other_deviations_do_not_stand(changes, code):
 
     assert decision.answer is FAIL
     assert codes(decision) == {code, "criterion_inconclusive"}
+
+
+def test_a_deviation_has_its_ends():
+    """Good from its first moment, and until before its last."""
+    case = CASE.but(evidence=SHORT)
+    made = a_deviation(case, created_at=SIGNED, until=NOW + SECOND)
+    assert case.but(deviations=(made,)).decide().answer is PASS
+    assert case.but(deviations=(made,), at=NOW + SECOND).decide().answer is FAIL
+    assert case.but(deviations=(made,), at=SIGNED).decide().answer is PASS
 
 
 def test_a_deviation_must_be_far_enough():

@@ -236,6 +236,7 @@ def test_a_step_down_ends_it():
     down = [*up, Demoted(NOW + SECOND, assignment(SYMBOLS[:1]), Stage.SHADOW, "drift")]
 
     assert check(ladder=Ladder(up)) == set()
+    assert check(ladder=Ladder(up), now=NOW) == set()
     assert check(ladder=Ladder(down)) == {"demoted"}
     assert check(ladder=Ladder(climbed(Stage.SHADOW))) == {"demoted", "unrecorded"}
     assert check(ladder=Ladder(down), now=NOW) == {"demoted", "clock_set_back"}

@@ -179,13 +179,23 @@ def test_the_purpose_is_signed():
 
     assert code_of(MESSAGE, one.sign(MESSAGE, "file")) == "namespace"
     assert code_of(MESSAGE, one.sign(MESSAGE, "")) == "malformed"
+    assert code_of(MESSAGE, one.sign(MESSAGE, PURPOSE + "\n")) == "malformed"
+    assert code_of(MESSAGE, one.sign(MESSAGE, PURPOSE + "\0")) == "malformed"
+    assert code_of(MESSAGE, one.sign(MESSAGE, PURPOSE + " ")) == "namespace"
     assert code_of(MESSAGE, one.sign(MESSAGE, signature=one.raw(inner))) == "mismatch"
 
 
 def test_weak_and_impossible_keys_are_refused():
     """Whoever writes the key, not only ssh-keygen."""
     modulus = signer("ssh-rsa").key.public_key().public_numbers().n
-    for exponent, number in ((1, modulus), (2, modulus), (65_537, modulus + 1), (65_537, modulus >> 1), (1 << 70 | 1, modulus)):
+    for exponent, number in (
+        (1, modulus),
+        (2, modulus),
+        (4, modulus),
+        (65_537, modulus + 1),
+        (65_537, modulus >> 1),
+        (1 << 70 | 1, modulus),
+    ):
         blob = text("ssh-rsa") + whole(exponent) + whole(number)
         with pytest.raises(Objected) as caught:
             sshsig.read_key(f"ssh-rsa {base64.b64encode(blob).decode()}")
