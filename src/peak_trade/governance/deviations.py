@@ -112,9 +112,11 @@ def _again(given: SignedDeviation, name: str, case: Case) -> tuple[Ruling, datet
     moved = _moved(criterion, stated)
     found = signers(given.content, given.signatures, case.roles, DEVIATION, at=case.at, seen_at=case.seen_at)
     may = [
-        person
-        for person in (signer.person for signer in found.signers)
-        if person.id != request.requester and person.roles & set(request.transition.deciders)
+        signer
+        for signer in found.signers
+        if signer.person.id != request.requester
+        and signer.person.roles & set(request.transition.deciders)
+        and signer.signature.received_at >= stated.created_at
     ]
     if not may:
         why = "; ".join(item.words for item in found.objections) or "nobody signed it who decides and did not ask"

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from datetime import timedelta, timezone
 
 import msgspec
 import pytest
@@ -69,6 +70,17 @@ def test_a_step_with_everything_passes(rung):
     events = [*climbed(rung.lower), decision.event, Promoted(NOW, assignment(), rung, decision.sha256)]
     assert Ladder(events).stage(assignment()) is rung.upper
     assert {item.criterion for item in decision.document.rulings} >= BLOCKERS | {ROLES_NAMED, "runbook_present"}
+
+
+def test_the_zone_of_a_clock_means_nothing():
+    """The same moments, told elsewhere: the same request and the same decision."""
+    zone = timezone(timedelta(hours=5, minutes=30))
+    signatures = tuple(item._replace(received_at=item.received_at.astimezone(zone)) for item in CASE.dossier.signatures)
+    there = CASE.but(created_at=MADE.astimezone(zone), expires_at=(MADE + 14 * DAY).astimezone(zone))
+
+    assert there.content == CASE.content
+    dossier = CASE.dossier._replace(signatures=signatures)
+    assert CASE.decide(dossier=dossier, at=NOW.astimezone(zone)).content == CASE.decide().content
 
 
 def test_the_same_gives_the_same_bytes():
@@ -296,6 +308,8 @@ def test_other_deviations_do_not_stand(changes, code):
 def test_a_deviation_has_its_ends():
     """Good from its first moment, and until before its last."""
     case = CASE.but(evidence=SHORT)
+    early = a_deviation(case, created_at=SIGNED + SECOND)
+    assert "deviation_unsigned" in codes(case.but(deviations=(early,)).decide())
     made = a_deviation(case, created_at=SIGNED, until=NOW + SECOND)
     assert case.but(deviations=(made,)).decide().answer is PASS
     assert case.but(deviations=(made,), at=NOW + SECOND).decide().answer is FAIL

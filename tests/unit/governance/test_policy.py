@@ -113,6 +113,12 @@ ORDER = 'measure = [{ take = "share", of = "orders_valid", among = "orders", abo
         (ORDER, "measure = []", "length"),
         (ORDER, ORDER.replace("}]", "}, " + ORDER.removeprefix("measure = [")), "found one twice"),
         ('{ take = "gap_days", at_most = 4 }', '{ take = "gap_days", of = "x", at_most = 4 }', "`of`"),
+        ('{ take = "gap_days", at_most = 4 }', '{ take = "gap_days", at_most = 4, is = true }', "exactly one limit"),
+        (
+            '{ take = "gap_days", at_most = 4 }',
+            '{ take = "gap_days", at_most = 4, as_requested = "code" }',
+            "exactly one limit",
+        ),
         ('of = "journal_sound", is = true', 'of = "journal_sound"', "either is or as_requested"),
         (
             'of = "journal_sound", is = true',
