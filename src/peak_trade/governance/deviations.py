@@ -135,4 +135,4 @@ def _moved(criterion: Criterion, stated: Deviation) -> Criterion:
         if looser(measure.moved(measure.furthest), limit):
             raise Objected("deviation_limit", f"{name} may go to {measure.furthest}, the deviation goes to {limit}")
         measures[name] = measure.moved(limit)
-    return msgspec.structs.replace(criterion, measure=list(measures.values()))
+    return msgspec.structs.replace(criterion, measure=tuple(measures.values()))

@@ -202,6 +202,12 @@ def test_who_could_decide_at_all():
     assert can_decide(wanted, few, "dana", NOW) in ((Role.SECOND_PERSON,), (Role.RISK_OFFICER,))
     assert can_decide(wanted, few, "olga", NOW) == (Role.RISK_OFFICER, Role.SECOND_PERSON)
     assert can_decide(wanted, Roles({}, {}), "dana", NOW) == wanted
+    gone = {name: one._replace(valid_until=NOW) if name == "rita" else one for name, one in everybody().people.items()}
+    del gone["mona"]
+    assert can_decide(Rung.SHADOW_TESTNET.deciders, Roles(gone, {}), "dana", NOW - SECOND) == ()
+    assert can_decide(Rung.SHADOW_TESTNET.deciders, Roles(gone, {}), "dana", NOW) == (Role.REVIEWER,)
+    keyless = gone | {"rita": everybody().people["rita"]._replace(keys=())}
+    assert can_decide(Rung.SHADOW_TESTNET.deciders, Roles(keyless, {}), "dana", NOW - SECOND) == (Role.REVIEWER,)
 
 
 def test_many_people_are_counted_at_once():

@@ -71,6 +71,8 @@ def judge(criterion: Criterion, *facts: dict, at=NOW) -> Ruling:
             PASS,
         ),
         ({"take": "share", "of": "k", "among": "n", "above": Decimal("0.95")}, [{"k": 0, "n": 0}], OPEN),
+        ({"take": "share", "of": "k", "among": "n", "above": Decimal("0.95")}, [{"k": 0, "n": 9}], FAIL),
+        ({"take": "share", "of": "k", "among": "n", "at_least": 0}, [{"k": 0, "n": 9}, {"k": 0, "n": 0}], PASS),
         ({"take": "share", "of": "k", "among": "n", "above": Decimal("0.95")}, [{"k": 101, "n": 100}], OPEN),
         ({"take": "share", "of": "k", "among": "n", "above": Decimal("0.95")}, [{"k": 100, "n": 100}, {"k": -1, "n": 9}], OPEN),
         ({"take": "share", "of": "k", "among": "n", "above": Decimal("0.95")}, [{"k": 100}], OPEN),

@@ -321,6 +321,15 @@ def test_a_deviation_must_be_far_enough():
     assert codes(short(limits={"span_days": "13.5"}).decide()) == {"criterion_inconclusive"}
 
 
+def test_a_soft_number_may_be_kept_from_deviations():
+    """Where the policy has no furthest, nobody deviates, though the criterion is soft."""
+    strict = read_policy(POLICY.replace(b"at_least = 14, furthest = 12", b"at_least = 14"))
+    parts = {**CASE.parts, "policy": {"governance/policy.toml": strict.sha256}}
+    decision = short().but(policy=strict, parts=parts).decide()
+
+    assert codes(decision) == {"deviation_limit", "criterion_inconclusive"}
+
+
 def test_a_deviation_is_in_the_request_or_nowhere():
     """Nobody adds one after the others signed, or leaves one away."""
     case = CASE.but(evidence=SHORT)

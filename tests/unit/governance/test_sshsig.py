@@ -143,6 +143,7 @@ def test_rsa_signs_with_sha2(algorithm):
         ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(whole(1))}, "malformed"),
         ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(text(b"") + whole(1))}, "malformed"),
         ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(text(b"\x80") + whole(1))}, "malformed"),
+        ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(text(b"\0") + whole(1))}, "malformed"),
         ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(text(b"\0\x01") + whole(1))}, "malformed"),
         ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(whole(1) * 3)}, "malformed"),
         ("ecdsa-sha2-nistp256", {"signature": text("ecdsa-sha2-nistp256") + text(whole(1 << 300) * 2)}, "mismatch"),
