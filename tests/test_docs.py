@@ -18,6 +18,8 @@ import pytest
 from tests.paths import ROOT
 
 from peak_trade.engine import records
+from peak_trade.governance import objections
+from peak_trade.governance.ladder import LADDER
 from peak_trade.journal.verify import ALTERED, MISSING, NOTES
 from peak_trade.model.order import LIFE
 from peak_trade.risk.gate import CODES
@@ -39,6 +41,7 @@ def checkout(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "config.toml", folder)
     shutil.copytree(ROOT / "config" / "sweeps", folder / "config" / "sweeps")
+    shutil.copytree(ROOT / "governance", folder / "governance")
     shutil.copytree(ROOT / "scripts", folder / "scripts")
     shutil.copytree(ROOT / "src" / "webui", folder / "src" / "webui")
     return folder
@@ -203,6 +206,18 @@ def test_the_table_of_api_errors_has_every_code():
 
     known = [*classes.ERRORS.values(), *classes.STATUSES.values(), *classes.TROUBLES.values(), classes.UNLISTED]
     assert told == {one.code for one in known}
+
+
+def test_the_gates_page_has_the_ladder_and_every_reason():
+    """The guide's tables are those of the code: steps with who decides, and codes with what they mean."""
+    text = (ROOT / "docs" / "guide" / "gates.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+
+    steps = [
+        [f"`{rung.value}`", row.lower.value, row.upper.value, ", ".join(role.value for role in row.deciders)]
+        for rung, row in LADDER.items()
+    ]
+    assert rows == steps + [[f"`{code}`", words] for code, words in objections.CODES.items()]
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "runbooks").glob("*.md")), ids=lambda page: page.name)

@@ -17,6 +17,7 @@ from peak_trade.cli import (
     data,
     emulator,
     experiments,
+    gate,
     journal,
     kill,
     operator,
@@ -53,6 +54,7 @@ app.add_typer(session.app, name="session")
 app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
+app.add_typer(gate.app, name="gate")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
