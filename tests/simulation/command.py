@@ -31,16 +31,16 @@ def arguments(folder: Path) -> list[str]:
 @contextlib.contextmanager
 def watched_by(faults: Callable[[str], None]) -> Iterator[None]:
     """Let the command pass its points through a hook."""
-    ordinary = session_start._watcher
+    ordinary = session_start.watcher_of
 
     def watcher(*given: Any, **options: Any) -> Any:
         return replace(ordinary(*given, **options), faults=faults)
 
-    session_start._watcher = watcher
+    session_start.watcher_of = watcher
     try:
         yield
     finally:
-        session_start._watcher = ordinary
+        session_start.watcher_of = ordinary
 
 
 class Sender:

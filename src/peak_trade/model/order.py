@@ -5,7 +5,7 @@ Signs: a quantity is positive for a purchase and negative for a sale; a fee is p
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import Enum, unique
 from typing import Any, NamedTuple
 
@@ -294,4 +294,5 @@ MONEY_STEP = Decimal("1e-12")
 
 def money(value: Decimal) -> Decimal:
     """Return an amount of quote currency on the step that books are kept in, half to even."""
-    return value.quantize(MONEY_STEP)
+    # Said here, because ccxt changes the rounding of the thread that it runs in.
+    return value.quantize(MONEY_STEP, ROUND_HALF_EVEN)

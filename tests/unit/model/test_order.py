@@ -1,5 +1,6 @@
 """Intents, the life of an order, fills, and exact money."""
 
+import decimal
 import json
 import math
 from decimal import Decimal
@@ -236,6 +237,13 @@ def test_money_lies_on_its_step(amount, kept):
 
     assert found == Decimal(kept)
     assert found.as_tuple().exponent == -12
+
+
+@pytest.mark.parametrize("rounding", [decimal.ROUND_UP, decimal.ROUND_HALF_UP, decimal.ROUND_DOWN])
+def test_money_does_not_follow_the_threads_rounding(rounding):
+    """Libraries change it for everybody in their thread."""
+    with decimal.localcontext(rounding=rounding):
+        assert money(Decimal("25e-13")) == Decimal("2e-12")
 
 
 @often
