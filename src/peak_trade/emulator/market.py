@@ -9,7 +9,7 @@ from typing import NamedTuple
 from peak_trade.emulator.candles import KEPT, Candles
 from peak_trade.emulator.exchange import MatchingEngine
 from peak_trade.emulator.pairs import Pair
-from peak_trade.emulator.quotes import CHANGES_PER_S, WORTH, Ladder, arrivals
+from peak_trade.emulator.quotes import CHANGES_PER_S, WORTH, QuoteLadder, arrivals
 from peak_trade.emulator.rest import SPAN_MIN, MarketCandle
 
 #: Volatility of the price for the square root of a second, and market orders a second, of each pair.
@@ -35,10 +35,10 @@ class SyntheticMarket:
         self._chance = random.Random(seed)  # noqa: S311 - a market, not a secret
         self._now = now
         self._undrawn = list(candles.values())
-        self._ladders: dict[str, Ladder] = {}
+        self._ladders: dict[str, QuoteLadder] = {}
         for name, listing in exchange.listings.items():
             candles[name].precede(lambda interval, pair=listing.pair: self._past(pair, interval))  # type: ignore[misc]
-            self._ladders[name] = Ladder(exchange, listing.pair, self._chance, float(listing.last))
+            self._ladders[name] = QuoteLadder(exchange, listing.pair, self._chance, float(listing.last))
             self._ladders[name].stand(now)
 
     def jump(self, pair: Pair, factor: float) -> None:

@@ -18,7 +18,7 @@ WORTH = 1_500.0
 CHANGES_PER_S, CHANGES_MAX, NEARNESS = 10.0, 5, 8.0
 
 
-class Ladder:
+class QuoteLadder:
     """The market's quotes of one pair.
 
     Quotes stand at whole multiples of a gap, which is chosen by the price and stays until that is far away. Invariant: no quote

@@ -18,7 +18,7 @@ from peak_trade.emulator.book import Queued
 from peak_trade.emulator.candles import KEPT, Candles, still
 from peak_trade.emulator.exchange import MatchingEngine
 from peak_trade.emulator.pairs import PAIRS, Pair
-from peak_trade.emulator.quotes import CHANGES_PER_S, Ladder
+from peak_trade.emulator.quotes import CHANGES_PER_S, QuoteLadder
 from peak_trade.emulator.rest import MarketCandle
 from peak_trade.model.bar import F64, I64
 from peak_trade.model.clock import moment_text
@@ -156,7 +156,7 @@ class Player:
 
     def __init__(self, exchange: MatchingEngine, recording: Recording, row: int, shift: int, chance: random.Random) -> None:
         self._exchange, self._pair, self._shift = exchange, PAIRS[recording.symbol], shift
-        self.ladder = Ladder(exchange, self._pair, chance, float(exchange.listings[recording.symbol].last))
+        self.ladder = QuoteLadder(exchange, self._pair, chance, float(exchange.listings[recording.symbol].last))
         self._tape = tape(recording, row, self._pair)
         self._next = next(self._tape, None)
         self._bought = True
