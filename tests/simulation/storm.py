@@ -75,8 +75,9 @@ def weather(desk: Desk, minutes: int, seed: int) -> Storm:
     until_ns = emulator.now() + minutes * 60_000_000_000
     number = 0
     while (left := (until_ns - emulator.now()) / 60_000_000_000) > 2:
+        written = _written(desk)
         process = desk.start("--duration", f"{left:.3f}", "--account", f"testnet-storm-{number}", "--stop-loss", "0.05")
-        grown = _through(storm, process)
+        grown = _through(storm, process, written)
         done = desk.end(process)
         assert done.code in DEFINED | {2}, done
         assert "Traceback" not in done.err, done
@@ -87,17 +88,25 @@ def weather(desk: Desk, minutes: int, seed: int) -> Storm:
     return storm
 
 
-def _through(storm: Storm, process: "subprocess.Popen[str]") -> float:
-    """Let it storm until the session has ended; return by how much it grew in its second half, MiB."""
+def _through(storm: Storm, process: "subprocess.Popen[str]", written: int) -> float:
+    """Let it storm until the session has ended; return by how much it grew in the second half of what it wrote down, MiB.
+
+    A process that is still importing is no session yet: what it takes for that is not growth.
+    """
     seen: list[float] = []
 
     while process.poll() is None:
         storm.blow()
-        if memory := _resident(process.pid):
+        if _written(storm.desk) > written and (memory := _resident(process.pid)):
             seen.append(memory)
         _pause(process, storm.chance.uniform(0.05, 0.4))
     later = seen[len(seen) // 2 :]
     return max(later, default=0.0) - (later[0] if later else 0.0)
+
+
+def _written(desk: Desk) -> int:
+    """Return how many bytes the journals of a desk have."""
+    return sum(path.stat().st_size for path in desk.journals)
 
 
 def _pause(process: "subprocess.Popen[str]", seconds: float) -> None:
