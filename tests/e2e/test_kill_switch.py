@@ -16,7 +16,7 @@ from peak_trade.cli.main import main
 from peak_trade.compose import Parts
 from peak_trade.journal import chain
 from peak_trade.journal.chain import holding
-from peak_trade.runs import operators
+from peak_trade.runs import acts, operators
 
 RUN = ("session", "run", "--strategy", "ma_crossover", "--speed", "max", "--steps", "300", "--no-html")
 KILL = ("kill", "--why", "prices look wrong", "--by", "kim")
@@ -25,7 +25,7 @@ KILL = ("kill", "--why", "prices look wrong", "--by", "kim")
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
-    monkeypatch.setattr(operators, "WAIT_S", 0.0)
+    monkeypatch.setattr(acts, "WAIT_S", 0.0)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_by_default_it_is_the_systems_user(project, monkeypatch):
         monkeypatch.setenv(name, "mallory")
     project.run("kill", "--why", "a drill")
 
-    assert actions(project)[0][1] == operators.machine_user() != "mallory"
+    assert actions(project)[0][1] == acts.machine_user() != "mallory"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_release_does_not_overtake_a_kill(project, switch, monkeypatch):
 def test_a_kill_that_waits_for_a_release_has_the_last_word(project, switch, monkeypatch):
     """It came too late to be seen by the release: once it gets at the journal it turns the switch on again."""
     project.run(*KILL)
-    ordinary = operators._held
+    ordinary = operators.held
 
     @contextmanager
     def late(parts: Parts) -> Iterator[None]:
@@ -207,7 +207,7 @@ def test_a_kill_that_waits_for_a_release_has_the_last_word(project, switch, monk
         with ordinary(parts):
             yield
 
-    monkeypatch.setattr(operators, "_held", late)
+    monkeypatch.setattr(operators, "held", late)
 
     assert "set by sam" in project.run("kill", "--why", "it goes on", "--by", "sam").out
     assert switch.exists()

@@ -16,7 +16,7 @@ from peak_trade.compose import Parts
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.signing import public_path
 from peak_trade.model.errors import InputError, StorageError
-from peak_trade.runs import operators
+from peak_trade.runs import acts, operators
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.settings import load_config
 
@@ -127,7 +127,7 @@ def test_adding_and_revoking_are_written_down(project):
         ("operator_add", "kim", "failed"),
         ("operator_revoke", "kim", "completed"),
     ]
-    assert (told[0][0]["by"], told[1][0]["by"]) == ("root one", operators.machine_user())
+    assert (told[0][0]["by"], told[1][0]["by"]) == ("root one", acts.machine_user())
     assert "kim, who has a token" in told[1][1]["error"]
     assert project.run("journal", "verify").code == 0
 
@@ -184,7 +184,7 @@ def test_what_the_registry_refuses_is_written_down_as_failed(project, failed, mo
 
         patch.setattr(parts.sessions, "acknowledge", refuse)
         with pytest.raises(StorageError, match="the disk is full"):
-            operators.acknowledge(parts, failed, "kim", "seen", operators.DASHBOARD)
+            operators.acknowledge(parts, failed, "kim", "seen", acts.DASHBOARD)
 
         assert parts.sessions.get(failed).acknowledged is None
     begun, end = bodies(segments(project)[0])
@@ -291,7 +291,7 @@ def test_many_at_once_wait_for_each_other(project):
         def act(number: int) -> None:
             gate.wait()
             try:
-                operators.kill(parts, f"k{number}", "a drill", operators.DASHBOARD)
+                operators.kill(parts, f"k{number}", "a drill", acts.DASHBOARD)
             except Exception as error:  # noqa: BLE001 - any would be a fault
                 errors.append(error)
 
@@ -311,8 +311,8 @@ def test_many_at_once_wait_for_each_other(project):
 def test_words_of_any_kind_are_written_down(project, failed):
     """Half characters and zero bytes, as a browser may send them, are replaced, not refused."""
     with closing(Parts(load_config())) as parts:
-        operators.kill(parts, "k\udcff", "a\0b\udcff", operators.DASHBOARD)
-        operators.acknowledge(parts, failed, "k\udcff", "n\0\udcff", operators.DASHBOARD)
+        operators.kill(parts, "k\udcff", "a\0b\udcff", acts.DASHBOARD)
+        operators.acknowledge(parts, failed, "k\udcff", "n\0\udcff", acts.DASHBOARD)
         with pytest.raises(InputError):
             operators.create_token(parts, "k\udcff")
 

@@ -22,7 +22,7 @@ def kill_command(
     as_json: options.JsonOut = False,
 ) -> None:
     """Turn the kill switch on: within a second, every session may only reduce its positions, and none begins."""
-    from peak_trade.runs import operators
+    from peak_trade.runs import acts, operators
 
     if status and (why is not None or by is not None):
         raise InputError("expected --status by itself, found --why or --by with it; leave out one of them")
@@ -32,8 +32,8 @@ def kill_command(
             _print_state(found, as_json)
             raise typer.Exit(0 if found is None else 1)
         reason = options.check_reason(why, "peak-trade kill")
-        who = options.check_name(by, "--by", operators.machine_user())
-        killed = operators.kill(parts, who, reason, operators.COMMAND)
+        who = options.check_name(by, "--by", acts.machine_user())
+        killed = operators.kill(parts, who, reason, acts.COMMAND)
     _print_state(killed, as_json)
 
 
@@ -45,10 +45,10 @@ def release_command(
 ) -> None:
     """Turn the kill switch off, where no session runs any more and every journal is as it was written."""
     from peak_trade.cli.show import printable
-    from peak_trade.runs import operators
+    from peak_trade.runs import acts, operators
 
     reason = options.check_reason(why, "peak-trade release")
-    who = options.check_name(by, "--by", operators.machine_user())
+    who = options.check_name(by, "--by", acts.machine_user())
     with closing(options.open_parts(config)) as parts:
         killed = operators.release(parts, who, reason)
     if as_json:

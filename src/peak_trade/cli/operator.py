@@ -17,9 +17,9 @@ Name = Annotated[str, typer.Argument(help="Name of the operator, such as kim.")]
 def add(name: Name, by: options.ByName = None, config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Make somebody an operator, and print their token: once, because it is kept nowhere."""
     from peak_trade.cli.show import document
-    from peak_trade.runs import operators
+    from peak_trade.runs import acts, operators
 
-    who = options.check_name(by, "--by", operators.machine_user())
+    who = options.check_name(by, "--by", acts.machine_user())
     with closing(options.open_parts(config)) as parts:
         token = operators.create_token(parts, name, who)
     if as_json:
@@ -52,9 +52,9 @@ def list_operators(config: options.ConfigFile = None, as_json: options.JsonOut =
 @app.command()
 def revoke(name: Name, by: options.ByName = None, config: options.ConfigFile = None) -> None:
     """Take an operator's token away; it is refused from now on, everywhere."""
-    from peak_trade.runs import operators
+    from peak_trade.runs import acts, operators
 
-    who = options.check_name(by, "--by", operators.machine_user())
+    who = options.check_name(by, "--by", acts.machine_user())
     with closing(options.open_parts(config)) as parts:
         operators.revoke_token(parts, name, who)
     print(f"the token of {name} is revoked")

@@ -148,13 +148,13 @@ def acknowledge(
 ) -> None:
     """Take note that a session failed, so that it is no longer among those that nobody has looked at."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import operators
+    from peak_trade.runs import acts, operators
 
-    who = options.check_name(by, "--by", operators.machine_user())
+    who = options.check_name(by, "--by", acts.machine_user())
     options.check_notes(note)
     with closing(options.open_parts(config)) as parts:
         session = parts.sessions.get(session_id)
-        given = operators.acknowledge(parts, session.session_id, who, note, operators.COMMAND)
+        given = operators.acknowledge(parts, session.session_id, who, note, acts.COMMAND)
     if as_json:
         print(document({"session_id": session.session_id, **asdict(given)}))
     else:

@@ -1,47 +1,27 @@
-"""What operators do, each action written into a journal of its own kind: one short segment of the account `operators`.
+"""What operators do with sessions, the kill switch and each other; every act is written down as `runs.acts` does.
 
-Invariant: an action is on disk before it is done, and how it ended afterwards; only the kill switch is turned on first.
+Invariant: an act is on disk before it is done; only the kill switch is turned on first.
 Invariant: neither a token nor its hash is ever written into a journal.
 """
 
 import base64
-import os
-import platform
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from peak_trade.compose import Parts
-from peak_trade.journal.chain import ENDED, Chain, accounts, holder, holding, segments, sign_end
+from peak_trade.journal.chain import accounts, holder, holding
 from peak_trade.journal.operators import ACCOUNT, check_operator, token_hash
-from peak_trade.journal.registry import storable
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Acknowledgement
 from peak_trade.journal.sessions import SessionFilter
-from peak_trade.model.clock import RunId
-from peak_trade.model.errors import DataError, InputError, PeakTradeError, SafetyRefused, StorageError
+from peak_trade.model.errors import InputError, PeakTradeError, SafetyRefused, StorageError
+from peak_trade.runs.acts import COMMAND, held, machine_user, written
 from peak_trade.runs.journal_check import verify_journals
-from peak_trade.runs.record import Json
 from peak_trade.runs.session_dead import close_dead
 from peak_trade.safety.kill_switch import Killed
 
-#: How an action came: from a terminal, or from the dashboard.
-COMMAND, DASHBOARD = "command", "dashboard"
 #: What every token begins with, so that one that got lost is known for what it is; and its random bytes.
 TOKEN_PREFIX, TOKEN_BYTES = "ptop_", 32
-#: How long an action waits for another one to be written down.
-WAIT_S = 10.0
-
-
-def machine_user() -> str:
-    """Return the operating system's name of who runs this process, not what the environment says."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def kill(parts: Parts, by: str, why: str, via: str) -> Killed:
@@ -53,11 +33,11 @@ def kill(parts: Parts, by: str, why: str, via: str) -> Killed:
     before = parts.kill_switch.is_on()
     parts.kill_switch.trip(by, why, parts.clock.now())
     try:
-        with _held(parts):
+        with held(parts):
             # A release that was under way when it was turned on must not have the last word.
             killed = parts.kill_switch.trip(by, why, parts.clock.now())
-            with _written(parts, "kill", by, via, why=why) as outcome:
-                outcome["was_on"] = before
+            with written(parts, "kill", by, via, why=why) as act:
+                act.outcome["was_on"] = before
     except PeakTradeError as error:
         parts.kill_switch.trip(by, why, parts.clock.now())
         raise StorageError(f"the kill switch is on, but that it was turned on could not be written down: {error}") from error
@@ -73,7 +53,7 @@ def release(parts: Parts, by: str, why: str) -> Killed:
             on meanwhile.
         StorageError: disk or registry refused; it is on.
     """
-    with _held(parts):
+    with held(parts):
         tripped = parts.kill_switch.tripped_last()
         if (killed := parts.kill_switch.state()) is None:
             raise InputError("expected the kill switch to be on, found it off; there is nothing to release")
@@ -86,7 +66,7 @@ def release(parts: Parts, by: str, why: str) -> Killed:
                 f"expected journals that are unchanged and complete, found {'; '.join(flaws[:3])}; the kill switch stays on: "
                 "peak-trade journal verify tells more"
             )
-        with _written(parts, "release", by, COMMAND, why=why, killed=killed._asdict()):
+        with written(parts, "release", by, COMMAND, why=why, killed=killed._asdict()):
             if parts.kill_switch.tripped_last() != tripped:
                 raise SafetyRefused(
                     "expected nobody to turn the kill switch on while it was being released, found that somebody did; it stays "
@@ -113,9 +93,9 @@ def acknowledge(parts: Parts, session_id: str, by: str, note: str, via: str) -> 
             "acknowledge"
         )
     facts = {"session_id": session.session_id, "note": note}
-    with _held(parts), _written(parts, "acknowledge", by, via, **facts) as outcome:
+    with held(parts), written(parts, "acknowledge", by, via, **facts) as act:
         given = parts.sessions.acknowledge(session.session_id, by, note, parts.clock.now())
-        outcome["acknowledged"] = {"by": given.by, "at": given.at}
+        act.outcome["acknowledged"] = {"by": given.by, "at": given.at}
     return given
 
 
@@ -128,7 +108,7 @@ def create_token(parts: Parts, name: str, by: str | None = None) -> str:
     """
     check_operator(name)
     token = TOKEN_PREFIX + base64.urlsafe_b64encode(parts.ids.randomness.randbytes(TOKEN_BYTES)).rstrip(b"=").decode()
-    with _held(parts), _written(parts, "operator_add", by or machine_user(), COMMAND, name=name):
+    with held(parts), written(parts, "operator_add", by or machine_user(), COMMAND, name=name):
         parts.operators.add(name, token_hash(token), parts.clock.now())
     return token
 
@@ -141,7 +121,7 @@ def revoke_token(parts: Parts, name: str, by: str | None = None) -> None:
         StorageError: disk or registry refused.
     """
     check_operator(name)
-    with _held(parts), _written(parts, "operator_revoke", by or machine_user(), COMMAND, name=name):
+    with held(parts), written(parts, "operator_revoke", by or machine_user(), COMMAND, name=name):
         parts.operators.revoke(name, parts.clock.now())
 
 
@@ -169,59 +149,3 @@ def _running(parts: Parts) -> list[str]:
 def _flawed(parts: Parts) -> list[Any]:
     """Return the reports of accounts whose journal is not as it was written, or not all of it."""
     return [report for report in verify_journals(parts, None) if not (report.intact and report.complete)]
-
-
-@contextmanager
-def _held(parts: Parts) -> Iterator[None]:
-    """Hold the operators' journal while the block runs; sign the end that an action before could not sign any more."""
-    now = parts.clock.now()
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(holding(parts.journal, ACCOUNT, at=now, wait_s=WAIT_S))
-        except SafetyRefused as error:
-            raise StorageError(
-                f"expected the operators' journal to be free within {WAIT_S:g} s, found another action at work in it; try again"
-            ) from error
-        signer = parts.signer
-        for path in segments(parts.journal, ACCOUNT)[-1:]:
-            # One that is damaged is told by whoever verifies it, and must not keep anyone from stopping things.
-            with suppress(DataError):
-                sign_end(path, signer, at=now)
-        yield
-
-
-@contextmanager
-def _written(parts: Parts, action: str, by: str, via: str, **facts: Json | str) -> Iterator[Json]:
-    """Write that an action begins, let it be done, write how it ended, sign that; whatever the block adds is in the end.
-
-    A process that dies in between leaves a beginning without an end, as a session does.
-    """
-    segment = parts.ids.next_run()
-    body = _storable({"action": action, "by": by, "via": via, **facts})
-    machine = {"continues": None, "process": os.getpid(), "host": platform.node()}
-    chain = Chain.begin(parts.journal, ACCOUNT, segment, body | machine, at=parts.clock.now(), signer=parts.signer)
-    try:
-        outcome: Json = {}
-        try:
-            yield outcome
-        except PeakTradeError as error:
-            _end(parts, chain, segment, {"status": RunStatus.FAILED.value, "error": storable(str(error))})
-            raise
-        _end(parts, chain, segment, {"status": RunStatus.COMPLETED.value, "error": None, **outcome})
-    finally:
-        chain.close()
-
-
-def _end(parts: Parts, chain: Chain, segment: RunId, body: Json) -> None:
-    chain.append(ENDED, body, at=parts.clock.now(), durable=True)
-    chain.sign(at=parts.clock.now())
-    # A second witness: what it can't take is in the journal all the same, and the next action's link proves it.
-    with suppress(PeakTradeError):
-        parts.operators.remember(parts.signer.key_id, segment, chain.head)
-
-
-def _storable(value: Any) -> Any:
-    """Return a body whose texts a journal takes."""
-    if isinstance(value, dict):
-        return {name: _storable(part) for name, part in value.items()}
-    return storable(value) if isinstance(value, str) else value
