@@ -6,7 +6,6 @@ Invariant: collected again for the same moment, evidence and hashes are the same
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +26,6 @@ from peak_trade.runs.bound import bound_now, in_file, limits_sha256
 from peak_trade.runs.evidence import OF_SESSIONS, Wanted, keep, of_acts, of_age, of_backtests, of_sessions
 from peak_trade.runs.gate_record import GateRecord, Stood
 from peak_trade.runs.repository import of_checklist, of_repository
-from peak_trade.runs.strategy_version import version_of
-from peak_trade.strategy.base import Strategy
 
 #: In which stage a session of each kind is in its place.
 _PLACE = {
@@ -38,24 +35,19 @@ _PLACE = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Climb:
-    """A step, a strategy with its parameters, an account, pairs in order, and the filled checklist where there is one.
+    """A step, a strategy version, an account, pairs in order, and the filled checklist where there is one.
 
     Attributes:
         checklist: below the folder of the configuration.
     """
 
     rung: Rung
-    strategy: Strategy
+    version: StrategyVersion
     account: str
     symbols: tuple[str, ...]
     checklist: Path | None = None
-
-    @cached_property
-    def version(self) -> StrategyVersion:
-        """What climbs."""
-        return version_of(self.strategy)
 
     @property
     def assignment(self) -> Assignment:

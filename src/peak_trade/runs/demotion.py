@@ -39,20 +39,20 @@ def demote_where_due(parts: Parts, strategies: Iterable[Strategy]) -> list[str]:
     policy = rules_of(parts).policy
     for strategy in strategies:
         for assignment, stage in accounts_of(record, strategy):
-            if why := "; ".join(_turned(parts, record, policy, strategy, assignment, stage)):
+            if why := "; ".join(_turned(parts, record, policy, assignment, stage)):
                 to = _ORDER[_ORDER.index(stage) - 1]
                 demote(parts, [assignment], to, "peak-trade", why[:2_000], MACHINE)
                 told.append(f"{assignment.version.key} on {assignment.account} was taken down to {to.value}: {why}")
     return told
 
 
-def _turned(
-    parts: Parts, record: GateRecord, policy: Policy, strategy: Strategy, assignment: Assignment, stage: Stage
-) -> Iterator[str]:
+def _turned(parts: Parts, record: GateRecord, policy: Policy, assignment: Assignment, stage: Stage) -> Iterator[str]:
     """Yield why a version must not stay where it stands."""
     now, since = parts.clock.now(), record.stood(assignment).since()
     for rung, criteria in _watched(policy, stage):
-        climb = Climb(rung=rung, strategy=strategy, account=assignment.account, symbols=tuple(sorted(assignment.symbols)))
+        climb = Climb(
+            rung=rung, version=assignment.version, account=assignment.account, symbols=tuple(sorted(assignment.symbols))
+        )
         try:
             found = collect(parts, climb, policy, record, now, fresh=False)
         except NotFound:

@@ -25,6 +25,7 @@ from peak_trade.runs.bound import bound_now
 from peak_trade.runs.climb import Climb, collect, present, rules_of
 from peak_trade.runs.gate_record import GateRecord, gate_record
 from peak_trade.runs.promotion import DOSSIER_END, JSON_END, PERMITS, climb_of
+from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.base import Strategy
 
 
@@ -68,7 +69,7 @@ def allowed(parts: Parts, stage: Stage, strategy: Strategy, symbols: tuple[str, 
     """
     rung = next(rung for rung in Rung if rung.upper is stage)
     account = parts.settings.file.governance.account
-    climb = Climb(rung=rung, strategy=strategy, account=account, symbols=symbols)
+    climb = Climb(rung=rung, version=version_of(strategy), account=account, symbols=symbols)
     record, now = gate_record(parts), parts.clock.now()
     reasons: list[str] = []
     for held in _files(parts):

@@ -29,12 +29,15 @@ from peak_trade.governance.requests import Promotion, read_request
 from peak_trade.governance.sshsig import APPROVAL
 from peak_trade.journal.run import plain_json
 from peak_trade.model.errors import CheckFailed, InputError, NotFound, SafetyRefused
+from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import COMMAND, Act, Done, held, written
 from peak_trade.runs.climb import Climb, collect, draft, present, rules_of
 from peak_trade.runs.gate_record import DECIDE, DEMOTE, REQUEST, REVOKE, SIGN, GateRecord, Requested, gate_record
 from peak_trade.runs.repository import checklist_name
-from peak_trade.strategy.catalogue import make
+from peak_trade.runs.strategy_version import version_of
+from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.catalogue import find, make
 
 #: Below the state folder; how the files of a request end.
 REQUESTS, PERMITS = Path("requests"), Path("permits")
@@ -65,12 +68,19 @@ class Decision(NamedTuple):
 
 
 def ask(
-    parts: Parts, climb: Climb, by: str, *, deviations: Sequence[Path] = (), anyway: bool = False, via: str = COMMAND
+    parts: Parts,
+    climb: Climb,
+    strategy: Strategy,
+    by: str,
+    *,
+    deviations: Sequence[Path] = (),
+    anyway: bool = False,
+    via: str = COMMAND,
 ) -> Asked:
     """Make a request for a step and write it where people sign it.
 
     Args:
-        by: the person who asks; they never count among those who approve.
+        strategy: what climbs. by: the person who asks; they never count among those who approve.
         deviations: files of signed deviations, each with its signature beside it.
         anyway: also where it could not pass as things stand.
 
@@ -113,7 +123,7 @@ def ask(
         "request": digest(content),
         "rung": climb.rung.value,
         "strategy": climb.version.key,
-        "params": plain_json(climb.strategy.model_dump(mode="json")),
+        "params": plain_json(strategy.model_dump(mode="json")),
         "checklist": climb.checklist.as_posix(),
         "deviations": [_signed_text(item) for item in given],
     }
@@ -251,7 +261,7 @@ def climb_of(asked: Requested, request: Promotion) -> Climb:
     body = asked.act.begun.body
     return Climb(
         rung=request.transition,
-        strategy=make(body["strategy"], json.loads(body["params"])),
+        version=version_of(make(body["strategy"], json.loads(body["params"]))),
         account=request.account,
         symbols=request.symbols,
         checklist=Path(body["checklist"]),
@@ -363,8 +373,8 @@ def _deviations(asked: Requested) -> tuple[SignedDeviation, ...]:
 # ---- the ways down ---------------------------------------------------------------------------------------------------
 
 
-def revoke(parts: Parts, name: str, by: str, why: str, via: str = COMMAND) -> Permit | str:
-    """Take a permit back, for good, by the id of its request.
+def revoke(parts: Parts, name: str, by: str, why: str, via: str = COMMAND) -> str:
+    """Take a permit back, for good, by the id of its request; return the hash of that.
 
     Raises:
         NotFound: no request of that name was recorded.
@@ -387,10 +397,65 @@ def demote(parts: Parts, assignments: Sequence[Assignment], to: Stage, by: str, 
             act.record(*body_of(event), event.at)
 
 
-def standing_of(record: GateRecord, key: str) -> dict[tuple[StrategyVersion, str], list[str]]:
-    """Return every version of a strategy that stands above research, by account, with its pairs."""
-    found: dict[tuple[StrategyVersion, str], list[str]] = {}
-    for (version, account, symbol), stage in record.ladder.standings().items():
-        if version.key == key and stage is not Stage.RESEARCH:
-            found.setdefault((version, account), []).append(symbol)
-    return found
+def demote_strategy(
+    parts: Parts,
+    strategy: str,
+    to: str,
+    by: str,
+    why: str,
+    *,
+    symbols: Sequence[str] = (),
+    account: str | None = None,
+) -> list[tuple[Assignment, Stage]]:
+    """Take every version of a strategy down that stands above a stage; return which, and the stage.
+
+    Args:
+        symbols: only these pairs; empty is all. account: only there; None is everywhere.
+
+    Raises:
+        InputError: no such stage, or nothing of the strategy stands above it.
+    """
+    stages = {stage.value: stage for stage in Stage if stage is not Stage.LIVE}
+    stage = stages.get(to.strip().lower().replace("-", "_"))
+    if stage is None:
+        raise InputError(f"expected --to one of {', '.join(stages)}, found {to[:60]!r}; correct it")
+    pairs = {parse_symbol(symbol) for symbol in symbols}
+    key = find(strategy).key
+    places: dict[tuple[StrategyVersion, str], set[str]] = {}
+    order = list(Stage)
+    for (version, owner, pair), now in gate_record(parts).ladder.standings().items():
+        wanted = version.key == key and account in (None, owner) and (not pairs or pair in pairs)
+        if wanted and order.index(now) > order.index(stage):
+            places.setdefault((version, owner), set()).add(pair)
+    if not places:
+        raise InputError(f"expected something of {key} to stand above {stage.value}, found nothing; peak-trade gate status")
+    found = [Assignment(version, owner, frozenset(mine)) for (version, owner), mine in places.items()]
+    demote(parts, found, stage, by, why)
+    return [(item, stage) for item in found]
+
+
+def decision_facts(found: Decision) -> dict[str, Any]:
+    """Return a decision as a JSON object."""
+    document, permit = found.decision.document, found.permit
+    return {
+        "id": found.id,
+        "answer": document.answer.value,
+        "step": document.transition.value,
+        "strategy": found.decision.request.strategy.key,
+        "decided_at": document.decided_at.isoformat(),
+        "criteria": [
+            {"id": item.criterion, "hard": item.hard, "answer": item.answer.value, "why": item.why, "runs": list(item.runs)}
+            for item in document.rulings
+        ],
+        "approvals": [{"person": item.person, "role": item.role.value} for item in document.approvals],
+        "objections": [{"code": item.code, "words": item.words} for item in document.objections],
+        "notes": [item._asdict() for item in found.decision.notes],
+        "permit": None
+        if permit is None
+        else {
+            "id": found.id,
+            "stage": permit.document.stage.value,
+            "until": permit.document.until.isoformat(),
+            "file": str(found.path),
+        },
+    }
