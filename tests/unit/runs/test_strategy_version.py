@@ -44,7 +44,7 @@ PACKAGE = {
     "inner/middle.py": "from . import beside\nimport rules.direct as short\n",
     "inner/beside.py": "def late():\n    from ..lazy import name\n",
     "direct.py": "import numpy\n",
-    "lazy.py": "from importlib import import_module\nname = import_module('rules.named')\nimport_module('.dotted', __package__)\n",
+    "lazy.py": "import importlib as lib\nlib.import_module('rules.named')\nlib.import_module('.dotted', __package__)\n",
     "named.py": "try:\n    import rules.missing\nexcept ImportError:\n    pass\n",
     "dotted.py": "from rules import strategy\n",
     "strategy.py": "from rules import near\n" + RULE,
