@@ -161,5 +161,6 @@ def _print_open(found: "ChecklistLook") -> None:
 
 def _still_open(file: Path, found: "ChecklistLook") -> CheckFailed:
     return CheckFailed(
-        f"expected a checklist without open points in {file}, found {len(found.open_points)}; fill in what is named and check again"
+        f"expected a checklist without open points in {file}, found {len(found.open_points)}; fill in what is named, then "
+        "check again"
     )

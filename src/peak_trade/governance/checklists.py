@@ -32,7 +32,7 @@ CHECKLISTS: dict[Rung, str] = {rung: rung.value.replace("->", "_to_").replace("-
 #: The criterion that a list itself has to meet, and can't answer.
 CHECKLIST = "checklist_current"
 #: What the one measured point asks that no criterion of the policy has words for.
-_ROLES_WORDS = "There are people for every role that decides, and none of them is who asks."
+_ROLES_WORDS = "There are people for every role that decides."
 #: Where troubles stand that belong to no point.
 HEAD, TEXT = "head", "text"
 
@@ -243,7 +243,8 @@ def fill(
     check_template(template, criteria)
     words = {ROLES_NAMED: _ROLES_WORDS} | {item.id: item.words for item in criteria}
     ruled = {ruling.criterion: ruling for ruling in rulings}
-    body, seals = [], []
+    body: list[str] = []
+    seals: list[str] = []
     for item in template.items:
         if isinstance(item, str):
             body.append(item)
@@ -251,10 +252,14 @@ def fill(
             require(item.id in ruled, f"{item.id} has been ruled on before a checklist is filled")
             ruling = ruled[item.id]
             told = _single(words[item.id])
-            lines = tuple(_told(ruling, links))
-            seals.append(_seal(item.id, told, lines))
+            measured = tuple(_told(ruling, links))
+            seals.append(_seal(item.id, told, measured))
             passed = ruling.answer is Answer.PASS
-            body += [f"- [{'x' if passed else ' '}] (measured) **{item.id}**: {told}", *lines, f"  <!-- sealed {seals[-1]} -->"]
+            body += [
+                f"- [{'x' if passed else ' '}] (measured) **{item.id}**: {told}",
+                *measured,
+                f"  <!-- sealed {seals[-1]} -->",
+            ]
             body += [] if passed or ruling.hard else [f"  - {name}:" for name in _DEVIATED]
         else:
             body += [f"- [ ] (by hand) **{item.id}**: {item.words}", *item.body, *(f"  - {name}:" for name in _BY_HAND)]

@@ -25,7 +25,7 @@ from peak_trade.governance.files import load_policy, load_roles, read_plain
 from peak_trade.governance.ladder import Rung
 from peak_trade.governance.requests import Promotion
 from peak_trade.model.errors import CheckFailed, InputError, StorageError, require
-from peak_trade.runs.acts import COMMAND, done, held, written
+from peak_trade.runs.acts import COMMAND, Done, done, held, written
 
 #: Where the templates lie, below the folder of the configuration.
 TEMPLATES = Path("governance/checklists")
@@ -190,13 +190,13 @@ def list_checklists(parts: Parts) -> ChecklistList:
     templates = tuple(load_template(parts.settings.root, rung) for rung in CHECKLISTS)
     recorded, trouble = {}, ""
     try:
-        acts = [act for act in done(parts) if act.action == ARCHIVED and act.went_well]
-        recorded = {Path(str(act.begun.body["path"])).name: str(act.begun.body["sha256"]) for act in acts}
+        recorded = {Path(str(act.begun.body["path"])).name: act for act in done(parts) if act.action == ARCHIVED}
     except (CheckFailed, StorageError) as error:
         trouble = str(error)
     folder = archive_folder(parts)
     present = {path.name for path in folder.glob("*.md") if _ARCHIVE_NAME.fullmatch(path.name)}
-    names = sorted(present | {name for name in recorded if _ARCHIVE_NAME.fullmatch(name)})
+    # What was to be archived when a process died was written or not; what was archived and is not there is gone.
+    names = sorted(present | {name for name, act in recorded.items() if act.went_well and _ARCHIVE_NAME.fullmatch(name)})
     files = (_archived(folder, name, recorded.get(name), sound=not trouble) for name in names)
     return ChecklistList(templates, tuple(files), trouble)
 
@@ -224,7 +224,7 @@ def look_facts(found: ChecklistLook) -> dict[str, Any]:
     }
 
 
-def _archived(folder: Path, name: str, recorded: str | None, *, sound: bool) -> ArchivedFile:
+def _archived(folder: Path, name: str, recorded: Done | None, *, sound: bool) -> ArchivedFile:
     match = _ARCHIVE_NAME.fullmatch(name)
     require(match is not None, f"{name} is the name of an archived list")
     path = folder / name
@@ -236,7 +236,7 @@ def _archived(folder: Path, name: str, recorded: str | None, *, sound: bool) -> 
     elif not found:
         state = "gone"
     else:
-        state = "as recorded" if found == recorded else "altered"
+        state = "as recorded" if found == recorded.begun.body["sha256"] else "altered"
     on, checklist, version = (match[1], match[2], match[3]) if match else ("", "", "")
     return ArchivedFile(name, checklist, version, on, found, state)
 
