@@ -245,6 +245,7 @@ def fill(
     ruled = {ruling.criterion: ruling for ruling in rulings}
     body: list[str] = []
     seals: list[str] = []
+    told_at: dict[tuple[str, ...], str] = {}
     for item in template.items:
         if isinstance(item, str):
             body.append(item)
@@ -252,7 +253,7 @@ def fill(
             require(item.id in ruled, f"{item.id} has been ruled on before a checklist is filled")
             ruling = ruled[item.id]
             told = _single(words[item.id])
-            measured = tuple(_told(ruling, links))
+            measured = tuple(_told(ruling, links, told_at))
             seals.append(_seal(item.id, told, measured))
             passed = ruling.answer is Answer.PASS
             body += [
@@ -422,8 +423,8 @@ def _divided(point: ChecklistPoint) -> tuple[tuple[str, ...], dict[str, str], tu
     return tuple(before), fields, tuple(extra)
 
 
-def _told(ruling: Ruling, links: Mapping[str, str]) -> Iterator[str]:
-    """Write what a criterion came to, a line each."""
+def _told(ruling: Ruling, links: Mapping[str, str], told_at: dict[tuple[str, ...], str]) -> Iterator[str]:
+    """Write what a criterion came to, a line each; runs that were told at another point are named by that."""
     yield f"  - answer: {ruling.answer.value} ({'hard' if ruling.hard else 'soft'})"
     for item in ruling.measured:
         yield f"  - {_single(item.name)}: {_single(item.found)}, needed {_single(item.limit)} ({item.answer.value})"
@@ -432,7 +433,9 @@ def _told(ruling: Ruling, links: Mapping[str, str]) -> Iterator[str]:
     if ruling.deviation:
         yield f"  - under the deviation {ruling.deviation}"
     if ruling.runs:
-        runs = ", ".join(f"[{run}]({links[run]})" if run in links else run for run in ruling.runs)
+        before = told_at.setdefault(ruling.runs, ruling.criterion)
+        listed = ", ".join(f"[{run}]({links[run]})" if run in links else run for run in ruling.runs)
+        runs = listed if before == ruling.criterion or len(ruling.runs) == 1 else f"the runs of {before}"
         yield f"  - evidence ({len(ruling.runs)}): {runs}"
 
 

@@ -233,7 +233,7 @@ def _archived(folder: Path, name: str, recorded: Done | None, *, sound: bool) ->
         state = "unproven"
     elif recorded is None:
         state = "unrecorded"
-    elif not found:
+    elif not found and not path.exists() and not path.is_symlink():
         state = "gone"
     else:
         state = "as recorded" if found == recorded.begun.body["sha256"] else "altered"
