@@ -170,6 +170,7 @@ def test_nothing_is_written_over(house, kind):
         (("new", "shadow_to_testnet", "--strategy", "nothing"), "name of a strategy"),
         (("new", "shadow_to_testnet", "--strategy", "ma_crossover", "--param", "speed=1"), "speed"),
         (("new", "shadow_to_testnet", "--strategy", "ma_crossover", "--symbol", "BTC"), "BTC"),
+        (("new", "shadow_to_testnet", "--strategy", "ma_crossover", "--account", "../x"), "account"),
         (("new", "shadow_to_testnet", "--strategy", "ma_crossover", "--out", "config.toml"), "in use"),
         (("new", "shadow_to_testnet"), "--strategy"),
         (("check", "nothing.md"), "found none"),
@@ -343,6 +344,25 @@ def test_an_archive_without_a_sound_journal_proves_nothing(house):
     assert ended.code == 1
     assert [item["state"] for item in ended.json["archived"]] == ["unproven"]
     assert "journal of operators" in ended.json["trouble"]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_death_on_the_way_leaves_one_list_or_none(house, parts, monkeypatch, written):
+    """Whoever dies after the file was written has archived it, and before it has not; the next try knows which."""
+    file = house.folder / house.made()
+    monkeypatch.setattr(*((acts.Act, "end", _dies) if written else (checklists, "write_whole", _dies)))
+    with pytest.raises(KeyboardInterrupt):
+        checklists.archive(parts, file, "olga")
+    monkeypatch.undo()
+
+    assert [item.state for item in checklists.list_checklists(parts).archived] == (["as recorded"] if written else [])
+    assert checklists.archive(parts, file, "olga").kept is written
+    assert [item.state for item in checklists.list_checklists(parts).archived] == ["as recorded"]
+    assert len(list(house.archive.iterdir())) == 1
+
+
+def _dies(*_args: object, **_facts: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_full_disk_leaves_no_half_list(house, parts, monkeypatch):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from peak_trade.cli import options
-from peak_trade.model.errors import CheckFailed
+from peak_trade.model.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
@@ -22,8 +22,8 @@ app = typer.Typer(help="Checklists of the steps up the ladder.", no_args_is_help
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A checklist that `checklist new` made.")]
 
 
-@app.command()
-def new(
+@app.command("new")
+def make_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as shadow_to_testnet, or 'shadow->testnet' in quotes.")],
     strategy: Annotated[str, typer.Option("--strategy", help="Key or other name of the strategy that is to climb.")],
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE; repeatable.")] = None,
@@ -51,8 +51,8 @@ def new(
         pairs = sorted({parse_symbol(item) for item in symbol or [file.shadow.symbol]})
         target = None if out is None else options.full_path(out)
         options.check_outputs(parts, [], [target])
-        request, rulings = _look(parts, rung, rule, account or file.shadow_paper.account, pairs)
-        path = checklists.new_checklist(parts, request, rulings, target)
+        request, rulings = _look(parts, rung, rule, _account(account, file.shadow_paper.account), pairs)
+        path = checklists.make_checklist(parts, request, rulings, target)
         found = checklists.check_file(parts, path)
     if as_json:
         print(document({"file": str(path), **checklists.look_facts(found)}))
@@ -62,8 +62,8 @@ def new(
     print(f"fill it in, then: peak-trade checklist check {path}")
 
 
-@app.command()
-def check(file: File, config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
+@app.command("check")
+def check_command(file: File, config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Name every point of a checklist that is open; exit code 1 where there is one."""
     from peak_trade.cli.show import document
     from peak_trade.runs import checklists
@@ -80,8 +80,10 @@ def check(file: File, config: options.ConfigFile = None, as_json: options.JsonOu
         print(f"{found.head.checklist} {found.head.version} is complete; sha256 {found.sha256}")
 
 
-@app.command()
-def archive(file: File, by: options.ByName = None, config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
+@app.command("archive")
+def archive_command(
+    file: File, by: options.ByName = None, config: options.ConfigFile = None, as_json: options.JsonOut = False
+) -> None:
     """Keep a complete checklist, read-only, below reports/checklists; one with open points is not taken."""
     from peak_trade.cli.show import document
     from peak_trade.runs import acts, checklists
@@ -150,6 +152,24 @@ def _look(
 
     found = look_at_gate(parts, rung, strategy, account, symbols)
     return found.request, found.rulings
+
+
+def _account(given: str | None, usual: str) -> str:
+    """Return the account that is meant.
+
+    Raises:
+        InputError: documents can't name it.
+    """
+    import msgspec
+
+    from peak_trade.governance.documents import Name
+
+    try:
+        return msgspec.convert(usual if given is None else given, Name)
+    except msgspec.ValidationError:
+        raise InputError(
+            f"expected letters, digits, '.', '_' or '-' as --account, at most 64, found {given or usual!r}; correct it"
+        ) from None
 
 
 def _print_open(found: "ChecklistLook") -> None:

@@ -238,8 +238,10 @@ def fill(
         links: by run, where its results lie, as seen from where lists are archived.
 
     Raises:
+        InputError: the head names what no file and no document can, such as an account with a line break.
         ConfigError: the template does not fit the criteria.
     """
+    facts = _head_lines(head)
     check_template(template, criteria)
     words = {ROLES_NAMED: _ROLES_WORDS} | {item.id: item.words for item in criteria}
     ruled = {ruling.criterion: ruling for ruling in rulings}
@@ -264,7 +266,6 @@ def fill(
             body += [] if passed or ruling.hard else [f"  - {name}:" for name in _DEVIATED]
         else:
             body += [f"- [ ] (by hand) **{item.id}**: {item.words}", *item.body, *(f"  - {name}:" for name in _BY_HAND)]
-    facts = _head_lines(head)
     lines = [_FENCE, *facts, f"{_SEAL_KEY}: {_seal(*facts, seals)}", _FENCE, *body]
     return ("\n".join(lines) + "\n").encode()
 
@@ -441,6 +442,10 @@ def _told(ruling: Ruling, links: Mapping[str, str], told_at: dict[tuple[str, ...
 
 def _head_lines(head: ChecklistHead) -> list[str]:
     plain: dict[str, Any] = msgspec.to_builtins(head)
+    try:
+        msgspec.convert(plain, ChecklistHead)
+    except msgspec.ValidationError as error:
+        raise InputError(f"expected names that a checklist can have in its head, but {_plain(error)}; correct it") from None
     plain["made_at"] = f"{head.made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     plain["symbols"] = ", ".join(head.symbols)
     return [f"{name}: {value}" for name, value in plain.items()]

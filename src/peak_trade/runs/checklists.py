@@ -100,7 +100,7 @@ def head_of(request: Promotion, template: ChecklistTemplate, at: datetime) -> Ch
     )
 
 
-def new_checklist(parts: Parts, request: Promotion, rulings: Sequence[Ruling], out: Path | None) -> Path:
+def make_checklist(parts: Parts, request: Promotion, rulings: Sequence[Ruling], out: Path | None) -> Path:
     """Fill in a list for a step that may be asked for, and write it; return where.
 
     Args:

@@ -148,6 +148,18 @@ def test_templates_have_the_points_of_the_playbook(rung):
     assert set(PLAYBOOK[rung].values()) <= ours
 
 
+def test_the_guide_names_them_all():
+    """Its table is that of the code, and its example of a point is one that is done."""
+    text = (ROOT / "docs" / "guide" / "checklists.md").read_text("utf-8")
+    rows = [tuple(row.strip("|` ").replace("`", "").split(" | ")) for row in text.splitlines() if row.startswith("| `")]
+    example = text.partition("```text\n- [x]")[2].partition("```")[0].replace("risk-1", "rudi")
+    mine = FINISHED.decode().replace(_block(FINISHED.decode(), "dry_run"), f"- [x]{example}")
+
+    assert rows == [(name, rung.value) for rung, name in CHECKLISTS.items()]
+    assert "the kill switch was tried" in mine
+    assert opened(mine.encode()) == {}
+
+
 def test_lists_are_called_as_steps_are():
     """By the name of the file or of the step; another is refused with those there are."""
     for rung, name in CHECKLISTS.items():
@@ -255,6 +267,14 @@ def test_the_head_names_all_it_is_about():
     assert found.strategy_version == CASE.request.strategy
     assert found.package_sha256 == sha("code")
     assert (found.account, found.symbols, found.made_at) == ("paper", ("BTC/EUR", "ETH/EUR"), MADE)
+
+
+@pytest.mark.parametrize("change", [{"account": "a\nb: c"}, {"account": "../x"}, {"symbols": ()}, {"symbols": ("BTC, EUR/X",)}])
+def test_a_head_can_hold_no_more_than_names(change):
+    """What would break its lines is refused before a list is made."""
+    bad = msgspec.structs.replace(head(CASE), **change)
+    with pytest.raises(InputError, match=next(iter(change))):
+        fill(template(CASE.rung), bad, CASE.policy.criteria[CASE.rung], rulings(CASE), {})
 
 
 def test_a_ruling_that_is_missing_is_our_fault():
