@@ -12,6 +12,7 @@ import typer
 from peak_trade import __version__
 from peak_trade.cli import (
     backtest,
+    checklist,
     config,
     dashboard,
     data,
@@ -56,6 +57,7 @@ app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
+app.add_typer(checklist.app, name="checklist")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)

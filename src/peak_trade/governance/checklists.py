@@ -32,7 +32,7 @@ CHECKLISTS: dict[Rung, str] = {rung: rung.value.replace("->", "_to_").replace("-
 #: The criterion that a list itself has to meet, and can't answer.
 CHECKLIST = "checklist_current"
 #: What the one measured point asks that no criterion of the policy has words for.
-_ROLES_WORDS = "There are people for every role that decides, and none of them is who asks."
+_ROLES_WORDS = "There are people for every role that decides."
 #: Where troubles stand that belong to no point.
 HEAD, TEXT = "head", "text"
 
@@ -238,13 +238,16 @@ def fill(
         links: by run, where its results lie, as seen from where lists are archived.
 
     Raises:
+        InputError: the head names what no file and no document can, such as an account with a line break.
         ConfigError: the template does not fit the criteria.
     """
+    facts = _head_lines(head)
     check_template(template, criteria)
     words = {ROLES_NAMED: _ROLES_WORDS} | {item.id: item.words for item in criteria}
     ruled = {ruling.criterion: ruling for ruling in rulings}
     body: list[str] = []
     seals: list[str] = []
+    told_at: dict[tuple[str, ...], str] = {}
     for item in template.items:
         if isinstance(item, str):
             body.append(item)
@@ -252,7 +255,7 @@ def fill(
             require(item.id in ruled, f"{item.id} has been ruled on before a checklist is filled")
             ruling = ruled[item.id]
             told = _single(words[item.id])
-            measured = tuple(_told(ruling, links))
+            measured = tuple(_told(ruling, links, told_at))
             seals.append(_seal(item.id, told, measured))
             passed = ruling.answer is Answer.PASS
             body += [
@@ -263,7 +266,6 @@ def fill(
             body += [] if passed or ruling.hard else [f"  - {name}:" for name in _DEVIATED]
         else:
             body += [f"- [ ] (by hand) **{item.id}**: {item.words}", *item.body, *(f"  - {name}:" for name in _BY_HAND)]
-    facts = _head_lines(head)
     lines = [_FENCE, *facts, f"{_SEAL_KEY}: {_seal(*facts, seals)}", _FENCE, *body]
     return ("\n".join(lines) + "\n").encode()
 
@@ -422,8 +424,8 @@ def _divided(point: ChecklistPoint) -> tuple[tuple[str, ...], dict[str, str], tu
     return tuple(before), fields, tuple(extra)
 
 
-def _told(ruling: Ruling, links: Mapping[str, str]) -> Iterator[str]:
-    """Write what a criterion came to, a line each."""
+def _told(ruling: Ruling, links: Mapping[str, str], told_at: dict[tuple[str, ...], str]) -> Iterator[str]:
+    """Write what a criterion came to, a line each; runs that were told at another point are named by that."""
     yield f"  - answer: {ruling.answer.value} ({'hard' if ruling.hard else 'soft'})"
     for item in ruling.measured:
         yield f"  - {_single(item.name)}: {_single(item.found)}, needed {_single(item.limit)} ({item.answer.value})"
@@ -432,12 +434,18 @@ def _told(ruling: Ruling, links: Mapping[str, str]) -> Iterator[str]:
     if ruling.deviation:
         yield f"  - under the deviation {ruling.deviation}"
     if ruling.runs:
-        runs = ", ".join(f"[{run}]({links[run]})" if run in links else run for run in ruling.runs)
+        before = told_at.setdefault(ruling.runs, ruling.criterion)
+        listed = ", ".join(f"[{run}]({links[run]})" if run in links else run for run in ruling.runs)
+        runs = listed if before == ruling.criterion or len(ruling.runs) == 1 else f"the runs of {before}"
         yield f"  - evidence ({len(ruling.runs)}): {runs}"
 
 
 def _head_lines(head: ChecklistHead) -> list[str]:
     plain: dict[str, Any] = msgspec.to_builtins(head)
+    try:
+        msgspec.convert(plain, ChecklistHead)
+    except msgspec.ValidationError as error:
+        raise InputError(f"expected names that a checklist can have in its head, but {_plain(error)}; correct it") from None
     plain["made_at"] = f"{head.made_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     plain["symbols"] = ", ".join(head.symbols)
     return [f"{name}: {value}" for name, value in plain.items()]
