@@ -410,8 +410,8 @@ class _Windows:
             edges |= _differ(whole, _ask(rule.decide, bars), NEAR)
         if edges.sum() > _EDGES_MOST * len(edges):
             raise _Trouble(
-                f"its target hangs on the last digits of the prices at {int(edges.sum()):,} of {len(edges):,} bars; there chance "
-                "decides, and nothing can be told"
+                f"its target hangs on the last digits of the prices at {int(edges.sum()):,} of {len(edges):,} bars; there "
+                "chance decides, and nothing can be told"
             )
         return _Known(rule, whole, edges, tuple(self._learn(part) for part in rule.parts))
 

@@ -116,7 +116,7 @@ def _checklist(parts: Parts, climb: Climb, policy: Policy, at: datetime, request
     criterion = policy.criterion(climb.rung, "checklist_current")
     max_age = timedelta(days=criterion.max_age_days if criterion else 0)
     about = draft(parts, climb, (), at, requester or "nobody", at + policy.request_lasts)
-    people = load_roles(parts.settings.root).people
+    people = {name for name, person in load_roles(parts.settings.root).people.items() if person.valid(at)}
     try:
         return list(of_checklist(parts.settings.root, climb.checklist, about, people, max_age, at))
     except NotFound:

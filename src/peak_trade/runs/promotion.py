@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from peak_trade.compose import Parts
 from peak_trade.durable import storing, write_bytes
 from peak_trade.governance.approvals import Approvals, Signature, approve
+from peak_trade.governance.checklists import CHECKLISTS
 from peak_trade.governance.criteria import Answer
 from peak_trade.governance.decisions import Dossier, GateDecision, decide, judge
 from peak_trade.governance.deviations import SignedDeviation
@@ -34,7 +35,6 @@ from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import COMMAND, Act, Done, held, written
 from peak_trade.runs.climb import Climb, collect, draft, present, rules_of
 from peak_trade.runs.gate_record import DECIDE, DEMOTE, REQUEST, REVOKE, SIGN, GateRecord, Requested, gate_record
-from peak_trade.runs.repository import checklist_name
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import find, make
@@ -93,7 +93,7 @@ def ask(
         names = ", ".join(sorted(rules.roles.people)) or "nobody"
         raise InputError(f"expected --by a person of governance/roles.toml ({names}), found {by}; name yourself there")
     if climb.checklist is None:
-        name = checklist_name(climb.rung)
+        name = CHECKLISTS[climb.rung]
         raise CheckFailed(
             f"expected a filled checklist for {climb.rung.value}, found none; make one with: peak-trade checklist new {name} "
             f"--strategy {climb.version.key}"

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from peak_trade.compose import Parts
-from peak_trade.governance.checklists import look, read_template
+from peak_trade.governance.checklists import look
 from peak_trade.governance.criteria import Evidence, EvidenceKind
 from peak_trade.governance.documents import Fact, Written, digest, encode
 from peak_trade.governance.files import load_bugs, read_plain
@@ -14,6 +14,7 @@ from peak_trade.governance.requests import Promotion
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
+from peak_trade.runs.checklists import load_template
 from peak_trade.settings import Settings
 
 #: The runbooks without which nobody is to run a stage, in docs/runbooks.
@@ -23,8 +24,6 @@ RUNBOOKS = {
     Stage.SHADOW_LIVE: ("shadow_live_session", "api_errors", "maintenance", "rotated_keys"),
     Stage.LIVE: ("live_session", "api_errors", "maintenance", "rotated_keys"),
 }
-#: Where the templates of checklists lie, below the folder of the configuration.
-TEMPLATES = Path("governance/checklists")
 #: What another person than the one who asks has to state.
 BY_ANOTHER = frozenset({"code_review"})
 #: Where this very code is checked out.
@@ -35,11 +34,6 @@ class _Shown(Written, frozen=True, kw_only=True):
     """What the hash of such evidence is made over: its meaning, so that a slip of the pen that is mended changes nothing."""
 
     facts: dict[str, Fact]
-
-
-def checklist_name(rung: Rung) -> str:
-    """Return how the checklist of a step is called, such as `shadow_to_testnet`."""
-    return f"{rung.lower.value}_to_{rung.upper.value}"
 
 
 def missing_runbooks(root: Path, stage: Stage) -> list[str]:
@@ -77,10 +71,7 @@ def of_checklist(
     Raises:
         NotFound: there is no such file, or no template. Objected: it is no checklist.
     """
-    name = checklist_name(request.transition)
-    where = TEMPLATES / f"{name}.md"
-    template = read_template(read_plain(root, where), where.as_posix())
-    found = look(read_plain(root, path), template, people, at, max_age, request)
+    found = look(read_plain(root, path), load_template(root, request.transition), people, at, max_age, request)
     yield shown("checklist", found.facts, found.head.made_at)
     for said in found.statements:
         if said.about in BY_ANOTHER and said.person == request.requester:
