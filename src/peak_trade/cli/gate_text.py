@@ -67,7 +67,7 @@ def status_lines(found: Json) -> Iterator[str]:
     """Yield the ladder, requests and permits."""
     ladder = found["ladder"]
     if not ladder:
-        yield "nothing stands on the ladder yet: run sessions with peak-trade session start, then peak-trade gate explain"
+        yield "nothing stands on the ladder yet: run sessions with peak-trade session run, then peak-trade gate explain"
     else:
         heads = ["strategy", "version", "account", "pairs", "stage", "next", "passes"]
         yield table(heads, [_rung(line) for line in ladder])
@@ -78,7 +78,7 @@ def status_lines(found: Json) -> Iterator[str]:
                 told = ", ".join(names[:TOLD_MAX]) + more
                 yield f"{line['strategy']} {line['version']} lacks for {line['next']['step']}: {told}"
             if not line["current"]:
-                yield f"{line['strategy']} {line['version']} is of other code or parameters than today's"
+                yield f"{line['strategy']} {line['version']} was judged with other code than today's: it begins in research"
     if found["requests"]:
         yield ""
         rows = [_request(line) for line in found["requests"]]

@@ -170,9 +170,9 @@ def _standing(parts: Parts, rules: Rules, record: GateRecord, assignment: Assign
 
 
 def is_current(parts: Parts, version: StrategyVersion) -> bool:
-    """Tell whether a version is that of the code and the configuration of today."""
+    """Tell whether the code of a version is that of today; its parameters may be any."""
     try:
-        return version_of(make(version.key, configured_params(parts, version.key, {}))) == version
+        return version_of(make(version.key, configured_params(parts, version.key, {}))).code_sha256 == version.code_sha256
     except PeakTradeError:
         return False
 
@@ -197,7 +197,9 @@ def _request(parts: Parts, rules: Rules, record: GateRecord, asked: Requested, n
         request = read_request(content)
     except PeakTradeError as error:
         return line | {"trouble": str(error)}
-    found = approve(content, request, list(record.signatures.get(asked.sha256, ())), rules.roles, rules.policy, at=now)
+    # Of one that was decided, who had signed then: signatures grow old.
+    at = now if decided is None else decided[1].at
+    found = approve(content, request, list(record.signatures.get(asked.sha256, ())), rules.roles, rules.policy, at=at)
     return line | {
         "until": _text(request.expires_at),
         "account": request.account,
