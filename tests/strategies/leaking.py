@@ -372,19 +372,14 @@ def in_long_series_only(bars):
     return sign(bars.close - (bars.close.mean() if len(bars) > 300 else bars.close[0]))
 
 
-class _Remembers:
-    """Keeps the targets of the longest series it has seen, and gives parts of them."""
-
-    def __init__(self) -> None:
-        self.longest = np.empty(0)
-
-    def __call__(self, bars: Bars) -> F64:
-        if len(bars) > len(self.longest):
-            self.longest = np.append(sign(np.diff(bars.close)), 0.0)
-        return self.longest[: len(bars)]
-
-
-LEAKS["remembers"] = _Remembers()
+@leak
+def remembers(bars, kept={}):  # noqa: B006 - what is kept from call to call is the leak
+    """Keeps the targets of the longest series it has seen that began with a price, and gives parts of them."""
+    longest = kept.get(float(bars.close[0]), np.empty(0))
+    if len(bars) > len(longest):
+        longest = np.append(sign(np.diff(bars.close)), 0.0)
+        kept[float(bars.close[0])] = longest
+    return longest[: len(bars)]
 
 
 @leak
