@@ -33,8 +33,8 @@ from peak_trade.strategy.base import Mask, Strategy, checked_targets
 
 Decide = Callable[[Bars], F64]
 
-#: Cuts that are tried where nobody says how many, and the fewest that say anything.
-CUTS, CUTS_MIN = 64, 16
+#: The fewest cuts that say anything: in a made-up market too there is room for the shortest and the longest prefixes.
+CUTS_MIN = 24
 #: The future that was cut off, among the names of the made-up ones.
 CAME = "what really came"
 #: Lengths to which a market grows at first.
@@ -179,7 +179,7 @@ def check_size(bars: Bars, declared: int) -> None:
         )
 
 
-def prove_causality(rule: Rule, bars: Bars, declared: int, chance: random.Random, cuts: int = CUTS) -> Causality:
+def prove_causality(rule: Rule, bars: Bars, declared: int, chance: random.Random, cuts: int) -> Causality:
     """Try whether any target changes with what comes after its bar, over the bars given and over a made-up market.
 
     Args:

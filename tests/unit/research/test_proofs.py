@@ -177,9 +177,9 @@ def test_few_bars_prove_nothing(declared):
 
     assert prove_causality(rule, market(least), declared, random.Random(1), CUTS_MIN).causal
     assert prove_warmup(rule, market(least), declared, random.Random(1)).trouble is None
-    for prove in (prove_causality, prove_warmup):
+    for prove, more in ((prove_causality, (CUTS_MIN,)), (prove_warmup, ())):
         with pytest.raises(InputError, match=f"expected at least {least} bars"):
-            prove(rule, market(least - 1), declared, random.Random(1))
+            prove(rule, market(least - 1), declared, random.Random(1), *more)
     with pytest.raises(InputError, match=f"expected at least {CUTS_MIN} cuts, found {CUTS_MIN - 1}"):
         prove_causality(rule, market(least), declared, random.Random(1), CUTS_MIN - 1)
 
