@@ -9,6 +9,7 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.builders import some_bars
+from tests.paths import ROOT
 from tests.strategies.leaking import INNOCENTS, LEAKS, moves, sign, strategy_of
 
 from peak_trade.model.bar import COLUMNS, PRICES, Bars
@@ -378,3 +379,11 @@ def _check_valid(bars: Bars) -> None:
     assert np.all(bars.low > 0.0)
     assert np.all(bars.volume >= 0.0)
     assert all(np.isfinite(getattr(bars, name)).all() for name in COLUMNS)
+
+
+def test_the_page_says_how_many_rules_there_are():
+    """What it tells of found and accused is about this corpus."""
+    page = (ROOT / "docs" / "guide" / "write_a_strategy.md").read_text("utf-8")
+
+    assert f"{len(LEAKS)} rules that look ahead" in page
+    assert f"{len(INNOCENTS)} rules that only look guilty" in page
