@@ -90,6 +90,7 @@ def whole_venue(run: EmulatedRun, folder: Path, clock: MachineClock) -> TestnetV
         charge=lambda: None if budget.charge_order("bench", CLOCK.now()) else "used up",
         prepay=lambda: budget.prepay("bench", CLOCK.now()),
         note=lambda _kind, _body: None,
+        allowed=lambda: None,
     )
 
 

@@ -138,6 +138,7 @@ def evidence_for(rung: Rung, at: datetime = MADE) -> list[Evidence]:
             found = [run for run in found if run.run_id != name]
             found.append(a_run(kind, name, at - timedelta(hours=3), before | facts, of_version=item.of_version))
         else:
+            sessions.setdefault(kind, {}).update(item.where)
             for measure in item.measure:
                 sessions.setdefault(kind, {}).update(_good(measure, 60))
     for kind, facts in sessions.items():

@@ -17,6 +17,9 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from peak_trade import __version__
+from peak_trade.governance.ladder import Assignment
+from peak_trade.governance.permits import NEED_PERMIT, Permit
+from peak_trade.journal.evidence import EvidenceRows
 from peak_trade.journal.operators import Operators
 from peak_trade.journal.registry import Registry
 from peak_trade.journal.sessions import Sessions
@@ -27,9 +30,10 @@ from peak_trade.market.quality import remarks
 from peak_trade.market.raw import guess_symbol
 from peak_trade.market.sample import SAMPLES, sample
 from peak_trade.market.store import Store
+from peak_trade.model.address import is_loopback
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
-from peak_trade.model.errors import ConfigError, DataError, InputError, NotFound
+from peak_trade.model.errors import ConfigError, DataError, InputError, NotFound, SafetyRefused
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
@@ -103,6 +107,8 @@ class AccountChoice:
         charge: takes an order from a budget; returns why there is none left, None where there was.
         prepay: takes the next one beforehand; called from another thread while nothing is charged.
         note: told what the venue saw besides its answers.
+        climbers: the strategy versions that trade on it, as the gates know them; permits: what allows them to.
+        allowed: asked right before every order that leaves; returns why none may any more, None where it may.
     """
 
     name: str
@@ -113,6 +119,9 @@ class AccountChoice:
     charge: Callable[[], str | None] = lambda: None
     prepay: Callable[[], None] = lambda: None
     note: Note = lambda _kind, _body: None
+    climbers: tuple[Assignment, ...] = ()
+    permits: tuple[Permit, ...] = ()
+    allowed: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +207,11 @@ class Parts:
         return Operators(self.registry.database)
 
     @cached_property
+    def evidence(self) -> EvidenceRows:
+        """What sessions showed, in the same database: a copy for overviews."""
+        return EvidenceRows(self.registry.database)
+
+    @cached_property
     def kill_switch(self) -> KillSwitch:
         """What stops every session of this state folder."""
         return KillSwitch(self.state / "kill_switch.json")
@@ -226,17 +240,23 @@ class Parts:
         """Build the venue of a stage.
 
         Raises:
-            SafetyRefused: the stage has no venue.
+            SafetyRefused: the stage has no venue, or needs a permit that is not there.
             StorageError: the disk refused.
         """
         row = _STAGES.get(stage)
         if row is None:
             raise not_allowed(stage)
+        if self.needs_permit(stage):
+            _check_permits(stage, account, self.clock.now())
         return row.venue(self, stage, account, faults)
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages whose sessions can run, from the bottom of the ladder."""
         return tuple(stage for stage in Stage if stage in _STAGES)
+
+    def needs_permit(self, stage: Stage) -> bool:
+        """Tell whether sessions of a stage need a permit: from stage 2 on, but for an exchange on this very machine."""
+        return stage in NEED_PERMIT and not is_loopback(self.exchange.base_url)
 
     def follows(self, stage: Stage) -> bool:
         """Tell whether sessions of a stage follow markets that are still going on."""
@@ -448,6 +468,19 @@ class Parts:
         )
 
 
+def _check_permits(stage: Stage, account: AccountChoice, now: datetime) -> None:
+    """Look that every strategy version of an account has a permit for a stage at a moment."""
+    for climber in account.climbers:
+        good = [type(permit) is Permit and not permit.objections(stage, climber, now) for permit in account.permits]
+        if not any(good):
+            raise SafetyRefused(
+                f"expected a permit for {climber.version.key} in {stage.value} on {climber.account}, found none that is good; "
+                "peak-trade gate status shows what its gate lacks"
+            )
+    if not account.climbers:
+        raise SafetyRefused(f"expected a strategy version with a permit for {stage.value}, found none; a gate decides")
+
+
 def _simulated(parts: Parts, stage: Stage, account: AccountChoice, faults: Faults) -> Venue:
     log = FileLog(parts.state / "venue" / account.name / f"{account.origin}.jsonl", faults)
     return SimulatedVenue(stage, dict(account.instruments), account.cash, account.market, log)
@@ -461,7 +494,16 @@ def _validated(parts: Parts, stage: Stage, account: AccountChoice, faults: Fault
     except BaseException:
         inner.close()
         raise
-    return TestnetVenue(inner, check, books, parts.clock, charge=account.charge, prepay=account.prepay, note=account.note)
+    return TestnetVenue(
+        inner,
+        check,
+        books,
+        parts.clock,
+        charge=account.charge,
+        prepay=account.prepay,
+        note=account.note,
+        allowed=account.allowed,
+    )
 
 
 class StageRow(NamedTuple):
@@ -509,7 +551,7 @@ def code_sha256() -> str:
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def code_in_use() -> Code:

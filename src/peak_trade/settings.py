@@ -263,6 +263,16 @@ class Live(Section):
     enabled: bool = Field(False, description="needed for stage 4 besides a signed permit")
 
 
+class Governance(Section):
+    """The gates."""
+
+    account: str = Field(
+        "main",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="how the exchange account is called for which permits of stages 2 to 4 are asked",
+    )
+
+
 class Dashboard(Section):
     """The web dashboard."""
 
@@ -308,6 +318,7 @@ class File(Section):
     testnet_orchestration: TestnetOrchestration = TestnetOrchestration()
     live_exchange: LiveExchange = LiveExchange()
     live: Live = Live()
+    governance: Governance = Governance()
     dashboard: Dashboard = Dashboard()
 
 

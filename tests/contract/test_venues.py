@@ -139,7 +139,14 @@ class ExchangeSays:
 def _validated(_folder: Path) -> Callable[[], Venue]:
     says, inner = ExchangeSays(), _simulated(MemoryLog())
     venue = stage_two.TestnetVenue(
-        inner, says, says, FixedClock(), charge=lambda: None, prepay=lambda: None, note=lambda _kind, _body: None
+        inner,
+        says,
+        says,
+        FixedClock(),
+        charge=lambda: None,
+        prepay=lambda: None,
+        note=lambda _kind, _body: None,
+        allowed=lambda: None,
     )
     return lambda: venue
 

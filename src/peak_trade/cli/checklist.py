@@ -27,8 +27,8 @@ def make_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as shadow_to_testnet, or 'shadow->testnet' in quotes.")],
     strategy: Annotated[str, typer.Option("--strategy", help="Key or other name of the strategy that is to climb.")],
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE; repeatable.")] = None,
-    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Pair; repeatable. Default: shadow.symbol.")] = None,
-    account: Annotated[str | None, typer.Option("--account", help="Default: shadow_paper.account.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option("--symbol", help="Pair; repeatable. Default: those it trades.")] = None,
+    account: Annotated[str | None, typer.Option("--account", help="Default: governance.account.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; default reports/checklists/open_NAME_STRATEGY.md.")
     ] = None,
@@ -38,20 +38,19 @@ def make_command(
     """Make the checklist of a step: measured points filled in from evidence, the others left to people."""
     from peak_trade.cli.show import document
     from peak_trade.governance.checklists import checklist_rung
-    from peak_trade.model.instrument import parse_symbol
     from peak_trade.runs import checklists
-    from peak_trade.runs.backtest import configured_params
-    from peak_trade.strategy.catalogue import make
+    from peak_trade.runs.gate_record import gate_record
+    from peak_trade.runs.named_climb import named_climb
 
     rung = checklist_rung(name)
     given = options.parse_params(param or [])
     with closing(options.open_parts(config)) as parts:
-        file = parts.settings.file
-        rule = make(strategy, configured_params(parts, strategy, given))
-        pairs = sorted({parse_symbol(item) for item in symbol or [file.shadow.symbol]})
+        owner = _account(account, parts.settings.file.governance.account)
+        record = gate_record(parts)
+        rule, climb = named_climb(parts, record, rung, strategy, params=given, symbols=symbol or (), account=owner)
         target = None if out is None else options.full_path(out)
         options.check_outputs(parts, [], [target])
-        request, rulings = _look(parts, rung, rule, _account(account, file.shadow_paper.account), pairs)
+        request, rulings = _look(parts, rung, rule, owner, climb.symbols)
         path = checklists.make_checklist(parts, request, rulings, target)
         found = checklists.check_file(parts, path)
     if as_json:
@@ -148,9 +147,12 @@ def _look(
     parts: "Parts", rung: "Rung", strategy: "Strategy", account: str, symbols: Sequence[str]
 ) -> "tuple[Promotion, Sequence[Ruling]]":
     """Return the draft of the request and what every criterion of the step comes to now."""
-    from peak_trade.runs.gate_look import look_at_gate  # type: ignore[import-not-found,unused-ignore]
+    from peak_trade.runs.climb import Climb, look_at_gate, rules_of
+    from peak_trade.runs.gate_record import gate_record
+    from peak_trade.runs.strategy_version import version_of
 
-    found = look_at_gate(parts, rung, strategy, account, symbols)
+    climb = Climb(rung=rung, version=version_of(strategy), account=account, symbols=tuple(symbols))
+    found = look_at_gate(parts, climb, rules_of(parts), gate_record(parts), parts.clock.now())
     return found.request, found.rulings
 
 

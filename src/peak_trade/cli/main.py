@@ -26,6 +26,7 @@ from peak_trade.cli import (
     session,
     smoke,
     strategies,
+    strategy,
     sweep,
     testnet,
 )
@@ -65,6 +66,7 @@ app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")
 app.add_typer(emulator.app, name="emulator")
 app.add_typer(strategies.app, name="strategies")
+app.add_typer(strategy.app, name="strategy")
 app.add_typer(config.app, name="config")
 
 

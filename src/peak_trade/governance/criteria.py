@@ -131,8 +131,9 @@ AMOUNTS = frozenset({"count", "sum", "span_days"})
 class Criterion(Written, frozen=True, kw_only=True):
     """One line of a gate.
 
-    With `newest`, only the newest run that fits counts; with `of_version`, only runs that name the strategy version, as those
-    of `OF_VERSION` must in any case; `where` names facts that a run must have.
+    With `newest`, only the newest run that fits counts, or of runs about pairs the newest of the same pairs; with
+    `of_version`, only runs that name the strategy version, as those of `OF_VERSION` must in any case; `where` names facts that
+    a run must have.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
@@ -199,10 +200,16 @@ def counted(criterion: Criterion, evidence: Sequence[Evidence], request: Promoti
         and _about(item, criterion, request)
     ]
     fits.sort(key=lambda item: (item.at, item.run_id))
-    if criterion.newest and fits:
-        # Where two are equally new, both count: nobody may choose.
-        return [item for item in fits if item.at == fits[-1].at]
-    return fits
+    if not criterion.newest:
+        return fits
+    newest = {_pairs(item): item.at for item in fits}
+    # Where two are equally new, both count: nobody may choose.
+    return [item for item in fits if item.at == newest[_pairs(item)]]
+
+
+def _pairs(item: Evidence) -> tuple[str, ...]:
+    """Return the pairs of a run: of runs about other pairs, each has a newest one."""
+    return () if item.subject is None else tuple(sorted(item.subject.symbols))
 
 
 def same(found: Fact | None, expected: Fact) -> bool:

@@ -186,7 +186,7 @@ def judge(
     request = read_request(dossier.request)
     evidence, counted, unbound = _bound(request, dossier.evidence)
     known = [*blocking, *_age(request, policy, at), *evidence]
-    rulings = [_roles_named(request, roles, at)]
+    rulings = [roles_named(request, roles, at)]
     rulings += [evaluate(item, counted, request, request.created_at) for item in policy.criteria[request.transition]]
     deviated = deviate(rulings, dossier.deviations, Case(request, policy, roles, counted, at, seen_at))
     rulings = [*deviated.rulings, *turned]
@@ -261,8 +261,8 @@ def _bound(request: Promotion, given: Sequence[Evidence]) -> tuple[list[Objectio
     return trouble, counted, unbound
 
 
-def _roles_named(request: Promotion, roles: Roles, at: datetime) -> Ruling:
-    """The playbook's blocker 4.2.4: for every role that decides there is somebody, each another person."""
+def roles_named(request: Promotion, roles: Roles, at: datetime) -> Ruling:
+    """Rule on the playbook's blocker 4.2.4: for every role that decides there is somebody, each another person."""
     open_roles = can_decide(request.transition.deciders, roles, request.requester, at)
     names = ", ".join(role.value for role in open_roles)
     why = (

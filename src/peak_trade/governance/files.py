@@ -8,14 +8,16 @@ import os
 import stat
 from pathlib import Path
 
+from peak_trade.governance.bugs import Bug, read_bugs
 from peak_trade.governance.documents import BYTES_MAX
 from peak_trade.governance.policy import Policy, read_policy
 from peak_trade.governance.roles import Roles, read_roles
 from peak_trade.model.errors import NotFound, SafetyRefused, StorageError
 
-#: Where the two files lie, below the folder of the configuration.
+#: Where the files lie, below the folder of the configuration.
 ROLES = Path("governance/roles.toml")
 POLICY = Path("governance/policy.toml")
+BUGS = Path("governance/bugs.toml")
 
 
 def load_roles(root: Path) -> Roles:
@@ -38,6 +40,17 @@ def load_policy(root: Path) -> Policy:
         SafetyRefused: a link stands in its path.
     """
     return read_policy(read_plain(root, POLICY), str(POLICY))
+
+
+def load_bugs(root: Path) -> tuple[Bug, ...]:
+    """Read which bugs there are.
+
+    Raises:
+        NotFound: there is no such file.
+        ConfigError: it is malformed.
+        SafetyRefused: a link stands in its path.
+    """
+    return read_bugs(read_plain(root, BUGS), str(BUGS))
 
 
 def read_plain(root: Path, path: Path) -> bytes:

@@ -22,6 +22,8 @@ from peak_trade.governance.roles import Roles
 from peak_trade.model.errors import InvariantBroken, SafetyRefused
 from peak_trade.model.stage import Stage
 
+#: Stages whose sessions need one.
+NEED_PERMIT = frozenset({Stage.TESTNET, Stage.SHADOW_LIVE, Stage.LIVE})
 _MINT = object()
 _ORDER = list(Stage)
 

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 #: The migration that the code below matches; comparing it with the database spares loading alembic at every start.
-HEAD = "0003"
+HEAD = "0004"
 
 #: The figures of sessions that may be added up.
 SUMMED = ("realized_pnl", "fees_paid", "num_orders", "num_fills", "orders_rejected", "orders_blocked_risk")
@@ -214,4 +214,18 @@ session_list = Table(
     # The database itself refuses a second started session of an account.
     Index("uq_session_list_started", "account", unique=True, sqlite_where=STARTED, postgresql_where=STARTED),
     sqlite_with_rowid=False,
+)
+
+#: What sessions showed, copied from their journals so that an overview of all of them is quick; gates decide from the
+#: journals. `document` is the evidence as canonical JSON.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("run_id", words(40), primary_key=True),
+    Column("strategy", words(64), nullable=False),
+    Column("params_sha256", words(64), nullable=False),
+    Column("code_sha256", words(64), nullable=False),
+    Column("at", words(32), nullable=False),
+    Column("document", Prose, nullable=False),
+    Index("ix_evidence_version", "strategy", "params_sha256", "code_sha256", "at"),
 )

@@ -18,6 +18,7 @@ from peak_trade.runs.exchange_look import Silence
 from peak_trade.runs.health import check_all
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.runs.readiness import Grade, Look, Seen, StageCheck
+from peak_trade.runs.repository import RUNBOOKS, missing_runbooks
 from peak_trade.runs.testnet import budget_of, remarks_on, terms_of
 from peak_trade.settings import split_key
 from peak_trade.strategy.catalogue import find
@@ -36,12 +37,6 @@ SECTIONS = {
     ),
     Stage.SHADOW_LIVE: ("live_exchange", "live_risk"),
     Stage.LIVE: ("exchange", "exchange.kraken_testnet", "testnet_limits", "live_exchange", "live_risk", "live"),
-}
-#: Pages under docs/runbooks that a stage needs.
-RUNBOOKS = {
-    Stage.TESTNET: ("testnet_session", "api_errors", "maintenance", "rotated_keys"),
-    Stage.SHADOW_LIVE: ("testnet_session", "api_errors", "maintenance", "rotated_keys"),
-    Stage.LIVE: ("testnet_session", "api_errors", "maintenance", "rotated_keys"),
 }
 #: Rights that stage 2 needs of a key, in Kraken's words, and what each is for.
 NEEDED = {
@@ -169,12 +164,9 @@ def _roles(look: Look) -> Seen:
 
 
 def _runbooks(look: Look) -> Seen:
-    wanted = RUNBOOKS[look.stage]
-    folders = (look.parts.settings.root / "docs" / "runbooks", ROOT / "docs" / "runbooks")
-    missing = [name for name in wanted if not any((folder / f"{name}.md").is_file() for folder in folders)]
-    if missing:
+    if missing := missing_runbooks(look.parts.settings.root, look.stage):
         return Seen(Grade.FAILED, f"docs/runbooks lacks {', '.join(missing)}", "take them from the repository")
-    return _ok(f"{len(wanted)} pages in docs/runbooks")
+    return _ok(f"{len(RUNBOOKS[look.stage])} pages in docs/runbooks")
 
 
 def _tests(look: Look) -> Seen:

@@ -11,6 +11,7 @@ from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
 from peak_trade.model.instrument import Instrument
 from peak_trade.research.terms import Terms
+from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import providers
 
@@ -35,7 +36,8 @@ def provenance(parts: Parts, strategy: Strategy) -> Json:
 
 def versions_of(strategy: Strategy) -> dict[str, str]:
     """Return everything outside the data and the specification that can change a result, by name."""
-    return numeric_versions() | {"code": code_sha256()} | providers(strategy)
+    own = {"code": code_sha256(), "strategy": version_of(strategy).code_sha256}
+    return numeric_versions() | own | providers(strategy)
 
 
 def tried_on(dataset: Dataset, terms: Terms) -> Tried:

@@ -19,18 +19,24 @@ from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
-from peak_trade.journal.chain import ENDED, Chain, Record, holding
+from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, holding
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, plain_json
 from peak_trade.journal.session import Session
 from peak_trade.model.clock import RunId
 from peak_trade.model.errors import ContractBroken, InputError, PeakTradeError, SafetyRefused, StorageError, Unavailable
+from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage
 from peak_trade.risk.gate import Mode
+from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.demotion import demote_where_due
+from peak_trade.runs.evidence import keep
+from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
+from peak_trade.runs.session_evidence import session_evidence, subject_of
 from peak_trade.runs.session_expectation import expectation
 from peak_trade.runs.session_files import EndedSession, series_of, write_session
 from peak_trade.runs.session_market import Following, feed_of
@@ -44,7 +50,9 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
+from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
+from peak_trade.strategy.catalogue import make
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -53,8 +61,6 @@ SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
 INTERRUPTED = "interrupted; the same command goes on with it"
 #: Where bars come at least this far apart, a strategy is asked at every one; where they come faster, in blocks.
 ASKED_EVERY_S = 0.1
-#: A strategy's tier until gates assign one.
-UNGATED = "ungated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +84,28 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     """
     parts.kill_switch.check_off()
     check_ready(parts, request.mode)
+    # Before an exchange is asked for anything.
+    permits = permits_of(parts, request)
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
         if request.register:
             close_dead(parts, held=request.account)
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
-        return _Sitting(parts, request, plan, session_id, dead, watcher).run()
+        sitting = _Sitting(parts, request, plan, session_id, dead, watcher)
+        sitting.permits = permits
+        return sitting.run()
+
+
+def permits_of(parts: Parts, request: SessionRequest) -> tuple[PermitWatch, ...]:
+    """Return the permits that a session needs; none where its stage needs none.
+
+    Raises:
+        SafetyRefused: a strategy has none; says what is in the way. CheckFailed: the journal of acts was changed.
+    """
+    strategies = [make(name, configured_params(parts, name, given)) for name, given in request.strategies]
+    symbols = sorted(parse_symbol(choice.symbol) for choice in request.data if choice.symbol is not None)
+    return leaves(parts, request.mode, strategies, tuple(symbols))
 
 
 class _Sitting:
@@ -108,6 +129,8 @@ class _Sitting:
         self.runner: Runner | None = None
         self.engine: Engine | None = None
         self.asked = 0
+        self.permits: tuple[PermitWatch, ...] = ()
+        self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
@@ -130,7 +153,13 @@ class _Sitting:
         parts, plan = self.parts, self.plan
         try:
             account = replace(
-                plan.account(self.request.account, self.origin), charge=self._charge, prepay=self._prepay, note=self._note
+                plan.account(self.request.account, self.origin),
+                charge=self._charge,
+                prepay=self._prepay,
+                note=self._note,
+                climbers=tuple(watch.assignment for watch in self.permits),
+                permits=tuple(watch.permit for watch in self.permits),
+                allowed=self._allowed,
             )
             venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
@@ -229,6 +258,10 @@ class _Sitting:
             return None
         most = self.parts.settings.file.testnet_limits.daily.max_orders
         return f"the {most} orders of the day are used up (testnet_limits.daily.max_orders)"
+
+    def _allowed(self) -> str | None:
+        """Return why no order may leave any more."""
+        return next((why for watch in self.permits if (why := watch.trouble()) is not None), None)
 
     def _prepay(self) -> None:
         self.budget.prepay(self.session_id, self.parts.clock.now())
@@ -355,7 +388,7 @@ class _Sitting:
         return Session(
             run=run,
             mode=plan.mode.value,
-            tier=UNGATED,
+            tier=self.tier,
             account=request.account,
             host=platform.node(),
             journal=str(self._journal_path()),
@@ -441,6 +474,8 @@ class _Sitting:
             figures = {name: value for name, value in metrics_of(self.plan, before).items() if value is not None}
             summary = exact_figures(self.plan, before, story_of(self.dead.records).incidents)
             self.parts.sessions.complete_dead(self.dead.session_id, figures, summary, (end.seq, end.sha256))
+        if self.request.register:
+            self._show(records)
         if not kept:
             self.status, self.error = RunStatus.ABORTED, "closed as aborted by another process while this one still ran"
         if refused is not None:
@@ -448,6 +483,18 @@ class _Sitting:
         record = session_document(self._told(engine, chain, story), wanted)
         marks = self.runner.marks if self.runner else Marks()
         return write_session(self.parts, record, series_of(self.plan, marks, story, equity))
+
+    def _show(self, records: Sequence[Record]) -> None:
+        """Keep what the session showed, and take its version down where that is due; a gate reads the journal anyway."""
+        own = [record for record in records if record.kind == BEGUN]
+        try:
+            subject = subject_of(own[-1])
+            if subject is not None:
+                keep(self.parts, [session_evidence(self.parts, self.session_id, records, subject, sound=True)])
+            for words in demote_where_due(self.parts, {leg.strategy.key: leg.strategy for leg in self.plan.legs}.values()):
+                self.watcher.say(words)
+        except PeakTradeError as error:
+            self.watcher.say(f"what it showed could not be kept for the gates: {error}")
 
     def _registered_end(
         self,

@@ -15,6 +15,8 @@ from peak_trade.model.order import Closed, Fill, MarketBar
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
 
+#: The code under which an order is refused whose session has no permit any more.
+NO_PERMIT = "no_permit"
 #: Seconds that the look at the book may take after the answer to the order is there.
 BOOK_WAIT_S = 2.0
 #: Seconds after which the book is looked at: building that question would keep the order itself from the wire.
@@ -115,6 +117,7 @@ class TestnetVenue:
         charge: Callable[[], str | None],
         prepay: Callable[[], None],
         note: Note,
+        allowed: Callable[[], str | None],
     ) -> None:
         """Put the venue together.
 
@@ -124,9 +127,10 @@ class TestnetVenue:
             charge: takes an order from the day's budget; returns why there is none left, None where there was.
             prepay: takes the next one beforehand, in a thread of its own, because the disk takes its time.
             note: told what the exchange said and what its book was.
+            allowed: asked right before an order goes out; returns why none may any more, None where it may.
         """
         self._inner, self._check, self._books, self._clock = inner, check, books, clock
-        self._charge, self._prepay, self._note = charge, prepay, note
+        self._charge, self._prepay, self._note, self._allowed = charge, prepay, note, allowed
         self._paying: asyncio.Task[None] | None = None
         self._silent = 0
 
@@ -135,6 +139,8 @@ class TestnetVenue:
         require(type(approved) is Approved, "a venue takes nothing but what the gate approved")
         intent = approved.intent
         await self._paid()
+        if (why := self._allowed()) is not None:
+            return Rejected(intent.client_id, NO_PERMIT, why)
         if (why := self._charge()) is not None:
             return Rejected(intent.client_id, "testnet_budget", why)
         begun = self._clock.elapsed_s()

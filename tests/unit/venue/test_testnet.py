@@ -57,11 +57,11 @@ class Exchange:
 class Stand:
     """The venue with a simulated account of 10,000."""
 
-    def __init__(self, exchange, left=None):
+    def __init__(self, exchange, left=None, allowed=lambda: None):
         self.exchange, self.notes, self.inner = exchange, [], a_venue()
         note = lambda kind, body: self.notes.append((kind, dict(body)))
         self.venue = stage_two.TestnetVenue(
-            self.inner, exchange, exchange, exchange, charge=lambda: left, prepay=lambda: None, note=note
+            self.inner, exchange, exchange, exchange, charge=lambda: left, prepay=lambda: None, note=note, allowed=allowed
         )
 
     def submit(self, quantity=1):
@@ -180,3 +180,14 @@ def test_it_lets_go_of_both():
     asyncio.run(stand.venue.release())
 
     assert stand.exchange.closed == 2
+
+
+def test_an_order_whose_permit_is_lost_asks_nobody_and_costs_nothing():
+    exchange = Exchange()
+    why = "permit_revoked: the permit was revoked"
+
+    assert isinstance(Stand(exchange, allowed=lambda: None).submit(), Accepted)
+    refused = Stand(exchange, left="used up", allowed=lambda: why).submit()
+
+    assert refused == Rejected("a", "no_permit", why)
+    assert exchange.asked == ["a"]

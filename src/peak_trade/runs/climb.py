@@ -1,0 +1,176 @@
+"""A step that a strategy version may take: its evidence, the request it would make, and how each criterion stands.
+
+Invariant: collected again for the same moment, evidence and hashes are the same, or the difference is told.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from peak_trade.compose import Parts
+from peak_trade.governance.criteria import Answer, Evidence, EvidenceKind, Ruling, evaluate
+from peak_trade.governance.decisions import roles_named
+from peak_trade.governance.files import load_policy, load_roles
+from peak_trade.governance.ladder import Assignment, Rung, StrategyVersion
+from peak_trade.governance.policy import Policy
+from peak_trade.governance.requests import EVIDENCE, EvidenceRef, Hashes, Promotion
+from peak_trade.governance.roles import Roles
+from peak_trade.journal.evidence import VersionKey
+from peak_trade.model.errors import NotFound
+from peak_trade.model.stage import Stage
+from peak_trade.runs.bound import bound_now, in_file, limits_sha256
+from peak_trade.runs.evidence import OF_SESSIONS, Wanted, keep, of_acts, of_age, of_backtests, of_sessions
+from peak_trade.runs.gate_record import GateRecord, Stood
+from peak_trade.runs.repository import of_checklist, of_repository
+
+#: In which stage a session of each kind is in its place.
+_PLACE = {
+    EvidenceKind.SHADOW: Stage.SHADOW,
+    EvidenceKind.VALIDATE_ONLY: Stage.TESTNET,
+    EvidenceKind.LIVE_DATA: Stage.SHADOW_LIVE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climb:
+    """A step, a strategy version, an account, pairs in order, and the filled checklist where there is one.
+
+    Attributes:
+        checklist: below the folder of the configuration.
+    """
+
+    rung: Rung
+    version: StrategyVersion
+    account: str
+    symbols: tuple[str, ...]
+    checklist: Path | None = None
+
+    @property
+    def assignment(self) -> Assignment:
+        """What climbs, where."""
+        return Assignment(self.version, self.account, frozenset(self.symbols))
+
+
+class Rules(NamedTuple):
+    """Who decides and what is asked, as the files have it now."""
+
+    roles: Roles
+    policy: Policy
+
+
+class GateLook(NamedTuple):
+    """How a step stands: the request it would make now, each criterion, and the evidence."""
+
+    request: Promotion
+    rulings: tuple[Ruling, ...]
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def lacking(self) -> tuple[Ruling, ...]:
+        """What does not pass."""
+        return tuple(ruling for ruling in self.rulings if ruling.answer is not Answer.PASS)
+
+
+def rules_of(parts: Parts) -> Rules:
+    """Read roles and policy.
+
+    Raises:
+        NotFound: one of the files is not there. ConfigError: it is malformed. SafetyRefused: a link stands in its path.
+    """
+    root = parts.settings.root
+    return Rules(load_roles(root), load_policy(root))
+
+
+def collect(
+    parts: Parts, climb: Climb, policy: Policy, record: GateRecord, at: datetime, *, requester: str = "", fresh: bool = True
+) -> tuple[Evidence, ...]:
+    """Return the evidence for a step as of a moment, by run.
+
+    Args:
+        requester: who asks; what they say themselves does not count where another person is asked for.
+        fresh: from the journals, each verified, and from backtests done again; otherwise as the registry remembers both,
+            which is quick and good enough to look at.
+    """
+    wanted = Wanted(version=climb.version, symbols=climb.symbols, rung=climb.rung, at=at)
+    if fresh:
+        sessions = of_sessions(parts, wanted)
+        keep(parts, sessions)
+    else:
+        sessions = _remembered(parts, wanted, policy)
+    found: list[Evidence] = list(_placed(sessions, record.stood(climb.assignment)))
+    found += of_backtests(parts, wanted, fresh=fresh)
+    found += of_acts(record.acts, wanted)
+    found += of_repository(parts, climb.rung, climb.symbols, limits_sha256(in_file(parts.settings)), at)
+    found += _checklist(parts, climb, policy, at, requester)
+    return tuple(sorted(of_age(found, policy, wanted), key=lambda item: item.run_id))
+
+
+def _checklist(parts: Parts, climb: Climb, policy: Policy, at: datetime, requester: str) -> list[Evidence]:
+    """Return what the filled checklist shows; nothing where it is gone."""
+    if climb.checklist is None:
+        return []
+    criterion = policy.criterion(climb.rung, "checklist_current")
+    max_age = timedelta(days=criterion.max_age_days if criterion else 0)
+    about = draft(parts, climb, (), at, requester or "nobody", at + policy.request_lasts)
+    people = {name for name, person in load_roles(parts.settings.root).people.items() if person.valid(at)}
+    try:
+        return list(of_checklist(parts.settings.root, climb.checklist, about, people, max_age, at))
+    except NotFound:
+        return []
+
+
+def _remembered(parts: Parts, wanted: Wanted, policy: Policy) -> list[Evidence]:
+    ages = wanted.ages(policy)
+    oldest = wanted.at - max((ages[kind] for kind in OF_SESSIONS if kind in ages), default=timedelta(0))
+    version = VersionKey(wanted.version.key, wanted.version.params_sha256, wanted.version.code_sha256)
+    documents = parts.evidence.documents(version, oldest)
+    every = [msgspec.json.decode(text, type=Evidence) for text in documents]
+    return [item for item in every if wanted.about(item.subject) and item.at <= wanted.at]
+
+
+def _placed(sessions: Sequence[Evidence], stood: Stood) -> Iterator[Evidence]:
+    """Yield sessions with whether their version stood in their stage when they began."""
+    for item in sessions:
+        begun = item.facts.get("started_at")
+        if item.kind not in _PLACE or not isinstance(begun, str):
+            yield item
+            continue
+        inside = stood.at(datetime.fromisoformat(begun)) is _PLACE[item.kind]
+        yield msgspec.structs.replace(item, facts={**item.facts, "in_stage": inside})
+
+
+def draft(parts: Parts, climb: Climb, evidence: Sequence[Evidence], at: datetime, requester: str, until: datetime) -> Promotion:
+    """Return the request that a step would make now, without deviations."""
+    refs = [
+        EvidenceRef(kind=item.kind.value, run_id=item.run_id, sha256=item.sha256, document=item.document) for item in evidence
+    ]
+    return Promotion(
+        requester=requester,
+        transition=climb.rung,
+        strategy=climb.version,
+        account=climb.account,
+        symbols=climb.symbols,
+        created_at=at,
+        expires_at=until,
+        parts=bound_now(parts, climb.version, climb.checklist, evidence),
+        evidence=tuple(refs),
+    )
+
+
+def present(parts: Parts, climb: Climb, evidence: Sequence[Evidence]) -> Hashes:
+    """Return the hashes of everything a request for a step is bound to, as it is now."""
+    bound = bound_now(parts, climb.version, climb.checklist, evidence)
+    return {**bound, EVIDENCE: {item.run_id: item.sha256 for item in evidence}}
+
+
+def look_at_gate(parts: Parts, climb: Climb, rules: Rules, record: GateRecord, at: datetime, *, fresh: bool = True) -> GateLook:
+    """Tell how a step stands at a moment."""
+    evidence = collect(parts, climb, rules.policy, record, at, fresh=fresh)
+    request = draft(parts, climb, evidence, at, "nobody", at + rules.policy.request_lasts)
+    rulings = [roles_named(request, rules.roles, at)]
+    rulings += [evaluate(criterion, evidence, request, at) for criterion in rules.policy.criteria[climb.rung]]
+    return GateLook(request, tuple(rulings), evidence)
