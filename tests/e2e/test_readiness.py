@@ -137,7 +137,8 @@ def test_it_starts_nothing_and_leaves_nothing(desk):
 
 
 @pytest.mark.parametrize(
-    ("stage", "blocking"), [("shadow", []), ("shadow-live", ["venue", "permit"]), ("live", ["venue", "permit"])]
+    ("stage", "blocking"),
+    [("shadow", []), ("shadow-live", ["venue", "runbooks"]), ("live", ["venue", "runbooks", "permit"])],
 )
 def test_other_stages(desk, stage, blocking):
     """Shadow is ready; the stages above say what this version does not have."""

@@ -18,6 +18,7 @@ from peak_trade.cli import (
     data,
     emulator,
     experiments,
+    flow,
     gate,
     journal,
     kill,
@@ -57,6 +58,7 @@ app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
+app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)

@@ -10,6 +10,7 @@ from peak_trade.model.errors import NotFound, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import EVIDENCE, done
+from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.gate_record import gate_record
 from peak_trade.runs.permits import allowed, every_permit
 from peak_trade.runs.readiness import Grade, Look, Seen
@@ -74,7 +75,7 @@ def permit(look: Look) -> Seen:
     for name, profile in parts.settings.file.testnet_profiles.items():
         pairs = tuple(sorted(map(parse_symbol, profile.symbols)))
         try:
-            allowed(parts, stage, make(profile.strategy, profile.params), pairs)
+            allowed(parts, stage, make(profile.strategy, configured_params(parts, profile.strategy, profile.params)), pairs)
         except SafetyRefused as error:
             refused[name] = str(error)
     total = len(parts.settings.file.testnet_profiles)
