@@ -159,8 +159,7 @@ def test_a_critical_bug_takes_the_strategy_down(team):
     team.climb_to_shadow()
     team.shadow("--steps", "60")
     assert standing(team)["stage"] == "shadow"
-    bug = '[[bug]]\nid = "b1"\ntitle = "fills twice"\narea = "execution"\nseverity = "critical"\nfound_at = 2026-03-02T00:00:00Z\n'
-    team.write("governance/bugs.toml", bug)
+    team.write("governance/bugs.toml", BUG)
     team.shadow("--steps", "60")
 
     assert standing(team)["stage"] == "research"
