@@ -13,6 +13,7 @@ import pytest
 from tests.checklists import edited, finished, rulings
 from tests.gates import DAY, GateCase, altered, evidence_for, roles_toml
 from tests.paths import ROOT
+from tests.team import Team
 
 from peak_trade.cli import checklist
 from peak_trade.compose import Parts
@@ -428,3 +429,24 @@ def test_list_has_all_templates(house):
     assert all(item["version"] == "v1.0" and item["measured"] > 5 and item["by_hand"] > 5 for item in ended.json["templates"])
     assert all(name in shown for name in CHECKLISTS.values())
     assert json.loads(ended.out)["archived"] == []
+
+
+def test_a_step_is_asked_with_the_archived_list(tmp_path, monkeypatch, capsys):
+    """Statements count, the original may go, and one more byte in the copy voids the request."""
+    team = Team(tmp_path, monkeypatch, capsys)
+    team.ready_for_shadow()
+    original = team.folder / "reports" / "checklists" / "open_research_to_shadow_ma_crossover.md"
+    kept = Path(team.json("checklist", "archive", original, "--by", "olga")["file"])
+    original.unlink()
+    request = team.ask("research->shadow", "--checklist", str(kept))
+    team.sign(request, "olga")
+    whole = kept.read_bytes()
+    kept.chmod(0o644)
+    kept.write_bytes(whole + b"\n")
+    altered = team.json("gate", "decide", request)
+    kept.write_bytes(whole)
+    found = team.json("gate", "decide", request)
+
+    assert (altered["answer"], found["answer"]) == ("fail", "pass")
+    assert "changed" in {item["code"] for item in altered["objections"]}
+    assert {item["id"]: item["answer"] for item in found["criteria"]}["code_reviewed"] == "pass"
