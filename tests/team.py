@@ -150,7 +150,7 @@ class Team:
 
     def proofs(self) -> None:
         """Have causality and warm-up proven."""
-        self.do("strategy", "check", "ma_crossover", *PARAMS, "--data", "bars.csv", "--symbol", SYMBOL, "--cuts", "16")
+        self.do("strategy", "check", "ma_crossover", *PARAMS, "--data", "bars.csv", "--symbol", SYMBOL, "--cuts", "24")
 
     def tests_passed(self, failed: int = 0, code: str | None = None, *, clean: bool = True) -> str:
         """Write down that the tests ran, as `readiness --run-tests` does."""
