@@ -112,7 +112,7 @@ def test_with_a_permit_it_runs_until_that_is_revoked(team, monkeypatch):
 
         def record(kind, body):
             told.append((kind, dict(body)))
-            if kind == "validated" and sum(item == "validated" for item, _ in told) == 1:
+            if kind == "opened" and sum(item == "opened" for item, _ in told) == 1:
                 promotion.revoke(Parts(team.parts.settings), permit, "zoe", "a drill")
 
         terms = terms_of(team.parts, "team")

@@ -10,7 +10,7 @@ from peak_trade.cli import options
 from peak_trade.model.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
-    from peak_trade.runs.flows import Line
+    from peak_trade.runs.flows import FlowLine
 
 app = typer.Typer(help="The playbook's flows, step by step.", no_args_is_help=True, rich_markup_mode=None)
 StrategyName = Annotated[str, typer.Option("--strategy", help="Key or other name of the strategy.")]
@@ -90,7 +90,7 @@ def _flow(
         raise CheckFailed(f"expected every step of {flow} done, found {len(left)} open; the next is {left[0]}")
 
 
-def _told(flow: str, strategy: str, lines: "list[Line]") -> Iterator[str]:
+def _told(flow: str, strategy: str, lines: "list[FlowLine]") -> Iterator[str]:
     """Yield the steps under their parts; what to do stands where the first one is open."""
     yield f"{flow}: {strategy}, {sum(line.looked.done for line in lines)} of {len(lines)} steps done"
     part = ""

@@ -248,7 +248,7 @@ def deviate(
 ) -> None:
     """Write a deviation from a soft criterion, to be signed and given to `gate request --deviation`."""
     from peak_trade.durable import write_bytes
-    from peak_trade.runs.named_climb import new_deviation
+    from peak_trade.runs.named_climb import deviation_document
 
     limits = dict(item.partition("=")[::2] for item in limit)
     with closing(options.open_parts(config)) as parts:
@@ -260,7 +260,7 @@ def deviate(
         ends = options.moment_of(until, "--until")
         if ends is None:
             raise InputError("expected --until, found none; give a day")
-        write_bytes(target, new_deviation(climb, criterion, limits, reason, at=parts.clock.now(), until=ends))
+        write_bytes(target, deviation_document(climb, criterion, limits, reason, at=parts.clock.now(), until=ends))
     print(f"written to {target}; somebody who decides about {step} and did not ask for it signs it with:")
     print(f"  ssh-keygen -Y sign -n peak-trade-deviation -f ~/.ssh/id_ed25519 {target}")
 

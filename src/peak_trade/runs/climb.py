@@ -23,7 +23,7 @@ from peak_trade.journal.evidence import VersionKey
 from peak_trade.model.errors import NotFound
 from peak_trade.model.stage import Stage
 from peak_trade.runs.bound import bound_now, in_file, limits_sha256
-from peak_trade.runs.evidence import OF_SESSIONS, Wanted, keep, of_acts, of_age, of_backtests, of_sessions
+from peak_trade.runs.evidence import OF_SESSIONS, EvidenceScope, keep, of_acts, of_age, of_backtests, of_sessions
 from peak_trade.runs.gate_record import GateRecord, Stood
 from peak_trade.runs.repository import of_checklist, of_repository
 
@@ -55,7 +55,7 @@ class Climb:
         return Assignment(self.version, self.account, frozenset(self.symbols))
 
 
-class Rules(NamedTuple):
+class Rulebook(NamedTuple):
     """Who decides and what is asked, as the files have it now."""
 
     roles: Roles
@@ -75,14 +75,14 @@ class GateLook(NamedTuple):
         return tuple(ruling for ruling in self.rulings if ruling.answer is not Answer.PASS)
 
 
-def rules_of(parts: Parts) -> Rules:
+def rules_of(parts: Parts) -> Rulebook:
     """Read roles and policy.
 
     Raises:
         NotFound: one of the files is not there. ConfigError: it is malformed. SafetyRefused: a link stands in its path.
     """
     root = parts.settings.root
-    return Rules(load_roles(root), load_policy(root))
+    return Rulebook(load_roles(root), load_policy(root))
 
 
 def collect(
@@ -95,7 +95,7 @@ def collect(
         fresh: from the journals, each verified, and from backtests done again; otherwise as the registry remembers both,
             which is quick and good enough to look at.
     """
-    wanted = Wanted(version=climb.version, symbols=climb.symbols, rung=climb.rung, at=at)
+    wanted = EvidenceScope(version=climb.version, symbols=climb.symbols, rung=climb.rung, at=at)
     if fresh:
         sessions = of_sessions(parts, wanted)
         keep(parts, sessions)
@@ -123,7 +123,7 @@ def _checklist(parts: Parts, climb: Climb, policy: Policy, at: datetime, request
         return []
 
 
-def _remembered(parts: Parts, wanted: Wanted, policy: Policy) -> list[Evidence]:
+def _remembered(parts: Parts, wanted: EvidenceScope, policy: Policy) -> list[Evidence]:
     ages = wanted.ages(policy)
     oldest = wanted.at - max((ages[kind] for kind in OF_SESSIONS if kind in ages), default=timedelta(0))
     version = VersionKey(wanted.version.key, wanted.version.params_sha256, wanted.version.code_sha256)
@@ -167,7 +167,9 @@ def present(parts: Parts, climb: Climb, evidence: Sequence[Evidence]) -> Hashes:
     return {**bound, EVIDENCE: {item.run_id: item.sha256 for item in evidence}}
 
 
-def look_at_gate(parts: Parts, climb: Climb, rules: Rules, record: GateRecord, at: datetime, *, fresh: bool = True) -> GateLook:
+def look_at_gate(
+    parts: Parts, climb: Climb, rules: Rulebook, record: GateRecord, at: datetime, *, fresh: bool = True
+) -> GateLook:
     """Tell how a step stands at a moment."""
     evidence = collect(parts, climb, rules.policy, record, at, fresh=fresh)
     request = draft(parts, climb, evidence, at, "nobody", at + rules.policy.request_lasts)

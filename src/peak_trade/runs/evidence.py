@@ -44,7 +44,7 @@ BACKTESTS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EvidenceScope:
     """What evidence is collected for: a version in pairs, a step, and the moment until which things count."""
 
     version: StrategyVersion
@@ -83,7 +83,7 @@ class _Segment:
         return parse_moment(self.begun.at)
 
 
-def of_sessions(parts: Parts, wanted: Wanted) -> list[Evidence]:
+def of_sessions(parts: Parts, wanted: EvidenceScope) -> list[Evidence]:
     """Return what every session of a version showed that ended, or died, until the moment, oldest first.
 
     Raises:
@@ -104,7 +104,7 @@ def of_sessions(parts: Parts, wanted: Wanted) -> list[Evidence]:
 
 
 def _of_account(
-    parts: Parts, account: str, registered: Sequence[Session], wanted: Wanted, verifier: Verifier | None
+    parts: Parts, account: str, registered: Sequence[Session], wanted: EvidenceScope, verifier: Verifier | None
 ) -> Iterator[Evidence]:
     """Yield what the sessions of an account showed."""
     segments = {path.stem: _Segment(path=path, begun=first) for path in _files(parts, account) if (first := _first(path))}
@@ -172,7 +172,7 @@ def _unsound(parts: Parts, account: str, verifier: Verifier | None) -> set[str |
     return found | {None} if report.findings else found
 
 
-def _missed(session: Session, wanted: Wanted) -> bool:
+def _missed(session: Session, wanted: EvidenceScope) -> bool:
     """Tell whether a session whose journal is gone was one of the version, and over by the moment."""
     if session.run.status is RunStatus.STARTED or not wanted.about(_registered_subject(session)):
         return False
@@ -203,7 +203,7 @@ def keep(parts: Parts, found: Sequence[Evidence]) -> None:
         parts.evidence.keep(item.run_id, version, item.at, encode(item).decode())
 
 
-def of_backtests(parts: Parts, wanted: Wanted, *, fresh: bool = True) -> list[Evidence]:
+def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> list[Evidence]:
     """Return the newest backtest of a version in each pair, done again; one that comes out otherwise is none.
 
     Args:
@@ -256,7 +256,7 @@ def _backtest(run: Run) -> Evidence | None:
     )
 
 
-def of_acts(acts: Iterable[Done], wanted: Wanted) -> list[Evidence]:
+def of_acts(acts: Iterable[Done], wanted: EvidenceScope) -> list[Evidence]:
     """Return test runs and drills that were written down until the moment and are of the version, or of none."""
     found = []
     for act in acts:
@@ -272,7 +272,7 @@ def of_acts(acts: Iterable[Done], wanted: Wanted) -> list[Evidence]:
     return found
 
 
-def of_age(found: Iterable[Evidence], policy: Policy, wanted: Wanted) -> list[Evidence]:
+def of_age(found: Iterable[Evidence], policy: Policy, wanted: EvidenceScope) -> list[Evidence]:
     """Return the evidence that some criterion of the step may count, by its kind and age."""
     ages = wanted.ages(policy)
     return [item for item in found if item.kind in ages and wanted.at - ages[item.kind] <= item.at <= wanted.at]

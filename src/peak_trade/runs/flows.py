@@ -45,7 +45,7 @@ class Looked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Case:
+class FlowCase:
     """What a flow is about, looked up once for all of its steps."""
 
     parts: Parts
@@ -123,10 +123,10 @@ class FlowStep(NamedTuple):
     id: str
     part: str
     words: str
-    look: Callable[[Case], Looked]
+    look: Callable[[FlowCase], Looked]
 
 
-class Line(NamedTuple):
+class FlowLine(NamedTuple):
     """A step as it stands; `reached` is whether all before it are done."""
 
     step: FlowStep
@@ -146,21 +146,21 @@ class Line(NamedTuple):
         }
 
 
-def walk(case: Case, flow: str) -> list[Line]:
+def walk(case: FlowCase, flow: str) -> list[FlowLine]:
     """Look at every step of a flow, in its order."""
-    lines: list[Line] = []
+    lines: list[FlowLine] = []
     reached = True
     for step in FLOWS[flow]:
         try:
             looked = step.look(case)
         except PeakTradeError as error:
             looked = _open(str(error))
-        lines.append(Line(step, looked, reached))
+        lines.append(FlowLine(step, looked, reached))
         reached = reached and looked.done
     return lines
 
 
-def confirm(parts: Parts, case: Case, flow: str, step: str, by: str, note: str) -> None:
+def confirm(parts: Parts, case: FlowCase, flow: str, step: str, by: str, note: str) -> None:
     """Write down that a person did a step that nothing else shows.
 
     Raises:
@@ -180,20 +180,20 @@ def confirm(parts: Parts, case: Case, flow: str, step: str, by: str, note: str) 
 # ---- looks -----------------------------------------------------------------------------------------------------------
 
 
-def _sessions(case: Case, mode: Stage) -> int:
+def _sessions(case: FlowCase, mode: Stage) -> int:
     key = case.climb.version.key
     found = case.parts.sessions.find(SessionFilter(mode=mode.value, strategy=key, status=RunStatus.COMPLETED.value), 1_000)
     return sum(session.run.versions.get("strategy") == case.climb.version.code_sha256 for session in found)
 
 
-def _shadow_statistics(case: Case) -> Looked:
+def _shadow_statistics(case: FlowCase) -> Looked:
     count = _sessions(case, Stage.SHADOW)
     found = case.passes("time_in_shadow", "shadow_activity", "backtest_parity")
     told = f"{count} completed shadow sessions; {found.found}"
     return Looked(found.done, told, "python scripts/experiments_explorer.py --run-type shadow_run --limit 50")
 
 
-def _checklist(case: Case) -> Looked:
+def _checklist(case: FlowCase) -> Looked:
     rung, key = case.climb.rung, case.climb.version.key
     name = f"{rung.lower.value}_to_{rung.upper.value}"
     if case.climb.checklist is None:
@@ -206,30 +206,30 @@ def _checklist(case: Case) -> Looked:
     return _done(f"{path.name} is complete, {found.sha256[:12]}")
 
 
-def _secrets(names: Sequence[str], case: Case) -> Looked:
+def _secrets(names: Sequence[str], case: FlowCase) -> Looked:
     missing = [name for name in names if not case.parts.settings.has_secret(name)]
     if missing:
         return _open(f"not set: {', '.join(missing)}", " and ".join(f'export {name}="..."' for name in missing))
     return _done(f"{', '.join(names)} are set; they are shown nowhere")
 
 
-def _testnet_keys(case: Case) -> Looked:
+def _testnet_keys(case: FlowCase) -> Looked:
     section = case.parts.settings.file.exchange.kraken_testnet
     return _secrets((section.api_key_env, section.api_secret_env), case)
 
 
-def _live_keys(case: Case) -> Looked:
+def _live_keys(case: FlowCase) -> Looked:
     return _secrets(LIVE_VARIABLES, case)
 
 
-def _mode(stage: Stage, case: Case) -> Looked:
+def _mode(stage: Stage, case: FlowCase) -> Looked:
     mode = case.parts.settings.file.environment.mode
     if mode is not stage:
         return _open(f'environment.mode is "{mode.value}"', f'set mode = "{stage.value}" in [environment]')
     return _done(f"environment.mode is {stage.value}")
 
 
-def _testnet_config(case: Case) -> Looked:
+def _testnet_config(case: FlowCase) -> Looked:
     mode = _mode(Stage.TESTNET, case)
     if not mode.done:
         return mode
@@ -242,7 +242,7 @@ def _testnet_config(case: Case) -> Looked:
     return _done(f"limits for every pair; profiles {', '.join(fits)}")
 
 
-def _fitting(case: Case) -> list[str]:
+def _fitting(case: FlowCase) -> list[str]:
     """Return the profiles that run this very version."""
     parts = case.parts
     return [
@@ -254,14 +254,14 @@ def _fitting(case: Case) -> list[str]:
     ]
 
 
-def _requested(case: Case) -> Looked:
+def _requested(case: FlowCase) -> Looked:
     step, key = case.climb.rung.value, case.climb.version.key
     if case.asked is None:
         return _open("nobody asked yet", f"peak-trade gate request '{step}' --strategy {key} --by NAME")
     return _done(f"request {case.asked.sha256[:16]} by {case.asked.by}")
 
 
-def _signed(role: Role, case: Case) -> Looked:
+def _signed(role: Role, case: FlowCase) -> Looked:
     who = case.signed(role)
     name = case.asked.sha256[:16] if case.asked else "ID"
     if not who:
@@ -269,7 +269,7 @@ def _signed(role: Role, case: Case) -> Looked:
     return _done(f"{who} signed")
 
 
-def _decided(case: Case) -> Looked:
+def _decided(case: FlowCase) -> Looked:
     decision = case.record.decision(case.asked.sha256) if case.asked else None
     if decision is None or not decision[1].passed:
         name = case.asked.sha256[:16] if case.asked else "ID"
@@ -277,7 +277,7 @@ def _decided(case: Case) -> Looked:
     return _done(f"passed at {decision[1].at:%F %T}")
 
 
-def _committed(case: Case) -> Looked:
+def _committed(case: FlowCase) -> Looked:
     settings = case.parts.settings
     todo = f'git add {settings.path.name} && git commit -m "feat: activate testnet mode"'
     command = ["git", "-C", str(settings.root), "status", "--porcelain", "--", str(settings.path)]
@@ -292,12 +292,12 @@ def _committed(case: Case) -> Looked:
     return _done(f"{settings.path.name} is committed")
 
 
-def _tests(case: Case) -> Looked:
+def _tests(case: FlowCase) -> Looked:
     found = case.passes("tests_green")
     return found._replace(todo="python scripts/check_live_readiness.py --stage testnet --all-tests")
 
 
-def _dry_run(case: Case) -> Looked:
+def _dry_run(case: FlowCase) -> Looked:
     fits = _fitting(case)
     if not fits:
         return _open("no profile runs this version", "add one to [testnet_profiles]")
@@ -306,7 +306,7 @@ def _dry_run(case: Case) -> Looked:
     return _done(f"the limits allow {', '.join(fits)}")
 
 
-def _first_run(case: Case) -> Looked:
+def _first_run(case: FlowCase) -> Looked:
     decision = case.record.decision(case.asked.sha256) if case.asked else None
     fits = _fitting(case)
     todo = f"python -m scripts.orchestrate_testnet_runs --profile {fits[0] if fits else 'PROFILE'}"
@@ -321,7 +321,7 @@ def _first_run(case: Case) -> Looked:
     return _done(f"{done[-1].session_id} completed")
 
 
-def _archived(case: Case) -> Looked:
+def _archived(case: FlowCase) -> Looked:
     path = case.climb.checklist
     todo = f"peak-trade checklist archive {path or 'FILE'}"
     if case.asked is None:
@@ -333,17 +333,17 @@ def _archived(case: Case) -> Looked:
     return _open("the list that was signed is not archived", todo)
 
 
-def _testnet_statistics(case: Case) -> Looked:
+def _testnet_statistics(case: FlowCase) -> Looked:
     below = Climb(
         rung=Rung.TESTNET_SHADOW_LIVE,
         version=case.climb.version,
         account=case.climb.account,
         symbols=case.climb.symbols,
     )
-    return Case(case.parts, below, case.record, "").passes("time_in_testnet", "testnet_activity", "order_success")
+    return FlowCase(case.parts, below, case.record, "").passes("time_in_testnet", "testnet_activity", "order_success")
 
 
-def _conservative(case: Case) -> Looked:
+def _conservative(case: FlowCase) -> Looked:
     file = case.parts.settings.file
     mode = _mode(Stage.LIVE, case)
     if not mode.done:
@@ -353,15 +353,15 @@ def _conservative(case: Case) -> Looked:
     return case.passes("limits_defined")
 
 
-def _by(criterion: str) -> Callable[[Case], Looked]:
+def _by(criterion: str) -> Callable[[FlowCase], Looked]:
     return lambda case: case.passes(criterion)
 
 
-def _confirmed(step: str, flow: str) -> Callable[[Case], Looked]:
+def _confirmed(step: str, flow: str) -> Callable[[FlowCase], Looked]:
     return lambda case: case.confirmed(step, flow)
 
 
-def _sign(role: Role) -> Callable[[Case], Looked]:
+def _sign(role: Role) -> Callable[[FlowCase], Looked]:
     return lambda case: _signed(role, case)
 
 
@@ -415,6 +415,6 @@ FLOWS: dict[str, tuple[FlowStep, ...]] = {
 RUNGS = {UP: Rung.SHADOW_TESTNET, LIVE: Rung.SHADOW_LIVE_LIVE}
 
 
-def case_of(parts: Parts, climb: Climb, profile: str = "") -> Case:
+def case_of(parts: Parts, climb: Climb, profile: str = "") -> FlowCase:
     """Return what the steps of a flow look at."""
-    return Case(parts, climb, gate_record(parts), profile)
+    return FlowCase(parts, climb, gate_record(parts), profile)

@@ -19,7 +19,7 @@ from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.backtest import configured_params
-from peak_trade.runs.climb import Climb, GateLook, Rules, look_at_gate, rules_of
+from peak_trade.runs.climb import Climb, GateLook, Rulebook, look_at_gate, rules_of
 from peak_trade.runs.gate_record import DECIDE, GateRecord, Requested, gate_record
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.promotion import opened
@@ -140,7 +140,7 @@ def symbols_of(parts: Parts, version: StrategyVersion, now: datetime) -> list[st
     return sorted({symbol for item in every if item.subject for symbol in item.subject.symbols})
 
 
-def _standing(parts: Parts, rules: Rules, record: GateRecord, assignment: Assignment, stage: Stage, now: datetime) -> Json:
+def _standing(parts: Parts, rules: Rulebook, record: GateRecord, assignment: Assignment, stage: Stage, now: datetime) -> Json:
     """Return one line of the ladder."""
     since = record.stood(assignment).since()
     symbols = tuple(sorted(assignment.symbols))
@@ -177,7 +177,7 @@ def is_current(parts: Parts, version: StrategyVersion) -> bool:
         return False
 
 
-def _request(parts: Parts, rules: Rules, record: GateRecord, asked: Requested, now: datetime) -> Json:
+def _request(parts: Parts, rules: Rulebook, record: GateRecord, asked: Requested, now: datetime) -> Json:
     """Return one request: who has signed, who is missing, what was decided."""
     decided = record.decision(asked.sha256)
     line: Json = {

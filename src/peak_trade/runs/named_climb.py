@@ -73,7 +73,7 @@ def _below(root: Path, path: Path) -> Path:
         ) from None
 
 
-def new_deviation(
+def deviation_document(
     climb: Climb, criterion: str, limits: Mapping[str, str], reason: str, *, at: datetime, until: datetime
 ) -> bytes:
     """Return a deviation's document for somebody to sign.
