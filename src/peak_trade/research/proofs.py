@@ -301,7 +301,7 @@ class _Search:
         self._twice(bars, whole)
         self.changes += len(_changes(whole))
         cuts = _cuts(bars, whole, declared, self._draw, count)
-        begin = int(self._draw.integers(1, max(2, min(len(bars) - STRETCH, 2 * declared + STRETCH))))
+        begin = _anywhere(len(bars) - STRETCH, self._draw)
         stretch = [cut for cut in range(begin, min(begin + STRETCH, len(bars))) if cut not in cuts]
         self.cuts += len(cuts)
         self.stretch += len(stretch)
@@ -365,9 +365,13 @@ def _cuts(bars: Bars, whole: F64, declared: int, draw: np.random.Generator, coun
     for number in range(20 * count):
         if len(cuts) >= min(count, last):
             break
-        anywhere = draw.uniform(1, last + 1) if number % 2 else np.exp(draw.uniform(0.0, np.log(last + 1)))
-        cuts.add(int(anywhere))
+        cuts.add(int(draw.integers(1, last + 1)) if number % 2 else _anywhere(last + 1, draw))
     return cuts
+
+
+def _anywhere(end: int, draw: np.random.Generator) -> int:
+    """Return a number from 1 to *end* less one, small ones as often as large ones; 1 where there is no other."""
+    return int(np.exp(draw.uniform(0.0, np.log(max(2, end)))))
 
 
 class _Found(NamedTuple):
