@@ -17,7 +17,7 @@ from peak_trade.governance.requests import read_request
 from peak_trade.governance.roles import Role
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import SessionFilter
-from peak_trade.model.errors import InputError, PeakTradeError
+from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.backtest import configured_params
@@ -165,6 +165,7 @@ def confirm(parts: Parts, case: FlowCase, flow: str, step: str, by: str, note: s
 
     Raises:
         InputError: there is no such step, or it shows itself; or *by* is nobody in the roles.
+        CheckFailed: a step before it is open.
     """
     mine = [item.id for item in FLOWS[flow] if item.id in BY_PERSON]
     if step not in mine:
@@ -172,6 +173,10 @@ def confirm(parts: Parts, case: FlowCase, flow: str, step: str, by: str, note: s
     people = rules_of(parts).roles.people
     if by not in people:
         raise InputError(f"expected --by a person of governance/roles.toml ({', '.join(sorted(people))}), found {by[:60]}")
+    lines = walk(case, flow)
+    at = next(number for number, line in enumerate(lines) if line.step.id == step)
+    if before := [line.step.id for line in lines[:at] if not line.looked.done]:
+        raise CheckFailed(f"expected every step before {step} done, found {', '.join(before)} open; do these first")
     facts = {"flow": flow, "step": step, "version": short(case.climb.version), "note": note}
     with held(parts), written(parts, CONFIRMED, by, COMMAND, **facts):
         pass
