@@ -189,7 +189,21 @@ class Team:
 
     def ask(self, step: str, *more: str, by: str = "dana") -> str:
         """Ask for a step; return the id of the request."""
-        words = ["gate", "request", step, "--strategy", "ma_crossover", *PARAMS, "--symbol", SYMBOL, "--by", by, *more]
+        words = [
+            "gate",
+            "request",
+            step,
+            "--strategy",
+            "ma_crossover",
+            *PARAMS,
+            "--symbol",
+            SYMBOL,
+            "--by",
+            by,
+            "--key",
+            self.key(by),
+            *more,
+        ]
         code, out, err = self.run(*words, "--json")
         assert code == 0, err
         return str(json.loads(out)["id"])

@@ -106,6 +106,7 @@ def request(
     deviation: Annotated[
         list[Path] | None, typer.Option("--deviation", help="File of a signed deviation, its .sig beside it; repeatable.")
     ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Sign it at once as the one who asks, with this SSH key.")] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Also where it can't pass as things stand.")] = False,
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
@@ -117,6 +118,8 @@ def request(
     with closing(options.open_parts(config)) as parts:
         _, made, climb = _named(parts, step, strategy, param, symbol, account, checklist)
         found = promotion.ask(parts, climb, made, by, deviations=deviation or (), anyway=anyway)
+        if key is not None:
+            promotion.sign(parts, found.id, key=key, signature=None)
     if as_json:
         lacking = [item._asdict() for item in found.lacking]
         until = found.request.expires_at.isoformat()
@@ -133,7 +136,8 @@ def request(
     )
     for item in found.lacking:
         print(printable(f"it can't pass as things stand: {item.words}"))
-    print(f"\nto be signed by {roles}, each another person and not {by}:")
+    first = "" if key else f"{by}, who asks, and "
+    print(f"\nto be signed by {first}{roles}, each another person and not {by}:")
     print(f"  ssh-keygen -Y sign -n peak-trade-approval -f ~/.ssh/id_ed25519 {found.path}")
     print(f"  peak-trade gate approve {found.id}        (takes that signature; --key FILE signs and takes it at once)")
     print(f"  peak-trade gate decide {found.id}")
@@ -158,11 +162,12 @@ def approve(
     with closing(options.open_parts(config)) as parts:
         found = promotion.sign(parts, request_id, key=key, signature=signature)
     people = [{"person": item.person, "role": item.role.value} for item in found.approvals]
-    missing = [role.value for role in found.missing]
+    missing = [role.value for role in found.missing] + ([] if found.asked else ["who asks"])
     if as_json:
         print(document({"approvals": people, "missing": missing}))
         return
-    print(printable("approved by " + ", ".join(f"{item['person']} as {item['role']}" for item in people)))
+    if people:
+        print(printable("approved by " + ", ".join(f"{item['person']} as {item['role']}" for item in people)))
     left = ", ".join(missing)
     print(f"still to sign: {left}" if missing else f"everybody has signed; next: peak-trade gate decide {request_id}")
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from peak_trade.compose import Parts
+from peak_trade.governance.approvals import Approvals, approve
 from peak_trade.governance.criteria import Answer, Ruling
 from peak_trade.governance.ladder import Rung
 from peak_trade.governance.requests import read_request
@@ -76,14 +77,15 @@ class FlowCase:
         """Return who signed the request in a role, empty where nobody did."""
         if self.asked is None:
             return ""
-        from peak_trade.governance.approvals import approve
+        return next((item.person for item in self.approvals(self.asked).approvals if item.role is role), "")
 
-        rules, content = rules_of(self.parts), opened(self.parts, self.record, self.asked.sha256)[1]
-        decided = self.record.decision(self.asked.sha256)
+    def approvals(self, asked: Requested) -> Approvals:
+        """Return who has signed a request; of one that was decided, as it was then."""
+        rules, content = rules_of(self.parts), opened(self.parts, self.record, asked.sha256)[1]
+        decided = self.record.decision(asked.sha256)
         at = decided[1].at if decided else self.parts.clock.now()
-        given = list(self.record.signatures.get(self.asked.sha256, ()))
-        found = approve(content, read_request(content), given, rules.roles, rules.policy, at=at)
-        return next((item.person for item in found.approvals if item.role is role), "")
+        given = list(self.record.signatures.get(asked.sha256, ()))
+        return approve(content, read_request(content), given, rules.roles, rules.policy, at=at)
 
     def passes(self, *criteria: str) -> Looked:
         """Return whether criteria pass, with what each came to."""
@@ -263,6 +265,9 @@ def _requested(case: FlowCase) -> Looked:
     step, key = case.climb.rung.value, case.climb.version.key
     if case.asked is None:
         return _open("nobody asked yet", f"peak-trade gate request '{step}' --strategy {key} --by NAME")
+    if not case.approvals(case.asked).asked:
+        todo = f"peak-trade gate approve {case.asked.sha256[:16]} --key KEY"
+        return _open(f"{case.asked.by} is said to ask, and has not signed", todo)
     return _done(f"request {case.asked.sha256[:16]} by {case.asked.by}")
 
 

@@ -207,7 +207,7 @@ def _request(parts: Parts, rules: Rulebook, record: GateRecord, asked: Requested
         "approvals": [
             {"person": item.person, "role": item.role.value, "at": _text(item.received_at)} for item in found.approvals
         ],
-        "missing": [role.value for role in found.missing],
+        "missing": [role.value for role in found.missing] + ([] if found.asked else ["who asks"]),
         "expired": now >= request.expires_at,
     }
 
