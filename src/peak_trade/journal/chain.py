@@ -661,6 +661,19 @@ def holder(root: Path, account: str) -> Holder:
     return Holder(session_id, process if type(process) is int else None, host, since)
 
 
+def is_held(root: Path, account: str) -> bool:
+    """Tell whether somebody holds an account; where nobody does, it is held for that moment."""
+    import filelock
+
+    lock = filelock.FileLock(folder_of(root, account) / ".lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def _in_use(account: str, found: Holder) -> str:
     session = f"session {found.session_id}" if found.session_id else "another process"
     facts = [f"process {found.process}" if found.process else "", f"on {found.host}" if found.host else ""]

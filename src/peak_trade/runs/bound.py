@@ -11,6 +11,7 @@ from peak_trade.governance.files import POLICY, read_plain
 from peak_trade.governance.ladder import StrategyVersion
 from peak_trade.journal.chain import find_segment, read
 from peak_trade.journal.run import sha256_of
+from peak_trade.model.address import is_loopback
 from peak_trade.model.errors import ConfigError, NotFound, PeakTradeError
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_again import spec_of
@@ -23,8 +24,6 @@ LOCK = "requirements.lock"
 PACKAGE, PACKAGES, LIMITS, JOURNALS = "peak_trade", "packages", "live_risk and testnet_limits", "journals"
 #: Limits of [live_risk] that are stricter the larger they are.
 _STRICTER_UP = frozenset({"duplicate_window_s"})
-#: Sections that a command narrows, or points at an emulator.
-_NARROWED = frozenset({"live_risk", "exchange", "live_exchange"})
 
 
 def file_hash(root: Path, path: Path) -> str:
@@ -66,17 +65,27 @@ def in_file(settings: Settings) -> Settings:
     """Return the settings as their file has them now.
 
     Raises:
-        ConfigError: those in use are others: looser limits, or another section that no command changes.
+        ConfigError: those in use are others: looser limits, or another section; a command may point the exchange at an emulator
+            on this machine, and nowhere else.
     """
     fresh = load_config(settings.path)
     for name in type(fresh.file).model_fields:
-        same = getattr(fresh.file, name) == getattr(settings.file, name)
-        if not same and (name not in _NARROWED or (name == "live_risk" and (looser := _looser(fresh, settings)))):
-            where = f"live_risk.{looser}" if name == "live_risk" else f"[{name}]"
+        if where := _strayed(name, fresh, settings):
             raise ConfigError(
                 f"expected {where} in use as {settings.path.name} has it, found another value; start again with that file"
             )
     return fresh
+
+
+def _strayed(name: str, fresh: Settings, used: Settings) -> str:
+    """Return where a section in use is another than the file's, in a way that no command makes it; empty where it is not."""
+    if getattr(fresh.file, name) == getattr(used.file, name):
+        return ""
+    if name == "live_risk":
+        return f"live_risk.{looser}" if (looser := _looser(fresh, used)) else ""
+    if name == "exchange" and is_loopback(used.file.exchange.kraken_testnet.base_url):
+        return ""
+    return f"[{name}]"
 
 
 def _looser(fresh: Settings, used: Settings) -> str:

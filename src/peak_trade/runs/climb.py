@@ -23,7 +23,17 @@ from peak_trade.journal.evidence import VersionKey
 from peak_trade.model.errors import NotFound
 from peak_trade.model.stage import Stage
 from peak_trade.runs.bound import bound_now, in_file, limits_sha256
-from peak_trade.runs.evidence import OF_SESSIONS, EvidenceScope, keep, of_acts, of_age, of_backtests, of_sessions
+from peak_trade.runs.evidence import (
+    OF_SESSIONS,
+    EvidenceScope,
+    check_clock,
+    keep,
+    of_acts,
+    of_age,
+    of_backtests,
+    of_sessions,
+    remembered,
+)
 from peak_trade.runs.gate_record import GateRecord, Stood
 from peak_trade.runs.repository import of_checklist, of_repository
 
@@ -94,9 +104,14 @@ def collect(
         requester: who asks; what they say themselves does not count where another person is asked for.
         fresh: from the journals, each verified, and from backtests done again; otherwise as the registry remembers both,
             which is quick and good enough to look at.
+
+    Raises:
+        Objected: `clock_set_back`: something is dated later than now, and would stay hidden until then.
+        CheckFailed: what the registry remembers can't be read.
     """
     wanted = EvidenceScope(version=climb.version, symbols=climb.symbols, rung=climb.rung, at=at)
     if fresh:
+        check_clock(((act.segment, act.at) for act in record.acts), parts.clock.now())
         sessions = of_sessions(parts, wanted)
         keep(parts, sessions)
     else:
@@ -127,8 +142,7 @@ def _remembered(parts: Parts, wanted: EvidenceScope, policy: Policy) -> list[Evi
     ages = wanted.ages(policy)
     oldest = wanted.at - max((ages[kind] for kind in OF_SESSIONS if kind in ages), default=timedelta(0))
     version = VersionKey(wanted.version.key, wanted.version.params_sha256, wanted.version.code_sha256)
-    documents = parts.evidence.documents(version, oldest)
-    every = [msgspec.json.decode(text, type=Evidence) for text in documents]
+    every = remembered(parts, version, oldest)
     return [item for item in every if wanted.about(item.subject) and item.at <= wanted.at]
 
 

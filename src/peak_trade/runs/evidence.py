@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from peak_trade.compose import Parts
+from peak_trade.compose import DataChoice, Parts
 from peak_trade.governance.criteria import Evidence, EvidenceKind, Subject
 from peak_trade.governance.documents import Fact, Written, digest, encode
 from peak_trade.governance.ladder import Rung, StrategyVersion
+from peak_trade.governance.objections import Objected
 from peak_trade.governance.policy import Policy
-from peak_trade.journal.chain import ENDED, Record, accounts, holder, read, segment_files
+from peak_trade.journal.chain import ENDED, Record, accounts, holder, is_held, read, segment_files
 from peak_trade.journal.evidence import VersionKey
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.registry import RunFilter
@@ -28,19 +29,21 @@ from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, verify_account
 from peak_trade.model.address import is_loopback
 from peak_trade.model.clock import parse_moment
-from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.errors import CheckFailed, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import EVIDENCE, Done
 from peak_trade.runs.again import reproduce
-from peak_trade.runs.record import BACKTEST
+from peak_trade.runs.record import BACKTEST, exact_choice
 from peak_trade.runs.session_dead import lineage
-from peak_trade.runs.session_evidence import KINDS, digits, session_evidence, subject_of
+from peak_trade.runs.session_evidence import KINDS, digits, session_evidence, so_far, subject_of
 
 #: Kinds that sessions make.
 OF_SESSIONS = frozenset({*KINDS.values(), EvidenceKind.EMULATOR})
 #: How many backtests of a strategy are looked through for the newest of a version.
 BACKTESTS_MAX = 10_000
+#: What reading a row raises that somebody has edited.
+MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,21 +111,30 @@ def _of_account(
 ) -> Iterator[Evidence]:
     """Yield what the sessions of an account showed."""
     segments = {path.stem: _Segment(path=path, begun=first) for path in _files(parts, account) if (first := _first(path))}
+    mine = {name for name, segment in segments.items() if wanted.about(subject_of(segment.begun))}
     until = {name: segment for name, segment in segments.items() if segment.at <= wanted.at}
     continued = {segment.begun.body["continues"] for segment in until.values()}
-    tips = [name for name in until if name not in continued and wanted.about(subject_of(until[name].begun))]
-    gone = [session for session in registered if session.session_id not in segments and _missed(session, wanted)]
+    tips = [name for name in until if name not in continued and name in mine]
+    # Also one whose segment says now that it was about something else.
+    gone = [session for session in registered if session.session_id not in mine and _missed(session, wanted)]
+    check_clock(((name, segments[name].at) for name in mine), parts.clock.now())
     if not tips and not gone:
         return
-    unsound = _unsound(parts, account, verifier)
-    working = holder(parts.journal, account).session_id
+    unsound = _unsound(parts, account, verifier, {name for tip in tips for name in _line_of(until, tip)})
     for name in tips:
         records = list(lineage(parts.journal, account, name))
         subject = subject_of(until[name].begun)
-        running = name == working and records[-1].kind != ENDED
-        if subject is None or running or parse_moment(records[-1].at) > wanted.at:
+        last = parse_moment(records[-1].at)
+        check_clock([(name, last)], parts.clock.now())
+        sound = not unsound & {None, *_line_of(until, name)}
+        if subject is None:
             continue
-        yield session_evidence(parts, name, records, subject, sound=not unsound & {None, *_line_of(until, name)})
+        if last > wanted.at or _is_running(parts, account, name, records[-1]):
+            yield from so_far(
+                name, [record for record in records if parse_moment(record.at) <= wanted.at], subject, sound=sound
+            )
+        else:
+            yield session_evidence(parts, name, records, subject, sound=sound)
     for session in gone:
         yield Evidence(
             kind=_registered_kind(session),
@@ -132,6 +144,23 @@ def _of_account(
             facts={"journal_sound": False},
             subject=_registered_subject(session),
         )
+
+
+def check_clock(dated: Iterable[tuple[str, datetime]], now: datetime) -> None:
+    """Look that nothing is dated later than now: what is would stay hidden until then.
+
+    Raises:
+        Objected: `clock_set_back`.
+    """
+    for name, at in dated:
+        if at > now:
+            raise Objected("clock_set_back", f"{name} is dated {at:%F %T}, it is said to be {now:%F %T}; put the clock right")
+
+
+def _is_running(parts: Parts, account: str, name: str, last: Record) -> bool:
+    """Tell whether a session is still at work: its account is held, and not only said to be."""
+    named = last.kind != ENDED and holder(parts.journal, account).session_id == name
+    return named and is_held(parts.journal, account)
 
 
 def _files(parts: Parts, account: str) -> list[Path]:
@@ -157,8 +186,12 @@ def _line_of(segments: Mapping[str, _Segment], name: str) -> Iterator[str]:
         step = segments[step].begun.body["continues"] if step in segments else None
 
 
-def _unsound(parts: Parts, account: str, verifier: Verifier | None) -> set[str | None]:
-    """Return the sessions of an account whose journal is not as it was written; None stands for all of them."""
+def _unsound(parts: Parts, account: str, verifier: Verifier | None, mine: set[str]) -> set[str | None]:
+    """Return the sessions of an account whose journal is not as it was written; None stands for all of them.
+
+    Args:
+        mine: the sessions that are known to be about the version.
+    """
     if verifier is None:
         return {None}
     remembered = {
@@ -168,8 +201,8 @@ def _unsound(parts: Parts, account: str, verifier: Verifier | None) -> set[str |
     }
     report = verify_account(parts.journal, account, verifier, expected=remembered)
     found: set[str | None] = {flaw.segment for flaw in report.flaws if flaw.code not in NOTES}
-    # Where a segment is gone that another names, nobody knows what was in it.
-    return found | {None} if report.findings else found
+    # Where a segment is gone that another names, or was changed, nobody knows what was in it and of which version it was.
+    return found | {None} if report.findings or found - mine else found
 
 
 def _missed(session: Session, wanted: EvidenceScope) -> bool:
@@ -203,6 +236,21 @@ def keep(parts: Parts, found: Sequence[Evidence]) -> None:
         parts.evidence.keep(item.run_id, version, item.at, encode(item).decode())
 
 
+def remembered(parts: Parts, version: VersionKey, since: datetime) -> list[Evidence]:
+    """Return the copies of what sessions of a version showed that ended since a moment, oldest first.
+
+    Raises:
+        CheckFailed: one is none.
+    """
+    try:
+        return [msgspec.json.decode(text, type=Evidence) for text in parts.evidence.documents(version, since)]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CheckFailed(
+            f"expected the registry's copy of what sessions of {version.strategy} showed, found something else ({error}); "
+            "peak-trade gate explain with --fresh makes it anew from the journals"
+        ) from None
+
+
 def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> list[Evidence]:
     """Return the newest backtest of a version in each pair, done again; one that comes out otherwise is none.
 
@@ -214,7 +262,7 @@ def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> 
     for run in parts.registry.find(completed, BACKTESTS_MAX):
         if run.finished_at and parse_moment(run.finished_at) <= wanted.at and wanted.about(_tested(run)):
             newest.setdefault(run.symbol, run)
-    return [found for run in newest.values() if not fresh or _again(parts, run) if (found := _backtest(run)) is not None]
+    return [found for run in newest.values() if not fresh or _comes_out(parts, run) if (found := _backtest(run)) is not None]
 
 
 def _tested(run: Run) -> Subject | None:
@@ -225,12 +273,14 @@ def _tested(run: Run) -> Subject | None:
     return Subject(strategy=version, symbols=(run.symbol,))
 
 
-def _again(parts: Parts, run: Run) -> bool:
-    """Tell whether a backtest comes out the same."""
+def _comes_out(parts: Parts, run: Run) -> bool:
+    """Tell whether a backtest comes out the same, over the very bars and the pair that its row names."""
     try:
-        return reproduce(parts, run.run_id).identical
-    except PeakTradeError:
+        again = reproduce(parts, run.run_id)
+        exact = exact_choice(DataChoice.from_json(run.spec["data"]), again.dataset).to_json()
+    except (PeakTradeError, *MALFORMED):
         return False
+    return again.identical and exact == run.spec["data"] and again.dataset.bars.instrument.symbol == run.symbol
 
 
 def _backtest(run: Run) -> Evidence | None:
@@ -246,7 +296,7 @@ def _backtest(run: Run) -> Evidence | None:
             "max_drawdown": digits(-run.metrics["max_drawdown"]),
         }
         at = parse_moment(run.finished_at or "")
-    except (KeyError, TypeError, ValueError, ArithmeticError):
+    except MALFORMED:
         return None
     if "sharpe" in run.metrics:
         facts["sharpe"] = digits(run.metrics["sharpe"])

@@ -10,7 +10,6 @@ import msgspec
 
 from peak_trade.compose import Parts
 from peak_trade.governance.approvals import approve
-from peak_trade.governance.criteria import Evidence
 from peak_trade.governance.decisions import DecisionDocument
 from peak_trade.governance.ladder import Assignment, Decided, Demoted, LadderEvent, Promoted, Rung, StrategyVersion
 from peak_trade.governance.requests import read_request
@@ -20,6 +19,7 @@ from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.climb import Climb, GateLook, Rulebook, look_at_gate, rules_of
+from peak_trade.runs.evidence import remembered
 from peak_trade.runs.gate_record import DECIDE, GateRecord, Requested, gate_record
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.promotion import opened
@@ -136,7 +136,7 @@ def _places(parts: Parts, record: GateRecord, now: datetime) -> list[tuple[Assig
 def symbols_of(parts: Parts, version: StrategyVersion, now: datetime) -> list[str]:
     """Return the pairs that a version's sessions of late were about, sorted."""
     key = VersionKey(version.key, version.params_sha256, version.code_sha256)
-    every = [msgspec.json.decode(text, type=Evidence) for text in parts.evidence.documents(key, now - SHOWN_FOR)]
+    every = remembered(parts, key, now - SHOWN_FOR)
     return sorted({symbol for item in every if item.subject for symbol in item.subject.symbols})
 
 

@@ -6,6 +6,7 @@ revoked it, and everything it is bound to has the same bytes now.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from peak_trade.governance.ladder import Assignment, Rung
 from peak_trade.governance.objections import Objected, Objection
 from peak_trade.governance.permits import Permit, verify
 from peak_trade.governance.requests import EVIDENCE, Hashes, Promotion, read_request
+from peak_trade.journal.chain import segment_files
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.errors import NotFound, PeakTradeError, SafetyRefused
 from peak_trade.model.stage import Stage
@@ -70,15 +72,18 @@ def allowed(parts: Parts, stage: Stage, strategy: Strategy, symbols: tuple[str, 
     rung = next(rung for rung in Rung if rung.upper is stage)
     account = parts.settings.file.governance.account
     climb = Climb(rung=rung, version=version_of(strategy), account=account, symbols=symbols)
+    _check_place(parts)
+    # Before anything is read: what is written while it is checked is seen at the first order.
+    every = [(held, Outside(parts, held)) for held in _files(parts)]
     record, now = gate_record(parts), parts.clock.now()
     reasons: list[str] = []
-    for held in _files(parts):
+    for held, outside in every:
         if held.request.transition is not rung or held.request.strategy.key != climb.version.key:
             continue
         found = _checked(parts, record, held, now, _present(parts, record, held))
         objections = found.permit.objections(stage, climb.assignment, now) if found.permit else found.objections
         if found.permit is not None and not objections:
-            return PermitWatch(parts, held, found.permit, stage, climb.assignment)
+            return PermitWatch(parts, outside, found.permit, stage, climb.assignment)
         reasons.append(f"{held.id}: " + "; ".join(f"{item.code}: {item.words}" for item in objections))
     why = "; ".join(reasons) if reasons else "none was ever granted"
     raise SafetyRefused(
@@ -87,13 +92,55 @@ def allowed(parts: Parts, stage: Stage, strategy: Strategy, symbols: tuple[str, 
     )
 
 
+def _check_place(parts: Parts) -> None:
+    """Look that the exchange in use is the configuration's: a permit is for that one.
+
+    Raises:
+        SafetyRefused: it is another.
+    """
+    wanted = parts.settings.file.exchange.kraken_testnet.base_url
+    if parts.exchange.base_url != wanted:
+        raise SafetyRefused(
+            f"expected the exchange of the configuration, {wanted}, found {parts.exchange.base_url} in use; start again"
+        )
+
+
+class Outside:
+    """What a permit depends on that others can change: looked at for whether it is as before, not for what it says."""
+
+    def __init__(self, parts: Parts, held: Held) -> None:
+        self.held = held
+        self._parts = parts
+        self._act: Path | None = None
+        self._seen = self._look()
+
+    def changed(self) -> bool:
+        """Tell whether something changed since the last time, before which whoever asks reads."""
+        seen = self._look()
+        if seen == self._seen:
+            return False
+        # The newest act may still be being written: its file is looked at, too. A folder that can't be listed can't be read.
+        with suppress(PeakTradeError):
+            self._act = max(segment_files(self._parts.journal, ACCOUNT), default=None)
+        self._seen = self._look()
+        return True
+
+    def _look(self) -> tuple[object, ...]:
+        """Return what changes when an act is written or a file is: entries of folders and files, not their content."""
+        settings, state = self._parts.settings, self._parts.state
+        paths = [settings.path, settings.root / POLICY, settings.root / ROLES, self._parts.journal / ACCOUNT]
+        paths += [settings.root / name for name in self.held.request.parts["checklist"]]
+        paths += [state / PERMITS / f"{self.held.id}{end}" for end in (JSON_END, DOSSIER_END)]
+        paths += [self._act] if self._act else []
+        return settings.file, self._parts.exchange, *map(_entry, paths)
+
+
 class PermitWatch:
     """A permit in use: asked right before every order whether it still allows it."""
 
-    def __init__(self, parts: Parts, held: Held, permit: Permit, stage: Stage, assignment: Assignment) -> None:
+    def __init__(self, parts: Parts, outside: Outside, permit: Permit, stage: Stage, assignment: Assignment) -> None:
         self.permit, self.assignment = permit, assignment
-        self._parts, self._held, self._stage = parts, held, stage
-        self._seen = self._look()
+        self._parts, self._outside, self._stage = parts, outside, stage
         self._lost = ""
 
     def trouble(self) -> str | None:
@@ -101,26 +148,18 @@ class PermitWatch:
 
         Cheap while nothing changed: the clock is read, and the age of the files that a permit depends on.
         """
-        seen = self._look()
-        if seen != self._seen:
-            self._seen, self._lost = seen, self._changed()
+        if self._outside.changed():
+            self._lost = self._why_lost()
         if self._lost:
             return self._lost
         objections = self.permit.objections(self._stage, self.assignment, self._parts.clock.now())
         return "; ".join(f"{item.code}: {item.words}" for item in objections) or None
 
-    def _look(self) -> tuple[object, ...]:
-        """Return what changes when an act is written or a file is: entries of folders and files, not their content."""
-        settings, state = self._parts.settings, self._parts.state
-        paths = [settings.path, settings.root / POLICY, settings.root / ROLES, self._parts.journal / ACCOUNT]
-        paths += [settings.root / name for name in self._held.request.parts["checklist"]]
-        paths += [state / PERMITS / f"{self._held.id}{end}" for end in (JSON_END, DOSSIER_END)]
-        return tuple(map(_entry, paths))
-
-    def _changed(self) -> str:
+    def _why_lost(self) -> str:
         """Check again after something changed, all but the runs that it rests on; return why it is lost."""
-        parts, held = self._parts, self._held
+        parts, held = self._parts, self._outside.held
         try:
+            _check_place(parts)
             record, now = gate_record(parts), parts.clock.now()
             checklist = next(map(Path, held.request.parts["checklist"]))
             bound = bound_now(parts, held.request.strategy, checklist, ())

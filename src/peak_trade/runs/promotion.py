@@ -24,7 +24,7 @@ from peak_trade.governance.dossiers import pack, unpack
 from peak_trade.governance.files import read_plain
 from peak_trade.governance.ladder import Assignment, Decided, Demoted, Promoted, StrategyVersion
 from peak_trade.governance.objections import Objected, Objection
-from peak_trade.governance.permits import Permit, grant
+from peak_trade.governance.permits import Permit, grant, verify
 from peak_trade.governance.recorded import body_of
 from peak_trade.governance.requests import Promotion, read_request
 from peak_trade.governance.sshsig import APPROVAL
@@ -168,7 +168,7 @@ def sign(parts: Parts, name: str, *, key: Path | None, signature: Path | None, v
     record = gate_record(parts)
     asked, content = opened(parts, record, name)
     beside = parts.state / REQUESTS / f"{asked.sha256[:16]}{SIGNATURE_END}"
-    armoured = _made(parts.state / REQUESTS / f"{asked.sha256[:16]}{JSON_END}", key) if key else _found(signature or beside)
+    armoured = _made(content, key) if key else _found(signature or beside)
     return file_signature(parts, record, asked, content, armoured, via)
 
 
@@ -211,11 +211,11 @@ def _found(path: Path) -> bytes:
     return read_plain(path.parent, Path(path.name))
 
 
-def _made(request: Path, key: Path) -> bytes:
-    """Have ssh-keygen sign a request; it may ask for a passphrase or a touch."""
+def _made(content: bytes, key: Path) -> bytes:
+    """Have ssh-keygen sign a request's bytes, those that were checked; it may ask for a passphrase or a touch."""
     with TemporaryDirectory() as folder:
-        copy = Path(folder) / request.name
-        copy.write_bytes(request.read_bytes())
+        copy = Path(folder) / "request.json"
+        copy.write_bytes(content)
         command = ["ssh-keygen", "-Y", "sign", "-n", APPROVAL, "-f", os.fspath(key), os.fspath(copy)]
         try:
             ended = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=SIGNING_S, check=False)
@@ -276,10 +276,13 @@ def decide_request(parts: Parts, name: str, by: str, via: str = COMMAND) -> Deci
     the permit is made again, the same bytes.
 
     Raises:
-        NotFound: no such request. Objected: its file, or a signature, can't be used.
+        NotFound: no such request.
+        Objected: its file, or a signature, can't be used; it was revoked; or the permit that it led to is good no more.
     """
     record = gate_record(parts)
     asked, content = opened(parts, record, name)
+    if (revoked := next((item for item in record.revocations if item.request == asked.sha256), None)) is not None:
+        raise Objected("permit_revoked", f"{revoked.by} revoked it at {revoked.at:%F %T}: {revoked.why}; ask again")
     if (before := record.decision(asked.sha256)) is not None and before[1].passed:
         return _granted_again(parts, record, asked, before, by, via)
     _take_beside(parts, record, asked, content, via)
@@ -334,6 +337,10 @@ def _granted_again(
         raise Objected("other_decision", "; ".join(item.words for item in made.reasons()) or "the decision comes out otherwise")
     permit = grant(made, rules.policy)
     if record.ladder.rests_on(decided.decision):
+        dossier, now = unpack(packed), parts.clock.now()
+        found = verify(permit.content, dossier, rules.roles, rules.policy, now=now, ladder=record.ladder)
+        if not isinstance(found, Permit):
+            raise Objected(found[0].code, "; ".join(item.words for item in found))
         return _kept(parts, asked, made, permit)
     event = Promoted(parts.clock.now(), made.request.assignment, made.request.transition, made.sha256)
     if (objection := record.ladder.objection(event)) is not None:

@@ -5,7 +5,7 @@ A session of several strategies shows nothing about any of them alone, and is no
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,23 @@ def session_evidence(parts: Parts, session_id: str, records: Sequence[Record], s
     )
 
 
+def so_far(session_id: str, records: Sequence[Record], subject: Subject, *, sound: bool) -> Iterator[Evidence]:
+    """Yield what a session that is not over shows: only that it stopped for good, which its end would make no better.
+
+    Args:
+        records: until the moment that is asked about.
+    """
+    facts: dict[str, Fact] = {"journal_sound": False}
+    last = records[-1]
+    if sound and (latched := _latched(records)):
+        last = latched[-1]
+        facts = {"journal_sound": True, "started_at": records[0].at, "finished_at": last.at, "critical_incidents": len(latched)}
+    elif sound:
+        return
+    at = parse_moment(last.at)
+    yield Evidence(kind=kind_of(records[0]), run_id=session_id, sha256=last.sha256, at=at, facts=facts, subject=subject)
+
+
 def facts_of(parts: Parts, records: Sequence[Record]) -> dict[str, Fact]:
     """Return the facts of a session whose journal is sound; what can't be worked out is left out, and counts for nothing."""
     last = records[-1]
@@ -104,13 +121,17 @@ def facts_of(parts: Parts, records: Sequence[Record]) -> dict[str, Fact]:
 
 def _critical(records: Sequence[Record]) -> int:
     """Return how often a session stopped by itself for good, other than by the kill switch, and whether it failed."""
-    latched = [
-        record.body["code"]
+    failed = records[-1].kind == ENDED and records[-1].body["status"] == RunStatus.FAILED.value
+    return max(len(_latched(records)), int(failed))
+
+
+def _latched(records: Sequence[Record]) -> list[Record]:
+    """Return the incidents that stopped a session for good, other than by the kill switch."""
+    return [
+        record
         for record in records
         if record.kind == INCIDENT and record.body["mode"] in _LATCHED and record.body["code"] != KILL_SWITCH
     ]
-    failed = records[-1].kind == ENDED and records[-1].body["status"] == RunStatus.FAILED.value
-    return max(len(latched), int(failed))
 
 
 def _compared(parts: Parts, plan: SessionPlan, records: Sequence[Record]) -> dict[str, Fact]:
