@@ -5,13 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from peak_trade.compose import Parts
-from peak_trade.governance.checklists import CHECKLISTS
 from peak_trade.governance.deviations import Deviation
 from peak_trade.governance.documents import encode
 from peak_trade.governance.ladder import Rung, StrategyVersion
 from peak_trade.model.errors import InputError, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.checklists import open_checklist
 from peak_trade.runs.climb import Climb
 from peak_trade.runs.gate_record import GateRecord
 from peak_trade.runs.gate_status import symbols_of
@@ -58,7 +58,7 @@ def _pairs(parts: Parts, record: GateRecord, rung: Rung, version: StrategyVersio
 
 
 def _checklist(parts: Parts, rung: Rung, key: str) -> Path | None:
-    path = parts.reports.parent / "checklists" / f"open_{CHECKLISTS[rung]}_{key}.md"
+    path = open_checklist(parts, rung, key)
     return _below(parts.settings.root, path) if path.exists() else None
 
 
