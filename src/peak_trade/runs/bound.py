@@ -1,6 +1,5 @@
 """What a request is bound to, hashed as it is now: code, packages, configuration, limits, data, policy and checklist."""
 
-import os
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -120,7 +119,7 @@ def _installed(_folders: tuple[tuple[str, int], ...]) -> str:
 
 def _changed_at(folder: str) -> int:
     try:
-        return os.stat(folder or ".").st_mtime_ns
+        return Path(folder or ".").stat().st_mtime_ns
     except OSError:
         return 0
 

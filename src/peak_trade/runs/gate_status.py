@@ -64,9 +64,7 @@ def status(parts: Parts, now: datetime, record: GateRecord | None = None) -> Jso
     return {
         "at": _text(now),
         "account": parts.settings.file.governance.account,
-        "ladder": [
-            _standing(parts, rules, record, assignment, stage, now) for assignment, stage in places(parts, record, now)
-        ],
+        "ladder": [_standing(parts, rules, record, assignment, stage, now) for assignment, stage in places(parts, record, now)],
         "requests": [_request(parts, rules, record, asked, now) for asked in record.requests.values()],
         "permits": permits,
         "refused": [{"event": _event(event), **objection._asdict()} for event, objection in record.ladder.refused],

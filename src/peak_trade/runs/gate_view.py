@@ -47,7 +47,7 @@ def gates_of(parts: Parts) -> Gates:
     """Return what the pages of the gates read."""
     return Gates(
         overview=lambda: overview(parts, parts.clock.now()),
-        step=lambda *named: step_view(parts, *named, parts.clock.now()),
+        step=lambda strategy, version, account, step: step_view(parts, strategy, version, account, step, parts.clock.now()),
         archive=lambda: archive_view(parts),
         archived=lambda name: archived_view(parts, name),
         seen=lambda: seen(parts),
@@ -167,7 +167,14 @@ def _history(record: GateRecord) -> list[Json]:
             body = act.begun.body
             asked = record.request(body["request"])
             strategy = asked.act.begun.body["strategy"] if asked else ""
-            line = {"at": act.begun.at, "strategy": strategy, "version": "", "account": "", "symbols": [], "what": "revoked"}
+            line: Json = {
+                "at": act.begun.at,
+                "strategy": strategy,
+                "version": "",
+                "account": "",
+                "symbols": [],
+                "what": "revoked",
+            }
             found.append({**line, "id": body["request"][:16], "by": body["by"], "why": body["why"]})
     return sorted(found, key=lambda line: str(line["at"]), reverse=True)
 
@@ -188,9 +195,7 @@ def step_view(parts: Parts, strategy: str, version: str, account: str, step: str
     rules, record = rules_of(parts), gate_record(parts)
     every = places(parts, record, now)
     mine = [
-        item
-        for item in every
-        if (item[0].version.key, short(item[0].version), item[0].account) == (strategy, version, account)
+        item for item in every if (item[0].version.key, short(item[0].version), item[0].account) == (strategy, version, account)
     ]
     if not mine:
         raise NotFound("expected a version that stands on the ladder, found another; the ladder lists them")
