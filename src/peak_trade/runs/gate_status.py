@@ -17,7 +17,7 @@ from peak_trade.governance.ladder import Assignment, Decided, Demoted, LadderEve
 from peak_trade.governance.requests import read_request
 from peak_trade.journal.evidence import VersionKey
 from peak_trade.model.clock import moment_text, nanoseconds
-from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.errors import CheckFailed, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.checklists import open_checklist
@@ -77,12 +77,19 @@ def history(record: GateRecord) -> list[Json]:
 
 
 def decisions(record: GateRecord) -> list[Json]:
-    """Return every decision with its criteria, the newest first: how a gate went on over time."""
+    """Return every decision with its criteria, the newest first: how a gate went on over time.
+
+    Raises:
+        CheckFailed: what was recorded as a decision is none.
+    """
     found = []
     asked = {event.decision: event.assignment for event in record.events if isinstance(event, Decided)}
     for act in reversed(record.acts):
         if act.action == DECIDE:
-            document = msgspec.json.decode(act.begun.body["decision"].encode(), type=DecisionDocument)
+            try:
+                document = msgspec.json.decode(act.begun.body["decision"].encode(), type=DecisionDocument)
+            except msgspec.MsgspecError as error:
+                raise CheckFailed(f"expected a decision in the act {act.segment}, found another document: {error}") from None
             about = asked.get(digest(act.begun.body["decision"].encode()))
             which = {} if about is None else _where(about)
             found.append({"id": act.begun.body["request"][:16], **which, **msgspec.to_builtins(document)})

@@ -160,8 +160,10 @@ def _told(found: Sequence[Objection] | Iterator[Objection]) -> list[Json]:
 
 
 def _history(record: GateRecord) -> list[Json]:
-    """Return every step, decision and revocation, the newest first."""
-    found = history(record)
+    """Return every step, decision and revocation, the newest first; `refused` is the code of what no rule allows."""
+    against = {id(event): objection.code for event, objection in record.ladder.refused}
+    events = zip(history(record), reversed(record.events), strict=True)
+    found = [{**line, "refused": against.get(id(event), "")} for line, event in events]
     for act in record.acts:
         if act.action == REVOKE:
             body = act.begun.body
@@ -174,6 +176,7 @@ def _history(record: GateRecord) -> list[Json]:
                 "account": "",
                 "symbols": [],
                 "what": "revoked",
+                "refused": "",
             }
             found.append({**line, "id": body["request"][:16], "by": body["by"], "why": body["why"]})
     return sorted(found, key=lambda line: str(line["at"]), reverse=True)

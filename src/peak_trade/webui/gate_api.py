@@ -108,7 +108,7 @@ class PermitLine(BaseModel):
 
 
 class GateEvent(BaseModel):
-    """A step up or down, a decision, or a revocation."""
+    """A step up or down, a decision, or a revocation; `refused` is the code of what no rule allows, and counts for nothing."""
 
     at: str
     strategy: str
@@ -122,6 +122,7 @@ class GateEvent(BaseModel):
     why: str | None = None
     id: str | None = None
     by: str | None = None
+    refused: str = ""
 
 
 class RefusedEvent(GateReason):

@@ -28,11 +28,14 @@ router = APIRouter(include_in_schema=False)
 EVALUATION_AGE_S, REST = 5.0, 9.0
 #: Evaluations that are kept at one time.
 KEPT_MAX = 64
-#: Criteria that a version's card tells in the open, and runs that a criterion or a page lists; the API has all.
-TOLD_MAX, RUNS_MAX, EVIDENCE_MAX = 3, 8, 100
+#: Criteria that a version's card tells in the open, how many versions on a rung are no crowd, and runs that a criterion or a
+#: page lists; the API has all.
+TOLD_MAX, CROWD, RUNS_MAX, EVIDENCE_MAX = 3, 6, 8, 100
 #: The steps, by their names.
 STEPS = ("research->shadow", "shadow->testnet", "testnet->shadow-live", "shadow-live->live")
 _DAY_S = 86_400.0
+#: What an event of some kind has and others have not.
+_EVENT: Json = dict.fromkeys(("step", "to", "why", "passed", "id", "by"))
 
 
 class Outcome(NamedTuple):
@@ -161,6 +164,11 @@ class RungRow(NamedTuple):
     stage: str
     placed: Sequence[Placed]
 
+    @property
+    def told(self) -> int:
+        """How many criteria each card tells in the open: fewer where many stand beside each other."""
+        return TOLD_MAX if len(self.placed) <= CROWD else 1
+
 
 @router.get("/gates")
 def ladder(request: Request) -> HTMLResponse:
@@ -174,7 +182,8 @@ def rungs_of(found: Json) -> Json:
         RungRow(stage.value, [_placed(found, line) for line in found["ladder"] if line["stage"] == stage.value])
         for stage in reversed(Stage)
     ]
-    return {"rungs": rows, "refused": found["refused"], "empty": not found["ladder"], "told": TOLD_MAX}
+    refused = [{**item, "event": _EVENT | item["event"]} for item in found["refused"]]
+    return {"rungs": rows, "refused": refused, "empty": not found["ladder"]}
 
 
 def _placed(found: Json, line: Json) -> Placed:
@@ -346,7 +355,10 @@ def permits(request: Request) -> HTMLResponse:
 def permit_facts(found: Json) -> Json:
     """Return permits, the good ones first, of these those that end first; and the history."""
     lines = [{**item, "left": days_between(found["at"], item["until"]), "url": _permit_url(item)} for item in found["permits"]]
-    return {"permits": sorted(lines, key=lambda item: (not item["good"], str(item["until"]))), "history": found["history"]}
+    return {
+        "permits": sorted(lines, key=lambda item: (not item["good"], str(item["until"]))),
+        "history": [_EVENT | item for item in found["history"]],
+    }
 
 
 def _permit_url(item: Json) -> str:
