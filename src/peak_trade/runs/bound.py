@@ -1,6 +1,8 @@
 """What a request is bound to, hashed as it is now: code, packages, configuration, limits, data, policy and checklist."""
 
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -114,8 +116,21 @@ def limits_sha256(settings: Settings) -> str:
 
 def installed_sha256() -> str:
     """Return the hash of the names and versions of all packages that are installed: what runs, whatever a lock file says."""
+    # Reading them takes as long as all else of a look at a gate; a package that comes or goes changes the folder it lies in.
+    return _installed(tuple((path, _changed_at(path)) for path in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _installed(_folders: tuple[tuple[str, int], ...]) -> str:
     names = sorted({f"{found.metadata['Name'].lower()}=={found.version}" for found in distributions()})
     return digest("\n".join(names).encode())
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return Path(folder or ".").stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def datasets_of(parts: Parts, evidence: Sequence[Evidence]) -> dict[str, str]:

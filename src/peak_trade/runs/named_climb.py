@@ -13,7 +13,7 @@ from peak_trade.governance.ladder import Rung, StrategyVersion
 from peak_trade.model.errors import InputError, PeakTradeError, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.runs.backtest import configured_params
-from peak_trade.runs.checklists import archive_folder, open_path
+from peak_trade.runs.checklists import archive_folder, open_checklist
 from peak_trade.runs.climb import Climb
 from peak_trade.runs.gate_record import GateRecord
 from peak_trade.runs.gate_status import symbols_of
@@ -72,7 +72,7 @@ def _checklist(parts: Parts, rung: Rung, version: StrategyVersion) -> Path | Non
             continue
         if head.strategy_version == version:
             return _below(parts.settings.root, path)
-    path = open_path(parts, rung, version.key)
+    path = open_checklist(parts, rung, version.key)
     return _below(parts.settings.root, path) if path.exists() else None
 
 

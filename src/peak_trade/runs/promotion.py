@@ -290,7 +290,7 @@ def decide_request(parts: Parts, name: str, by: str, via: str = COMMAND) -> Deci
     rules, request, at = rules_of(parts), read_request(content), parts.clock.now()
     climb = climb_of(asked, request)
     evidence = collect(parts, climb, rules.policy, record, request.created_at, requester=request.requester)
-    dossier = Dossier(content, tuple(record.signatures.get(asked.sha256, ())), evidence, _deviations(asked))
+    dossier = Dossier(content, tuple(record.signatures.get(asked.sha256, ())), evidence, deviations_of(asked))
     made = decide(
         dossier,
         rules.roles,
@@ -371,7 +371,8 @@ def _take_beside(parts: Parts, record: GateRecord, asked: Requested, content: by
         file_signature(parts, record, asked, content, armoured, via)
 
 
-def _deviations(asked: Requested) -> tuple[SignedDeviation, ...]:
+def deviations_of(asked: Requested) -> tuple[SignedDeviation, ...]:
+    """Return the deviations that a request was recorded with."""
     return tuple(
         SignedDeviation(item["content"].encode(), tuple(Signature(text.encode(), asked.at) for text in item["signatures"]))
         for item in asked.act.begun.body["deviations"]
