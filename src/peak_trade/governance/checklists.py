@@ -42,7 +42,7 @@ _SEAL_KEY = "machine_sha256"
 _POINT = re.compile(r"- \[\s*([xX]?)\s*\] \((measured|by hand)\) \*\*([a-z][a-z0-9_]{0,63})\*\*(?:: (.*))?")
 _FIELD = re.compile(r"\s+- (name|date|note|deviation):(.*)")
 _ANSWER = re.compile(r"  - answer: (pass|fail|inconclusive) \((hard|soft)\)")
-_SEAL = re.compile(r"  <!-- sealed ([0-9a-f]{64}) -->")
+_SEALED = re.compile(r"  <!-- sealed ([0-9a-f]{64}) -->")
 _HTML = re.compile(r"<[A-Za-z!/?]")
 _BY_HAND = ("name", "date", "note")
 _DEVIATED = ("deviation", *_BY_HAND)
@@ -490,7 +490,7 @@ def _other_than(head: ChecklistHead, request: Promotion) -> Iterator[str]:
 def _sealed(point: ChecklistPoint) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
     """Return what was measured in a point, its seal (empty without one), and the lines after it."""
     for number, line in enumerate(point.body):
-        if found := _SEAL.fullmatch(line):
+        if found := _SEALED.fullmatch(line):
             return point.body[:number], found[1], point.body[number + 1 :]
     return point.body, "", ()
 
