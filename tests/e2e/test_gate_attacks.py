@@ -5,10 +5,17 @@ Every attack starts from a house in which the step would pass, and names the cod
 
 import json
 import subprocess
+from decimal import Decimal
 
 import pytest
 from tests.houses import NAMED, House, Street
-from tests.team import SYMBOL
+from tests.team import PARAMS, SYMBOL
+
+from peak_trade.journal.signing import public_path
+from peak_trade.runs.bound import installed_sha256
+
+#: What is installed while the houses are built.
+INSTALLED = installed_sha256()
 
 
 @pytest.fixture(scope="module")
@@ -512,3 +519,571 @@ def test_a_revocation_while_the_permit_is_being_checked_is_seen(house, monkeypat
 
     monkeypatch.setattr(permits, "_present", slow)
     assert "permit_revoked" in house.watch().trouble()
+
+
+# ---- the registry, edited behind everybody's back --------------------------------------------------------------------
+
+
+def shown(house):
+    """Return what the gates see in sessions and backtests, from the journals themselves."""
+    found = house.json("gate", "explain", "shadow->testnet", *NAMED, "--fresh")["evidence"]
+    return [item for item in found if item["kind"] in ("shadow", "backtest")]
+
+
+@at("shadow")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE metrics SET value = value + 1000",
+        "DELETE FROM metrics",
+        "UPDATE runs SET status = 'failed' WHERE run_type = 'shadow_run'",
+        "UPDATE runs SET started_at = '2020-01-01T00:00:00.000000Z' WHERE run_type = 'shadow_run'",
+        "UPDATE sessions SET tier = 'live', mode = 'live'",
+        "UPDATE session_list SET strategy = 'macd', status = 'failed'",
+        "UPDATE evidence SET document = replace(document, '\"critical_incidents\":0', '\"critical_incidents\":9')",
+        "UPDATE evidence SET document = 'nothing'",
+        "DELETE FROM evidence",
+        "DELETE FROM session_list",
+    ],
+)
+def test_rows_that_gates_do_not_believe(house, statement):
+    """Sessions are read from their journals: the same evidence comes out whatever the rows say."""
+    before = shown(house)
+    house.sql(statement)
+
+    assert shown(house) == before
+
+
+@at("shadow")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE sessions SET head_sha256 = '" + "0" * 64 + "'",
+        "UPDATE sessions SET head_seq = head_seq + 1",
+        "UPDATE sessions SET head_seq = 0",
+    ],
+)
+def test_rows_that_contradict_the_journal(house, statement):
+    """One of the two was changed, and nobody knows which."""
+    house.sql(statement)
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+@at("shadow")
+def test_an_edited_copy_is_told_and_made_anew(house):
+    """An overview reads copies; one that is none ends in a sentence, and the journals make it again."""
+    house.sql("UPDATE evidence SET document = 'nothing'")
+    code, _, err = house.run("gate", "status")
+    assert (code, "--fresh makes it anew" in err) == (1, True)
+    house.answers()
+
+    assert house.run("gate", "status")[0] == 0
+
+
+def backtested(house):
+    """Return what the first step's criteria about the backtest come to."""
+    found = house.answers("research->shadow")
+    return {found["backtest_history"], found["performance"]}
+
+
+@at("shadow")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "spec = replace(spec, '2024-01-01T', '2014-01-01T')",
+        "spec = replace(spec, '\"fee_bps\":40', '\"fee_bps\":4')",
+        "spec = 'nothing'",
+        "spec = '{}'",
+        "spec = '[]'",
+        "params = 'nothing'",
+        "params = '{}'",
+        "symbol = 'BTC/EUR'",
+        "strategy = 'macd'",
+        "status = 'failed'",
+        "result_sha256 = NULL",
+        "dataset_sha256 = '" + "0" * 64 + "'",
+        "versions = '{}'",
+        "finished_at = 'yesterday'",
+        "finished_at = NULL",
+        "finished_at = '2026-05-01T00:00:00.000000Z'",
+        "finished_at = '2024-05-01T00:00:00.000000Z'",
+    ],
+)
+def test_an_edited_backtest_counts_for_nothing(house, change):
+    assert backtested(house) == {"pass"}
+    before = house.rows("SELECT * FROM runs WHERE run_type = 'backtest'")
+    house.sql(f"UPDATE runs SET {change} WHERE run_type = 'backtest'")
+    assert house.rows("SELECT * FROM runs WHERE run_type = 'backtest'") != before
+
+    assert backtested(house) == {"inconclusive"}
+
+
+@at("shadow")
+@pytest.mark.parametrize("name", ["sharpe", "num_trades", "max_drawdown"])
+def test_edited_figures_of_a_backtest_count_for_nothing(house, name):
+    house.sql(f"UPDATE metrics SET value = value * 2 WHERE name = '{name}'")
+    assert backtested(house) == {"inconclusive"}
+
+
+@at("shadow")
+def test_a_backtest_of_another_pair_is_none_of_this(house):
+    """The row says this pair, and the bars are another's."""
+    house.sql("DELETE FROM metrics", "DELETE FROM trials", "DELETE FROM runs WHERE run_type = 'backtest'")
+    words = ["--strategy", "ma_crossover", *PARAMS, "--data", "bars.csv", "--symbol", "OTHER/EUR", "--no-tear-sheet"]
+    house.do("backtest", *words)
+    assert backtested(house) == {"inconclusive"}
+    house.sql(f"UPDATE runs SET symbol = '{SYMBOL}' WHERE run_type = 'backtest'")
+
+    assert backtested(house) == {"inconclusive"}
+
+
+# ---- the journals, edited --------------------------------------------------------------------------------------------
+
+
+def edited(path, old, new):
+    """Change one place of a journal."""
+    text = path.read_bytes()
+    assert old in text, path.read_text()[:3_000]
+    path.write_bytes(text.replace(old, new, 1))
+
+
+def lines_of(path):
+    return path.read_bytes().splitlines(keepends=True)
+
+
+@at("shadow")
+def test_a_bad_session_counts(house):
+    """What the attacks that follow try to hide."""
+    house.bad_session()
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+@at("shadow")
+@pytest.mark.parametrize(
+    ("account", "row", "later"),
+    [("paper", "row", False), ("paper", "no row", True), ("paper2", "row", True), ("paper2", "no row", False)],
+    ids=["last", "no row, another after it", "an account of its own", "an account of its own, no row"],
+)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda house, path: path.write_bytes(b"".join(line for line in lines_of(path) if b'"kind":"incident"' not in line)),
+        lambda house, path: edited(path, b'"mode":"paused"', b'"mode":"normal"'),
+        lambda house, path: edited(path, b'\\"fast_window\\":2', b'\\"fast_window\\":3'),
+        lambda house, path: edited(path, b'"kind":"begun"', b'"kind":"other"'),
+        lambda house, path: edited(path, b"spec", b"spek"),
+        lambda house, path: path.write_bytes(b"".join(lines_of(path)[1:])),
+        lambda house, path: path.write_bytes(b"".join(lines_of(path)[:-2])),
+        lambda house, path: path.write_bytes(b""),
+        lambda house, path: path.unlink(),
+    ],
+    ids=[
+        "incident taken out",
+        "incident made harmless",
+        "other parameters",
+        "no beginning",
+        "no specification",
+        "first record gone",
+        "end cut off",
+        "emptied",
+        "segment removed, heads left",
+    ],
+)
+def test_a_bad_session_in_an_edited_journal(house, attack, row, later, account):
+    """Whatever is done to it, the gate does not pass; where its row is gone as well, its account tells."""
+    name = house.bad_session(account, kept=row == "row")
+    if later:
+        house.later(minutes=1)
+        house.shadow("--steps", "60", "--account", account)
+    path = house.folder / "var" / "journal" / account / f"{name}.jsonl"
+    try:
+        attack(house, path)
+    except AssertionError:
+        pytest.fail("the attack found nothing to change")
+
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+@at("shadow")
+def test_a_whole_segment_removed_from_the_middle(house):
+    """Rows and heads with it: the next one names it."""
+    name = house.bad_session()
+    house.later(minutes=1)
+    house.shadow("--steps", "60")
+    house.remove(house.folder / "var" / "journal" / "paper" / f"{name}.jsonl")
+    house.forget(name)
+
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+@at("shadow")
+def test_a_whole_segment_removed_from_the_end(house):
+    """Its row tells."""
+    name = house.bad_session()
+    house.remove(house.folder / "var" / "journal" / "paper" / f"{name}.jsonl")
+
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+@at("shadow")
+def test_nothing_here_sees_a_house_that_was_put_back(house):
+    """The honest limit: where every trace is gone, as when all of `var` is put back to before, no file is left to tell."""
+    before = shown(house)
+    name = house.bad_session()
+    house.remove(house.folder / "var" / "journal" / "paper" / f"{name}.jsonl")
+    house.forget(name)
+
+    assert shown(house) == before
+
+
+@at("shadow")
+def test_a_changed_fill(house):
+    path = house.segment(3)
+    edited(path, b'"kind":"fill', b'"kind":"full')
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+def test_a_fill_that_changed_after_everybody_signed(house):
+    edited(house.segment(3), b'"kind":"fill', b'"kind":"full')
+    assert house.decided() >= {"fail", "evidence_altered", "changed"}
+
+
+@at("shadow")
+def test_a_dead_session_is_not_running_because_a_note_says_so(house):
+    """Who holds an account writes that down; a note that was left or made is no lock."""
+    name = house.bad_session(ends=False)
+    note = {"session_id": name, "process": 1, "host": "here", "since": None}
+    (house.folder / "var" / "journal" / "paper" / ".holder").write_text(json.dumps(note))
+
+    assert house.answers()["no_critical_incident"] == "fail"
+
+
+@at("shadow")
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_session_at_work_that_has_stopped_for_good_counts(house, ends):
+    """Also where it goes on for days: what it showed until the moment does not wait for its end."""
+    from peak_trade.journal.chain import holding
+
+    name = house.bad_session(ends=ends)
+    parts = house.fresh()
+    with holding(parts.journal, "paper", session_id=name, at=parts.clock.now()):
+        assert house.answers()["no_critical_incident"] == "fail"
+
+
+OPERATORS = "operators"
+
+
+def newest_act(house):
+    return house.segment(account=OPERATORS)
+
+
+@at("climbed")
+@pytest.mark.parametrize("act", ["revoke", "demote"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda house: house.remove(newest_act(house)),
+        lambda house: newest_act(house).unlink(),
+        lambda house: newest_act(house).write_bytes(b""),
+        lambda house: newest_act(house).write_bytes(lines_of(newest_act(house))[0]),
+        lambda house: edited(newest_act(house), b'"why":"a doubt"', b'"why":"no doubt"'),
+        lambda house: edited(newest_act(house), b"gate_", b"gone_"),
+        lambda house: newest_act(house).with_name(f"{newest_act(house).stem}.heads.jsonl").unlink(),
+        lambda house: edited(house.segment(0, OPERATORS), b'"via":"command"', b'"via":"machine"'),
+        lambda house: house.remove(house.segment(2, OPERATORS)),
+        lambda house: (house.remove(newest_act(house)), house.sql("UPDATE journal_heads SET seq = seq + 1"))[0],
+        lambda house: public_path(house.fresh().key).unlink(),
+    ],
+    ids=[
+        "removed",
+        "removed, heads left",
+        "emptied",
+        "end cut off",
+        "reason changed",
+        "action changed",
+        "heads removed",
+        "the oldest changed",
+        "one from the middle removed",
+        "removed, and the registry edited",
+        "key removed",
+    ],
+)
+def test_the_operators_journal_in_which_a_step_down_stands(house, attack, act):
+    """Taking the record of a revocation or a step down away brings no permit back."""
+    if act == "revoke":
+        house.do("gate", "revoke", house.request, "--why", "a doubt", "--by", "zoe")
+    else:
+        house.do("gate", "demote", "--strategy", "ma_crossover", "--to", "shadow", "--why", "a doubt", "--by", "zoe")
+    attack(house)
+
+    refused(house)
+    for words in (("status",), ("history",), ("decide", house.request)):
+        code, _, err = house.run("gate", *words)
+        assert code in (1, 2, 3)
+        assert "Traceback" not in err
+        assert "internal fault" not in err
+
+
+@at("climbed")
+def test_a_revocation_under_way_counts(house):
+    """Its process died after the first record: what was begun to be taken back is taken back."""
+    from peak_trade.runs.acts import held, written
+    from peak_trade.runs.gate_record import REVOKE, gate_record
+
+    watch, parts = house.watch(), house.fresh()
+    sha256 = next(name for name in gate_record(parts).requests if name.startswith(house.request))
+    act = written(parts, REVOKE, "zoe", "command", request=sha256, why="a doubt")
+    with held(parts):
+        act.__enter__()
+        assert "permit_revoked" in watch.trouble()
+    refused(house, "permit_revoked")
+
+
+# ---- the configuration in memory -------------------------------------------------------------------------------------
+
+
+def in_memory(parts, section, **changes):
+    """Put another configuration in place of the one that was read."""
+    from dataclasses import replace
+
+    file = parts.settings.file
+    other = file.model_copy(update={section: getattr(file, section).model_copy(update=changes)})
+    parts.settings = replace(parts.settings, file=other)
+
+
+def elsewhere(parts, url):
+    """Point the exchange somewhere else."""
+    exchange = parts.settings.file.exchange
+    in_memory(parts, "exchange", kraken_testnet=exchange.kraken_testnet.model_copy(update={"base_url": url}))
+
+
+MEMORY = [
+    (lambda parts: in_memory(parts, "live_risk", max_order_notional=Decimal(10**9)), "live_risk.max_order_notional"),
+    (lambda parts: in_memory(parts, "live_risk", symbols=(SYMBOL, "DOGE/EUR")), "live_risk.symbols"),
+    (lambda parts: in_memory(parts, "live_risk", duplicate_window_s=0.0), "live_risk.duplicate_window_s"),
+    (lambda parts: in_memory(parts, "live_risk", block_on_violation=False), "live_risk.block_on_violation"),
+    (lambda parts: in_memory(parts, "governance", account="mine"), "governance"),
+    (lambda parts: in_memory(parts, "shadow", position_fraction=1.0), "shadow"),
+    (lambda parts: elsewhere(parts, "https://exchange.example"), "exchange"),
+]
+
+
+@at("climbed")
+@pytest.mark.parametrize(("change", "word"), MEMORY)
+@pytest.mark.parametrize("first", [True, False], ids=["before it is checked", "afterwards"])
+def test_another_configuration_in_memory(house, change, word, first):
+    """What is in use is held against the file, at the beginning and before each order."""
+    from peak_trade.model.errors import PeakTradeError
+
+    parts = house.fresh()
+    watch = None if first else house.watch(parts)
+    change(parts)
+    if watch is None:
+        with pytest.raises(PeakTradeError, match=word):
+            house.watch(parts)
+    else:
+        assert word in watch.trouble()
+
+
+@at("climbed")
+def test_a_stricter_limit_in_memory_is_no_harm(house):
+    """Commands lower limits."""
+    parts = house.fresh()
+    watch = house.watch(parts)
+    in_memory(parts, "live_risk", max_open_positions=1, symbols=(SYMBOL,), duplicate_window_s=60.0)
+
+    assert watch.trouble() is None
+    assert house.watch(parts).trouble() is None
+
+
+@at("climbed")
+def test_an_exchange_that_was_exchanged_after_the_check(house):
+    """A permit that was not needed for an emulator is not there for the exchange, and one that was is for that one alone."""
+    from dataclasses import replace
+
+    from peak_trade.model.errors import SafetyRefused
+    from peak_trade.model.stage import Stage
+    from peak_trade.runs.permits import leaves
+
+    parts = house.fresh()
+    elsewhere(parts, "http://127.0.0.1:9")
+    assert leaves(parts, Stage.TESTNET, [house.strategy], (SYMBOL,)) == ()
+    parts.exchange = replace(parts.exchange, base_url="https://api.kraken.com")
+    with pytest.raises(SafetyRefused, match="expected a strategy version with a permit"):
+        parts.venue(Stage.TESTNET, an_account())
+
+    parts = house.fresh()
+    watch = house.watch(parts)
+    parts.exchange = replace(parts.exchange, base_url="https://exchange.example")
+    assert "exchange.example" in watch.trouble()
+
+
+def an_account(climbers=(), permits=()):
+    """Return an account for a venue."""
+    from peak_trade.compose import AccountChoice
+    from peak_trade.venue.simulated import Market
+
+    market = Market.__new__(Market)
+    return AccountChoice(
+        name="paper",
+        origin="x",
+        instruments={},
+        cash=Decimal(1),
+        market=market,
+        climbers=climbers,
+        permits=permits,
+    )
+
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+
+
+@at("shadow")
+def test_no_variable_of_the_environment_permits_anything(house, monkeypatch):
+    """Neither those that are documented nor such as somebody may hope for. Those of Python itself are another matter."""
+    for name in ("KRAKEN_API_KEY", "KRAKEN_API_SECRET", "KRAKEN_TESTNET_API_KEY", "KRAKEN_TESTNET_API_SECRET"):
+        monkeypatch.setenv(name, "c2VjcmV0")
+    for name in ("PERMIT", "STAGE", "MODE", "ENVIRONMENT_MODE", "LIVE_ENABLED", "GOVERNANCE_ACCOUNT", "SKIP_GATES", "FORCE"):
+        monkeypatch.setenv(f"PEAK_TRADE_{name}", "1")
+    monkeypatch.setenv("GIT_DIR", str(house.folder))
+    monkeypatch.setenv("USER", "olga")
+    refused(house, "none was ever granted")
+
+
+@at("climbed")
+def test_a_configuration_named_by_the_environment_has_its_own_house(house, monkeypatch):
+    """The same bytes elsewhere have neither journal nor permit."""
+    other = house.folder / "other"
+    other.mkdir()
+    (other / "config.toml").write_bytes((house.folder / "config.toml").read_bytes())
+    monkeypatch.setenv("PEAK_TRADE_CONFIG_PATH", str(other / "config.toml"))
+    for name in ("KRAKEN_TESTNET_API_KEY", "KRAKEN_TESTNET_API_SECRET"):
+        monkeypatch.setenv(name, "c2VjcmV0")
+    monkeypatch.chdir(other)
+    code, _, err = house.run("session", "run", "--mode", "testnet", *NAMED, "--duration", "1", "--no-html")
+
+    assert (code, "permit" in err) == (3, True), err
+
+
+# ---- objects made by hand, by a strategy somebody else wrote ---------------------------------------------------------
+
+PLUG_IN = '''
+import gc
+from typing import ClassVar
+import numpy as np
+from peak_trade.strategy.base import Strategy
+
+class Burglar(Strategy):
+    """Tries what Python lets it."""
+    key: ClassVar[str] = "burglar"
+    source: ClassVar[str] = "a test"
+
+    def targets(self, bars):
+        return np.zeros(len(bars))
+
+    def warmup(self):
+        return 1
+
+def forged(document, content):
+    from peak_trade.governance.permits import Permit
+    made = object.__new__(Permit)
+    object.__setattr__(made, "document", document)
+    object.__setattr__(made, "content", content)
+    return made
+
+def tried():
+    """Return what each honest-looking way of making one comes to."""
+    import copy, pickle
+    from peak_trade.governance.decisions import GateDecision
+    from peak_trade.governance.permits import Permit, grant
+    found = {}
+    for name, way in {
+        "permit": lambda: Permit(None, object()),
+        "decision": lambda: GateDecision(None, None, (), object()),
+        "heir": lambda: type("Mine", (Permit,), {}),
+        "heir of a decision": lambda: type("Mine", (GateDecision,), {}),
+        "granted": lambda: grant(object(), None),
+    }.items():
+        try:
+            found[name] = way()
+        except Exception as error:
+            found[name] = type(error).__name__
+    return found
+'''
+
+
+@pytest.fixture
+def burglar(house, monkeypatch):
+    """The module of a strategy that is installed as others' are, loaded by the catalogue."""
+    import sys
+
+    from peak_trade.strategy.catalogue import catalogue, find
+
+    house.write("burglary.py", PLUG_IN)
+    house.write("burglary-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: burglary\nVersion: 1.0\n")
+    house.write("burglary-1.0.dist-info/entry_points.txt", "[peak_trade.strategies]\nburglar = burglary:Burglar\n")
+    monkeypatch.syspath_prepend(house.folder)
+    monkeypatch.delitem(sys.modules, "burglary", raising=False)
+    catalogue.cache_clear()
+    assert find("burglar").key == "burglar"
+    yield sys.modules["burglary"]
+    catalogue.cache_clear()
+
+
+@at("climbed")
+def test_a_plug_in_makes_no_permit(house, burglar):
+    assert set(burglar.tried().values()) == {"InvariantBroken"}
+
+
+@at("climbed")
+def test_a_plug_in_that_was_installed_since_voids_the_permit(house, burglar):
+    """What is installed is bound: the names and versions of all packages."""
+    assert "burglary" in str(burglar)
+    refused(house, "lock: packages changed")
+
+
+@at("climbed")
+def test_a_permit_forged_in_memory(house, burglar, monkeypatch):
+    """The honest line: Python keeps nobody from making the object.
+
+    What a session uses comes from the files, and these are checked once more before an order leaves.
+    """
+    import msgspec
+
+    from peak_trade.governance.documents import encode
+    from peak_trade.model.stage import Stage
+    from peak_trade.runs import bound
+
+    monkeypatch.setattr(bound, "installed_sha256", lambda: INSTALLED)
+    watch = house.watch()
+    document = msgspec.structs.replace(watch.permit.document, symbols=(SYMBOL, "BTC/EUR"))
+    forged = burglar.forged(document, encode(document))
+    which = watch.assignment._replace(symbols=frozenset({SYMBOL, "BTC/EUR"}))
+    assert forged.objections(Stage.TESTNET, which, house.clock.now()) == ()
+
+    watch.permit = forged
+    appended(house, "governance/roles.toml", "\n")
+    assert watch.trouble() is None
+    house.permit_file.chmod(0o644)
+    house.permit_file.write_bytes(forged.content)
+    assert watch.trouble()
+    refused(house, "other_symbols")
+
+
+@at("climbed")
+def test_no_permit_builds_a_venue_of_a_stage_that_has_none(house, burglar, monkeypatch):
+    """Neither a good one nor a forged one: shadow-live and live have no row in the table of stages."""
+    import msgspec
+
+    from peak_trade.governance.documents import encode
+    from peak_trade.model.errors import SafetyRefused
+    from peak_trade.model.stage import Stage
+    from peak_trade.runs import bound
+
+    monkeypatch.setattr(bound, "installed_sha256", lambda: INSTALLED)
+    watch = house.watch()
+    for stage in (Stage.SHADOW_LIVE, Stage.LIVE):
+        document = msgspec.structs.replace(watch.permit.document, stage=stage)
+        forged = burglar.forged(document, encode(document))
+        with pytest.raises(SafetyRefused):
+            house.fresh().venue(stage, an_account((watch.assignment,), (forged,)))

@@ -6,6 +6,7 @@ stands there as that and states nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.governance.criteria import Evidence, EvidenceKind, Subject
-from peak_trade.governance.documents import Fact, Written, digest, encode
+from peak_trade.governance.documents import Fact, Written, digest, encode, utc
 from peak_trade.governance.ladder import Rung, StrategyVersion
 from peak_trade.governance.objections import Objected
 from peak_trade.governance.policy import Policy
@@ -29,7 +30,7 @@ from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, verify_account
 from peak_trade.model.address import is_loopback
 from peak_trade.model.clock import parse_moment
-from peak_trade.model.errors import CheckFailed, PeakTradeError
+from peak_trade.model.errors import CheckFailed, DataError, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import EVIDENCE, Done
@@ -118,11 +119,13 @@ def _of_account(
     # Also one whose segment says now that it was about something else.
     gone = [session for session in registered if session.session_id not in mine and _missed(session, wanted)]
     check_clock(((name, segments[name].at) for name in mine), parts.clock.now())
-    if not tips and not gone:
-        return
-    unsound = _unsound(parts, account, verifier, {name for tip in tips for name in _line_of(until, tip)})
+    known = {name for tip in tips for name in _line_of(until, tip)}
+    written = gone or any((parts.journal / account).glob("*.jsonl"))
+    unsound = _unsound(parts, account, verifier, known) if written else set()
+    if None in unsound and not tips and not gone and (kind := KINDS.get(wanted.rung.lower)):
+        yield _unproven(account, kind, wanted)
     for name in tips:
-        records = list(lineage(parts.journal, account, name))
+        records = _until_damage(lineage(parts.journal, account, name))
         subject = subject_of(until[name].begun)
         last = parse_moment(records[-1].at)
         check_clock([(name, last)], parts.clock.now())
@@ -144,6 +147,23 @@ def _of_account(
             facts={"journal_sound": False},
             subject=_registered_subject(session),
         )
+
+
+def _unproven(account: str, kind: EvidenceKind, wanted: Wanted) -> Evidence:
+    """Return what stands for an account in whose journal something was changed: it may have been of the version."""
+    sha256 = digest(encode(_Gone(session_id=account)))
+    subject = Subject(strategy=wanted.version, symbols=wanted.symbols)
+    facts: dict[str, Fact] = {"journal_sound": False}
+    return Evidence(kind=kind, run_id=f"journal-{account}"[:64], sha256=sha256, at=wanted.at, facts=facts, subject=subject)
+
+
+def _until_damage(records: Iterator[Record]) -> list[Record]:
+    """Return records up to the first that can't be read, of which the check of the journal tells."""
+    found: list[Record] = []
+    with suppress(DataError):
+        for record in records:
+            found.append(record)  # noqa: PERF402 - what came before the damage is kept
+    return found
 
 
 def check_clock(dated: Iterable[tuple[str, datetime]], now: datetime) -> None:
@@ -260,7 +280,7 @@ def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> 
     newest: dict[str, Run] = {}
     completed = RunFilter(run_type=BACKTEST, status=RunStatus.COMPLETED.value, strategy=wanted.version.key)
     for run in parts.registry.find(completed, BACKTESTS_MAX):
-        if run.finished_at and parse_moment(run.finished_at) <= wanted.at and wanted.about(_tested(run)):
+        if wanted.about(_tested(run)) and (at := utc(run.finished_at)) is not None and at <= wanted.at:
             newest.setdefault(run.symbol, run)
     return [found for run in newest.values() if not fresh or _comes_out(parts, run) if (found := _backtest(run)) is not None]
 
