@@ -70,7 +70,7 @@ def in_file(settings: Settings) -> Settings:
     Raises:
         ConfigError: those in use are others: looser limits, or another section that no command changes.
     """
-    fresh = load_config(settings.path)
+    fresh = _loaded(settings.path)
     for name in type(fresh.file).model_fields:
         same = getattr(fresh.file, name) == getattr(settings.file, name)
         if not same and (name not in _NARROWED or (name == "live_risk" and (looser := _looser(fresh, settings)))):
@@ -79,6 +79,22 @@ def in_file(settings: Settings) -> Settings:
                 f"expected {where} in use as {settings.path.name} has it, found another value; start again with that file"
             )
     return fresh
+
+
+def _loaded(path: Path) -> Settings:
+    """Load a configuration; the same text is read into settings once, for an overview asks for each version."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return load_config(path)  # it says what is wrong
+    found = _of_text(path, text)
+    # Somebody may have written it in between.
+    return found if found.text == text else load_config(path)
+
+
+@lru_cache(maxsize=1)
+def _of_text(path: Path, _text: str) -> Settings:
+    return load_config(path)
 
 
 def _looser(fresh: Settings, used: Settings) -> str:

@@ -178,6 +178,34 @@ def test_many_at_once_make_one():
     assert found == [1] * 8
 
 
+@pytest.mark.parametrize(("depends_on", "told"), [("seen", 1), ("an act", 2)])
+def test_nobody_waits_for_what_is_known(depends_on, told):
+    """While somebody works, others get what is kept; once something was recorded they wait for the new."""
+    clock, begun, go_on, work = SetClock(), threading.Event(), threading.Event(), Counted()
+    evaluation, found = Evaluation(clock), []
+    evaluation.get("one", "seen", work)
+    clock.pass_s(EVALUATION_AGE_S)
+
+    def slowly() -> dict[str, Any]:
+        begun.set()
+        assert go_on.wait(10)
+        return work()
+
+    worker = threading.Thread(target=lambda: evaluation.get("one", depends_on, slowly))
+    worker.start()
+    assert begun.wait(10)
+    other = threading.Thread(target=lambda: found.append(evaluation.get("one", depends_on, slowly).get()["times"]))
+    other.start()
+    if told == 1:
+        other.join(10)
+        assert found == [1]
+    go_on.set()
+    for thread in (worker, other):
+        thread.join(10)
+
+    assert (found, work.times) == ([told], 2)
+
+
 def test_it_does_not_grow():
     """Of many names only the latest are kept."""
     evaluation, work = Evaluation(SetClock()), Counted()
