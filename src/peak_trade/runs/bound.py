@@ -70,7 +70,7 @@ def in_file(settings: Settings) -> Settings:
         ConfigError: those in use are others: looser limits, or another section; a command may point the exchange at an emulator
             on this machine, and nowhere else.
     """
-    fresh = load_config(settings.path)
+    fresh = _loaded(settings.path)
     for name in type(fresh.file).model_fields:
         if where := _strayed(name, fresh, settings):
             raise ConfigError(
@@ -85,9 +85,25 @@ def _strayed(name: str, fresh: Settings, used: Settings) -> str:
         return ""
     if name == "live_risk":
         return f"live_risk.{looser}" if (looser := _looser(fresh, used)) else ""
-    if name == "exchange" and is_loopback(used.file.exchange.kraken_testnet.base_url):
+    if name in ("exchange", "live_exchange") and is_loopback(used.file.exchange.kraken_testnet.base_url):
         return ""
     return f"[{name}]"
+
+
+def _loaded(path: Path) -> Settings:
+    """Load a configuration; the same text is read into settings once, for an overview asks for each version."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return load_config(path)  # it says what is wrong
+    found = _of_text(path, text)
+    # Somebody may have written it in between.
+    return found if found.text == text else load_config(path)
+
+
+@lru_cache(maxsize=1)
+def _of_text(path: Path, _text: str) -> Settings:
+    return load_config(path)
 
 
 def _looser(fresh: Settings, used: Settings) -> str:

@@ -149,7 +149,7 @@ def _of_account(
         )
 
 
-def _unproven(account: str, kind: EvidenceKind, wanted: Wanted) -> Evidence:
+def _unproven(account: str, kind: EvidenceKind, wanted: EvidenceScope) -> Evidence:
     """Return what stands for an account in whose journal something was changed: it may have been of the version."""
     sha256 = digest(encode(_Gone(session_id=account)))
     subject = Subject(strategy=wanted.version, symbols=wanted.symbols)
@@ -265,10 +265,15 @@ def remembered(parts: Parts, version: VersionKey, since: datetime) -> list[Evide
     try:
         return [msgspec.json.decode(text, type=Evidence) for text in parts.evidence.documents(version, since)]
     except (msgspec.MsgspecError, ValueError) as error:
-        raise CheckFailed(
-            f"expected the registry's copy of what sessions of {version.strategy} showed, found something else ({error}); "
-            "peak-trade gate explain with --fresh makes it anew from the journals"
-        ) from None
+        raise unreadable(version.strategy, error) from None
+
+
+def unreadable(strategy: str, error: Exception) -> CheckFailed:
+    """Return the refusal of a copy of evidence that is none."""
+    return CheckFailed(
+        f"expected the registry's copy of what sessions of {strategy} showed, found something else ({error}); "
+        "peak-trade gate explain with --fresh makes it anew from the journals"
+    )
 
 
 def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> list[Evidence]:

@@ -10,6 +10,7 @@ import msgspec
 
 from peak_trade.compose import Parts
 from peak_trade.governance.approvals import approve
+from peak_trade.governance.criteria import Subject
 from peak_trade.governance.decisions import DecisionDocument
 from peak_trade.governance.documents import digest
 from peak_trade.governance.ladder import Assignment, Decided, Demoted, LadderEvent, Promoted, Rung, StrategyVersion
@@ -21,7 +22,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.checklists import open_checklist
 from peak_trade.runs.climb import Climb, GateLook, Rulebook, look_at_gate, rules_of
-from peak_trade.runs.evidence import remembered
+from peak_trade.runs.evidence import unreadable
 from peak_trade.runs.gate_record import DECIDE, GateRecord, Requested, gate_record
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.promotion import opened
@@ -33,6 +34,12 @@ Json = dict[str, Any]
 #: Versions that showed nothing for so long and stand nowhere are left out.
 SHOWN_FOR = timedelta(days=60)
 _ORDER = list(Stage)
+
+
+class _About(msgspec.Struct, frozen=True):
+    """Of evidence only what it is about: an overview looks at all that there is."""
+
+    subject: Subject | None = None
 
 
 def status(parts: Parts, now: datetime, record: GateRecord | None = None) -> Json:
@@ -149,8 +156,12 @@ def places(parts: Parts, record: GateRecord, now: datetime) -> list[tuple[Assign
 def symbols_of(parts: Parts, version: StrategyVersion, now: datetime) -> list[str]:
     """Return the pairs that a version's sessions of late were about, sorted."""
     key = VersionKey(version.key, version.params_sha256, version.code_sha256)
-    every = remembered(parts, key, now - SHOWN_FOR)
-    return sorted({symbol for item in every if item.subject for symbol in item.subject.symbols})
+    decode = msgspec.json.Decoder(_About).decode
+    try:
+        every = {decode(text).subject for text in parts.evidence.documents(key, now - SHOWN_FOR)}
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise unreadable(version.key, error) from None
+    return sorted({symbol for subject in every if subject for symbol in subject.symbols})
 
 
 def _standing(parts: Parts, rules: Rulebook, record: GateRecord, assignment: Assignment, stage: Stage, now: datetime) -> Json:

@@ -71,31 +71,42 @@ class Evaluation:
         self._kept: dict[object, _Kept] = {}
 
     def get(self, name: object, depends_on: object, work_out: Callable[[], Json]) -> Outcome:
-        """Return what is kept under a name; work it out where it is too old, or depends on something else."""
-        if (kept := self._fresh(name, depends_on)) is not None:
-            return kept.outcome
-        with self._working:
-            # Somebody else may have done it meanwhile.
-            if (kept := self._fresh(name, depends_on)) is not None:
-                return kept.outcome
-            begun = self._clock.elapsed_s()
-            try:
-                outcome = Outcome(work_out())
-            except PeakTradeError as error:
-                outcome = Outcome({}, error)
-            ended = self._clock.elapsed_s()
-            until = ended + max(EVALUATION_AGE_S, (ended - begun) * REST)
-            with self._lock:
-                if len(self._kept) >= KEPT_MAX:
-                    self._kept.pop(next(iter(self._kept)))
-                self._kept[name] = _Kept(depends_on, until, outcome)
-            return outcome
+        """Return what is kept under a name; work it out where it is too old, or depends on something else.
 
-    def _fresh(self, name: object, depends_on: object) -> _Kept | None:
+        While somebody works, others get what is kept if nothing was recorded since, and wait otherwise.
+        """
+        kept = self._of(name, depends_on)
+        if kept is not None and self._clock.elapsed_s() < kept.until_s:
+            return kept.outcome
+        if not self._working.acquire(blocking=kept is None) and kept is not None:
+            return kept.outcome
+        try:
+            # Somebody else may have done it meanwhile.
+            kept = self._of(name, depends_on)
+            if kept is not None and self._clock.elapsed_s() < kept.until_s:
+                return kept.outcome
+            return self._worked_out(name, depends_on, work_out)
+        finally:
+            self._working.release()
+
+    def _worked_out(self, name: object, depends_on: object, work_out: Callable[[], Json]) -> Outcome:
+        begun = self._clock.elapsed_s()
+        try:
+            outcome = Outcome(work_out())
+        except PeakTradeError as error:
+            outcome = Outcome({}, error)
+        ended = self._clock.elapsed_s()
+        until = ended + max(EVALUATION_AGE_S, (ended - begun) * REST)
+        with self._lock:
+            if len(self._kept) >= KEPT_MAX:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[name] = _Kept(depends_on, until, outcome)
+        return outcome
+
+    def _of(self, name: object, depends_on: object) -> _Kept | None:
         with self._lock:
             kept = self._kept.get(name)
-        good = kept is not None and kept.depends_on == depends_on and self._clock.elapsed_s() < kept.until_s
-        return kept if good else None
+        return kept if kept is not None and kept.depends_on == depends_on else None
 
 
 # ---- what pages and API read -----------------------------------------------------------------------------------------
