@@ -95,7 +95,7 @@ def confirm(parts: Parts, name: str, by: str, code: str) -> Confirmation:
         StorageError: the disk refused, or another act is at work.
     """
     file = AlertFile(parts.state)
-    with file.held() as book:
+    with file.held(strict=True) as book:
         now = parts.clock.now()
         notice = notice_named(book, name)
         _check_open(notice, now)

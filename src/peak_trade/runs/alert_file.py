@@ -32,10 +32,13 @@ class AlertFile:
         self._book, self._read, self._inode = AlertBook(), 0, -1
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[AlertBook]:
+    def held(self, *, strict: bool = False) -> Iterator[AlertBook]:
         """Hold the file while the block runs, and return what is in it; go on without where no lock is to be had.
 
         Without it the worst is an alert that is told twice; waiting for ever would be worse.
+
+        Raises:
+            StorageError: *strict*, and the file is there and can't be read.
         """
         import filelock
 
@@ -46,15 +49,24 @@ class AlertFile:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
                 stack.callback(lock.release)
-            yield self.book()
+            yield self.book(strict=strict)
 
-    def book(self) -> AlertBook:
+    def book(self, *, strict: bool = False) -> AlertBook:
         """Return what the records come to, those that could not be written included; it grows with the file.
 
         Raises:
-            StorageError: the file is there and can't be read.
+            StorageError: *strict*, and the file is there and can't be read; else there is what this process knows.
         """
-        with self._mine, storing(self.path):
+        try:
+            return self._read_on()
+        except StorageError as error:
+            if strict:
+                raise
+            self.trouble = str(error)
+            return AlertBook(self._unwritten)
+
+    def _read_on(self) -> AlertBook:
+        with self._mine, _reading(self.path):
             try:
                 handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -130,6 +142,16 @@ class AlertFile:
             self._book.unread += 1
         else:
             self._book.take(entry)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"expected to read {path}, found that it can't be ({error.strerror or error}); check its permissions"
+        ) from error
 
 
 def _rest(handle: int, start: int) -> bytes:

@@ -82,13 +82,19 @@ class _Outbox:
         self._thread: threading.Thread | None = None
 
     def put(self, item: _Item) -> None:
-        if self._queue.qsize() >= WAITING_MAX:
+        if self._queue.qsize() >= WAITING_MAX and not isinstance(item, _Flush):
             self._dropped += 1
             return
         self._queue.put(item)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="alerts", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def flush(self, wait_s: float) -> bool:
+        mark = _Flush(threading.Event())
+        self.put(mark)
+        return mark.written.wait(wait_s)
 
     def _work(self) -> None:
         while True:
@@ -120,7 +126,8 @@ class _Outbox:
         file, clock = self._file, self._parts.clock
         with file.held():
             for item in items:
-                self._take(item)
+                with contextlib.suppress(Exception):
+                    self._take(item)
             if now_counted or clock.elapsed_s() - self._counted_s >= COUNTED_EVERY_S:
                 self._write_counted()
             routing = routing_of(self._parts.settings.file.alerts)
@@ -175,11 +182,7 @@ def recovered(parts: Parts, key: str) -> None:
 def flush(parts: Parts, wait_s: float = FLUSH_S) -> bool:
     """Wait until what was handed over is written; False where that took longer."""
     outbox = _OUTBOXES.get(parts.state)
-    if outbox is None:
-        return True
-    mark = _Flush(threading.Event())
-    outbox.put(mark)
-    return mark.written.wait(wait_s)
+    return outbox is None or outbox.flush(wait_s)
 
 
 def _put(parts: Parts, item: _Item) -> None:
@@ -194,10 +197,9 @@ def _put(parts: Parts, item: _Item) -> None:
 @atexit.register
 def _flush_all() -> None:
     """Let a process that ends write what it told."""
-    for outbox in list(_OUTBOXES.values()):
-        mark = _Flush(threading.Event())
-        outbox.put(mark)
-        mark.written.wait(FLUSH_S)
+    with contextlib.suppress(Exception, KeyboardInterrupt):
+        for outbox in list(_OUTBOXES.values()):
+            outbox.flush(FLUSH_S)
 
 
 def acknowledge(parts: Parts, name: str, by: str) -> Notice:
@@ -208,7 +210,7 @@ def acknowledge(parts: Parts, name: str, by: str) -> Notice:
         StorageError: the disk refused.
     """
     file = AlertFile(parts.state)
-    with file.held() as book:
+    with file.held(strict=True) as book:
         notice = notice_named(book, name)
         if notice.what == TEST:
             raise InputError(f"expected an alert, found the test {name}; confirm it: peak-trade alert confirm {name} --by NAME")
@@ -245,7 +247,7 @@ def listing(parts: Parts, limit: int) -> Json:
     Raises:
         StorageError: the file can't be read.
     """
-    book, now = AlertFile(parts.state).book(), parts.clock.now()
+    book, now = AlertFile(parts.state).book(strict=True), parts.clock.now()
     routing = routing_of(parts.settings.file.alerts)
     newest = sorted(book.notices.values(), key=lambda notice: (notice.at, notice.id), reverse=True)
     states = {
