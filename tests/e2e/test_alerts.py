@@ -20,7 +20,7 @@ from tests.dashboard import ShiftedClock
 from peak_trade.compose import Parts
 from peak_trade.governance.criteria import EvidenceKind
 from peak_trade.model.errors import CheckFailed
-from peak_trade.runs import acts, alert_drill, alert_sending, alerts
+from peak_trade.runs import acts, alert_drill, alert_sending, alerts, session
 from peak_trade.runs.alert_file import AlertFile
 from peak_trade.safety.alerts import OLD, Alert, Severity, raised
 from peak_trade.settings import load_config
@@ -674,3 +674,35 @@ def test_a_full_disk(desk, parts, ops, full_disk, monkeypatch):
     (full_disk / "filler").unlink()
     until(lambda: kinds(desk) == ["notice", "try", "sent"])
     assert len(ops.got) == 1
+
+
+SESSION = ("session", "run", "--strategy", "ma_crossover", "--speed", "max", "--steps", "300", "--no-html")
+
+
+def test_a_session_that_ends_badly(desk, ops, monkeypatch):
+    """One that a trigger paused, or that failed, is told at once; the next that ends well says that it is over."""
+    config = desk.folder / "config.toml"
+    quick = f"{CONFIG}throttle_s = 0\n"
+    config.write_text(quick + '[live_risk]\nmax_daily_loss_abs = "0.01"\n')
+    assert desk.run(*SESSION).code == 1
+    until(lambda: ops.titles == ["[CRITICAL] A session ended paused (desk 1)"])
+    assert re.search(r"on account paper: the day's loss of \S+ has reached 0.01\n", ops.got[0]["message"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "expectation", lambda *_: 1 / 0)
+        assert desk.run(*SESSION).code == 1
+    until(lambda: len(ops.got) == 2)
+    assert (ops.titles[1], "division by zero" in ops.got[1]["message"]) == ("[CRITICAL] A session failed (desk 1)", True)
+
+    config.write_text(quick)
+    assert desk.run(*SESSION).code == 0
+    until(lambda: len(ops.got) == 3)
+    assert ops.titles[2] == "[OVER] Over: A session failed (desk 1)"
+
+
+def test_a_session_without_channels(desk):
+    """Where nobody is to be told a session writes no alert, however it ends."""
+    (desk.folder / "config.toml").write_text('[live_risk]\nmax_daily_loss_abs = "0.01"\n')
+
+    assert desk.run(*SESSION).code == 1
+    assert not (desk.folder / "var" / "alerts.jsonl").exists()

@@ -28,6 +28,7 @@ from peak_trade.model.errors import ContractBroken, InputError, PeakTradeError, 
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage
 from peak_trade.risk.gate import Mode
+from peak_trade.runs import alerts
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
@@ -45,6 +46,7 @@ from peak_trade.runs.session_record import (
     story_of,
 )
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
+from peak_trade.safety.alerts import Alert, Severity
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -84,7 +86,30 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         if request.register:
             close_dead(parts, held=request.account)
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
-        return _Sitting(parts, request, plan, session_id, dead, watcher).run()
+        sitting = _Sitting(parts, request, plan, session_id, dead, watcher)
+        try:
+            ended = sitting.run()
+        except Exception as error:
+            _tell_people(parts, sitting, str(error) or type(error).__name__)
+            raise
+        _tell_people(parts, sitting, sitting.error, ended.record["incidents"])
+        return ended
+
+
+def _tell_people(parts: Parts, sitting: "_Sitting", error: str, incidents: Sequence[Json] = ()) -> None:
+    """Tell people of a session that failed or ended stopped, and that it is over where one after it ended well."""
+    if not sitting.request.register or not parts.settings.file.alerts.channels:
+        return
+    key = f"session_failed.{sitting.request.account}"
+    mode = sitting.engine.state.mode if sitting.engine else Mode.RUNNING
+    where = f"session {sitting.session_id} on account {sitting.request.account}"
+    if error:
+        alerts.tell(parts, Alert(key, Severity.CRITICAL, "A session failed", f"{where}: {error}"))
+    elif mode in (Mode.PAUSED, Mode.KILLED):
+        why = incidents[0]["words"] if incidents else "its report says why"
+        alerts.tell(parts, Alert(key, Severity.CRITICAL, f"A session ended {mode.value}", f"{where}: {why}"))
+    else:
+        alerts.recovered(parts, key)
 
 
 class _Sitting:
