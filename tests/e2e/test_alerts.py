@@ -20,9 +20,9 @@ from tests.dashboard import ShiftedClock
 from peak_trade.compose import Parts
 from peak_trade.governance.criteria import EvidenceKind
 from peak_trade.model.errors import CheckFailed
-from peak_trade.runs import acts, alert_drill, alert_sending, alerts, session
+from peak_trade.runs import acts, alert_drill, alert_file, alert_sending, alerts, session
 from peak_trade.runs.alert_file import AlertFile
-from peak_trade.safety.alerts import OLD, Alert, Severity, raised
+from peak_trade.safety.alerts import KEPT, OLD, Alert, Severity, raised
 from peak_trade.settings import load_config
 
 #: In every URL of a channel; must be seen nowhere.
@@ -638,6 +638,23 @@ def test_a_line_cut_off(desk, parts):
 
     assert (listed["total"], listed["unread_lines"]) == (2, 1)
     assert "1 lines of the file can't be read" in desk.run("alert", "list").out
+
+
+def test_a_large_file_is_put_aside(desk, parts, ops, monkeypatch):
+    """A file that has grown too large begins anew with what is still acted on; nothing of it is thrown away."""
+    monkeypatch.setattr(alert_file, "BYTES_MAX", 1_200)
+    before = told(parts, WARNED._replace(key="old"))
+    parts.clock.shift_s = KEPT.total_seconds()
+    reader = AlertFile(parts.state)
+    assert list(reader.book().notices) == [before]
+    names = [told(parts, WARNED._replace(key=f"gap.{number}")) for number in range(5)]
+
+    aside = list(parts.state.glob("alerts-*.jsonl"))
+    assert len(aside) == 1
+    assert set(reader.book().notices) == set(names), "whoever had read the old one reads the new one"
+    assert set(reader.book().conditions) == {"old", *(f"gap.{number}" for number in range(5))}
+    assert before in aside[0].read_text()
+    assert len(alert_sending.send_all(parts)) == 5
 
 
 def test_an_old_alert_wakes_nobody(desk, parts, ops):

@@ -9,13 +9,17 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
-from peak_trade.durable import force, storing
+from peak_trade.durable import force, storing, write_bytes
+from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import StorageError
-from peak_trade.safety.alerts import AlertBook, Entry
+from peak_trade.safety.alerts import AlertBook, Entry, kept
 
 FILE = "alerts.jsonl"
+#: A file that is larger is put aside, and another begun; it has tens of thousands of records then.
+BYTES_MAX = 16 << 20
 #: How long another process is waited for that writes; each holds the file for milliseconds.
 WAIT_S = 5.0
 
@@ -28,6 +32,7 @@ class AlertFile:
         #: Why the last append failed; empty where it did not.
         self.trouble = ""
         self._unwritten: list[Entry] = []
+        self._most = BYTES_MAX
         self._mine = threading.RLock()
         self._book, self._read, self._inode = AlertBook(), 0, -1
 
@@ -104,6 +109,9 @@ class AlertFile:
                 return False
             self._unwritten.clear()
             self.trouble = ""
+            if entries and self.size() > self._most:
+                with contextlib.suppress(StorageError):
+                    self._begin_anew(parse_moment(entries[-1]["at"]))
             return True
 
     def size(self) -> int:
@@ -135,6 +143,16 @@ class AlertFile:
             os.close(handle)
         if begun:
             force(self.path.parent)
+
+    def _begin_anew(self, now: datetime) -> None:
+        """Put the file aside under a name of its own, and begin another with what is still acted on."""
+        with storing(self.path):
+            lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in kept(_entries(self.path), now)]
+            aside = self.path.with_name(f"alerts-{now:%Y%m%dT%H%M%S%f}.jsonl")
+            aside.hardlink_to(self.path)
+            write_bytes(self.path, "".join(lines).encode())
+        # Where what is acted on is large itself, the next time is when it has doubled.
+        self._most = max(BYTES_MAX, 2 * self.size())
 
     def _take(self, line: bytes) -> None:
         entry = _entry(line)

@@ -44,7 +44,7 @@ from peak_trade.safety.alerts import (
 #: So many alerts may wait to be written; what comes beyond, while the disk hangs, is counted.
 WAITING_MAX = 10_000
 #: Repeats of what was just told are counted, and written so often, seconds.
-COUNTED_EVERY_S = 1.0
+COUNTED_EVERY_S = 5.0
 #: How often the disk is tried again that refused, seconds.
 AGAIN_EVERY_S = 5.0
 #: How long a process that ends waits until what it told is written, seconds.

@@ -24,11 +24,15 @@ Entry = dict[str, Any]
 #: Kinds of entries.
 NOTICE, AGAIN, OVER, TRY, SENT, FAILED = "notice", "again", "over", "try", "sent", "failed"
 ESCALATED, ACKNOWLEDGED, WRONG, CONFIRMED = "escalated", "acknowledged", "wrong", "confirmed"
+#: How a condition stands, at the beginning of a file whose older records lie elsewhere.
+STANDS = "stands"
 #: What a notice is.
 RAISED, MORE, RECOVERY, TEST = "alert", "more", "recovery", "test"
 
 #: What is older is not sent any more: who finds it then has to look at the list.
 OLD = timedelta(hours=24)
+#: So long a file that has grown too large keeps what was told: longer than anything is still done about it.
+KEPT = timedelta(hours=48)
 #: A test alert can be confirmed for so long.
 CONFIRM_WITHIN = timedelta(hours=24)
 #: So many wrong codes void a test alert.
@@ -237,6 +241,19 @@ class AlertBook:
     def _confirmed(self, entry: Entry, _at: datetime) -> None:
         self.notices[entry["id"]].confirmed_by = entry["by"]
 
+    def _stands(self, entry: Entry, _at: datetime) -> None:
+        self.conditions[entry["key"]] = Condition(
+            title=entry["title"],
+            severity=Severity(entry["severity"]),
+            since=parse_moment(entry["since"]),
+            window=parse_moment(entry["window"]),
+            notices=list(entry["notices"]),
+            channels=dict.fromkeys(entry["channels"]),
+            count=entry["count"],
+            times=entry["times"],
+            over=None if entry["over"] is None else parse_moment(entry["over"]),
+        )
+
 
 #: Who takes which kind of record.
 _TAKEN: dict[str, Callable[[AlertBook, Entry, datetime], None]] = {
@@ -250,6 +267,7 @@ _TAKEN: dict[str, Callable[[AlertBook, Entry, datetime], None]] = {
     ACKNOWLEDGED: AlertBook._acknowledged,
     WRONG: AlertBook._wrong,
     CONFIRMED: AlertBook._confirmed,
+    STANDS: AlertBook._stands,
 }
 
 
@@ -332,6 +350,34 @@ def next_due(book: AlertBook, now: datetime, routing: Routing) -> datetime | Non
     moments += [_message_at(found, routing) for found in book.conditions.values()]
     moments += [_escalates(book, notice, now, routing)[0] for notice in book.notices.values()]
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def kept(entries: Iterable[Entry], now: datetime) -> list[Entry]:
+    """Return the records that a file which has grown too large begins anew with: everything that is still acted on.
+
+    These are all records of what was told lately, and how each condition stands.
+    """
+    known = list(entries)
+    book = AlertBook(known)
+    young = {notice.id for notice in book.notices.values() if notice.at > now - KEPT}
+    lately = [entry for entry in known if entry.get("id") in young]
+    return lately + [
+        {
+            "kind": STANDS,
+            "at": _text(now),
+            "key": key,
+            "title": found.title,
+            "severity": found.severity.value,
+            "since": _text(found.since),
+            "window": _text(found.window),
+            "notices": [name for name in found.notices if name in young],
+            "channels": list(found.channels),
+            "count": found.count,
+            "times": found.times,
+            "over": None if found.over is None else _text(found.over),
+        }
+        for key, found in book.conditions.items()
+    ]
 
 
 def try_at(notice: Notice, delivery: Delivery, now: datetime, routing: Routing) -> datetime | None:

@@ -514,3 +514,15 @@ def test_the_records_are_everything(moves):
 
     again = AlertBook(written)
     assert (again.notices, again.conditions) == (world.book.notices, world.book.conditions)
+
+    for late in (timedelta(), timedelta(hours=47), timedelta(hours=50)):
+        now = world.now + late
+        rest = AlertBook(alerts.kept(written, now))
+        assert rest.notices == {name: notice for name, notice in again.notices.items() if now - notice.at < alerts.KEPT}
+        assert rest.unread == 0
+        for moment in (now, now + ROUTING.throttle, now + ROUTING.escalate):
+            made, wanted = (alerts.messages_due(book, moment, ROUTING, lambda: "new") for book in (rest, again))
+            assert made == wanted
+            one, other = (alerts.deliveries_due(book, moment, ROUTING) for book in (rest, again))
+            assert [(notice.id, channel) for notice, channel in one] == [(notice.id, channel) for notice, channel in other]
+            assert alerts.next_due(rest, moment, ROUTING) == alerts.next_due(again, moment, ROUTING)
