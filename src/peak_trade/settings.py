@@ -578,7 +578,7 @@ def _refuse_comments(text: str, path: Path) -> None:
         setting = re.match(r"\s*[\w.\"-]+\s*=\s*(\S+)", comment)
         words = [word.strip("\"',;") for word in comment.split()]
         named = setting and _names_secret(setting[0].split("=")[0].strip(), setting[1].strip("\"',;"))
-        if named or (alerts and "://" in comment) or any(_SECRET_VALUE.search(word) for word in words):
+        if named or ("://" in comment and (alerts or "alert" in comment)) or any(_SECRET_VALUE.search(word) for word in words):
             raise ConfigError(
                 f"expected no secret in {path}, found one in the comment of line {number}; delete it there, make a new one "
                 "at the venue and set it as an environment variable"

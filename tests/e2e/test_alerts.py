@@ -11,14 +11,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.dashboard import ShiftedClock
+from tests.gates import GateCase, policy
 
 from peak_trade.compose import Parts
-from peak_trade.governance.criteria import EvidenceKind
+from peak_trade.governance.criteria import Answer, Evidence, EvidenceKind, evaluate
+from peak_trade.governance.ladder import Rung
 from peak_trade.model.errors import CheckFailed
 from peak_trade.runs import acts, alert_drill, alert_file, alert_sending, alerts, session
 from peak_trade.runs.alert_file import AlertFile
@@ -162,6 +165,20 @@ def drills(parts: Parts) -> list[dict[str, Any]]:
     return [act.end.body["facts"] for act in acts.done(parts) if act.begun.body["kind"] == EvidenceKind.DRILL.value]
 
 
+def rulings(act: acts.Done) -> dict[Rung, Answer]:
+    """Return what the criterion of each step that asks for a test alert comes to, by one drill."""
+    found = Evidence(
+        kind=EvidenceKind(act.begun.body["kind"]),
+        run_id=act.segment,
+        sha256=act.last.sha256,
+        at=act.at,
+        facts=act.end.body["facts"],
+    )
+    asking = [(rung, policy().criterion(rung, "monitoring_alert")) for rung in Rung]
+    now = act.at + timedelta(days=1)
+    return {rung: evaluate(asked, [found], GateCase().request, now).answer for rung, asked in asking if asked is not None}
+
+
 def refused(project, *arguments: str, code: int) -> str:
     """Run a command that must be refused in one sentence, and return the sentence."""
     ended = project.run(*arguments)
@@ -189,6 +206,7 @@ def test_drill(desk, parts, ops, mail):
     assert facts == {"drill": "test_alert", "passed": True, "channels": 2, "sent": 2, "confirmed_by": "kim"}
     (act,) = acts.done(parts)
     assert (act.segment, act.begun.body["subject"], act.begun.body["by"]) == (confirmed.json["evidence"], None, "kim")
+    assert rulings(act) == {Rung.TESTNET_SHADOW_LIVE: Answer.PASS, Rung.SHADOW_LIVE_LIVE: Answer.PASS}
 
     assert "confirmed by kim already" in refused(desk, "alert", "confirm", name, "--by", "kim", "--code", "2345", code=2)
     assert code_in(ops) not in (desk.folder / "var" / "alerts.jsonl").read_text()
@@ -261,6 +279,7 @@ def test_nobody_told_is_a_failed_drill(desk, parts, ops, mail):
     (facts,) = drills(parts)
     assert (facts["passed"], facts["sent"], facts["confirmed_by"]) == (False, 0, "")
     assert f"evidence {acts.done(parts)[0].segment}" in ended.out
+    assert set(rulings(acts.done(parts)[0]).values()) == {Answer.FAIL}
 
 
 @pytest.mark.parametrize(
@@ -330,6 +349,7 @@ def test_wrong_use(desk, project):
         (f'critical = ["slack://{SECRET}/b/c"]', "expected no secret"),
         (f'ops = "tgram://{SECRET}/b/c"', "expected no secret"),
         (f"# ops = slack://{SECRET}/b/c", "expected no secret"),
+        (f"[risk]\n# alerts.channels.ops = slack://{SECRET}/b/c", "expected no secret"),
         (f'throttle_s = 1.0  # was "https://hooks.example.org/{SECRET}"', "expected no secret"),
         ('channels = { Ops = "OPS" }', "alerts.channels.Ops"),
         ('channels = { ops = "OPS", mail = "OPS" }', "a variable of its own"),

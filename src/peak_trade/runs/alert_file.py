@@ -124,7 +124,7 @@ class AlertFile:
     def _write(self, lines: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         begun = not self.path.exists()
-        handle = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        handle = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
@@ -146,12 +146,13 @@ class AlertFile:
 
     def _begin_anew(self, now: datetime) -> None:
         """Put the file aside under a name of its own, and begin another with what is still acted on."""
+        # Where what is acted on is large itself, or can't be put aside, the next time is when it has doubled.
+        self._most = max(BYTES_MAX, 2 * self.size())
         with storing(self.path):
             lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in kept(_entries(self.path), now)]
             aside = self.path.with_name(f"alerts-{now:%Y%m%dT%H%M%S%f}.jsonl")
             aside.hardlink_to(self.path)
             write_bytes(self.path, "".join(lines).encode())
-        # Where what is acted on is large itself, the next time is when it has doubled.
         self._most = max(BYTES_MAX, 2 * self.size())
 
     def _take(self, line: bytes) -> None:

@@ -80,16 +80,22 @@ class _Outbox:
         self._senders: list[subprocess.Popen[bytes]] = []
         self._dropped = 0
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def put(self, item: _Item) -> None:
         if self._queue.qsize() >= WAITING_MAX and not isinstance(item, _Flush):
             self._dropped += 1
             return
         self._queue.put(item)
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="alerts", daemon=True)
-            thread.start()
-            self._thread = thread
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():  # nobody else did, and no fork left it behind
+                thread = threading.Thread(target=self._work, name="alerts", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def flush(self, wait_s: float) -> bool:
         mark = _Flush(threading.Event())

@@ -105,9 +105,10 @@ def _tell_people(parts: Parts, sitting: "_Sitting", error: str, incidents: Seque
     where = f"session {sitting.session_id} on account {sitting.request.account}"
     if error:
         alerts.tell(parts, Alert(key, Severity.CRITICAL, "A session failed", f"{where}: {error}"))
-    elif mode in (Mode.PAUSED, Mode.KILLED):
+    elif mode is not Mode.RUNNING:
         why = incidents[0]["words"] if incidents else "its report says why"
-        alerts.tell(parts, Alert(key, Severity.CRITICAL, f"A session ended {mode.value}", f"{where}: {why}"))
+        severity = Severity.WARNING if mode is Mode.RESTRICTED else Severity.CRITICAL
+        alerts.tell(parts, Alert(key, severity, f"A session ended {mode.value}", f"{where}: {why}"))
     else:
         alerts.recovered(parts, key)
 

@@ -165,6 +165,14 @@ def test_a_clock_set_back_hides_nothing(world):
     assert world.raise_() == "notice"
 
 
+def test_a_clock_set_back_holds_nothing_up(world):
+    """What was written at a moment that lies in the future now is sent at once all the same."""
+    world.raise_(Severity.WARNING)
+    world.now = START - timedelta(hours=1)
+
+    assert (world.next(), world.due()) == (world.now, [(RAISED, "ops")])
+
+
 def test_over_is_told(world):
     """An end after the window is told at once, once, to everybody who was told; afterwards it may begin anew."""
     world.raise_(Severity.WARNING)
