@@ -42,7 +42,7 @@ info = ["ops"]
 warning = ["ops"]
 critical = ["ops"]
 escalation = ["mail"]
-timeout_s = 1.0
+timeout_s = 3.0
 """
 
 
@@ -126,7 +126,7 @@ def parts(desk) -> Iterator[Parts]:
         yield found
 
 
-def until(found: Any, wait_s: float = 30.0) -> None:
+def until(found: Any, wait_s: float = 60.0) -> None:
     """Wait until something is so that another process brings about."""
     deadline = time.monotonic() + wait_s
     while not found():
@@ -134,17 +134,22 @@ def until(found: Any, wait_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def processes() -> dict[int, list[bytes]]:
+    """Return every process with its words."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found[int(path.parent.name)] = path.read_bytes().split(b"\0")
+    return found
+
+
 def senders(folder: Path) -> list[int]:
     """Return the processes that send alerts of a project."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"alert" in words and any(word.startswith(os.fsencode(folder)) for word in words):
-            found.append(int(path.parent.name))
-    return found
+    return [
+        number
+        for number, words in processes().items()
+        if b"alert" in words and any(word.startswith(os.fsencode(folder)) for word in words)
+    ]
 
 
 def records(project) -> list[dict[str, Any]]:
@@ -288,12 +293,12 @@ def test_nobody_told_is_a_failed_drill(desk, parts, ops, mail):
         (302, "it answered with HTTP error 302"),
         (404, "it answered with HTTP error 404"),
         ("hang", "no connection, or no answer in time"),
-        ("drip", "no answer within 1 s"),
+        ("drip", "no answer within 3 s"),
     ],
 )
 def test_channels_in_trouble(desk, ops, mail, monkeypatch, answer, words):
     """A channel that hangs, answers without an end or leads elsewhere is told so, and the other one does not wait for it."""
-    monkeypatch.setattr(alert_sending, "START_S", 4.0)
+    monkeypatch.setattr(alert_sending, "START_S", 7.0)
     ops.answer = answer
     sent = desk.run("alert", "test", "--why", "drill", "--json").json["channels"]
 
@@ -444,8 +449,10 @@ def test_handing_over_waits_for_nothing(desk, parts, ops, monkeypatch):
     assert alerts.flush(parts, 30)
 
     told = [record["title"] for record in records(desk) if record["kind"] == "notice"]
-    assert told[:6] == ["No bar"] * 6
-    assert told[6] == "15 alerts could not even wait to be written"
+    written = told.count("No bar")
+    (dropped,) = [title for title in told if title != "No bar"]
+    assert dropped == f"{21 - written} alerts could not even wait to be written"
+    assert 6 <= written <= 12
 
 
 def test_handing_over_raises_nothing(desk, parts, monkeypatch):
@@ -513,12 +520,13 @@ def test_no_secret_in_any_process(desk, parts, ops):
     ops.answer = "hang"
     alerts.tell(parts, WARNED)
     until(lambda: ops.asked == 1)
-    lines = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    found = processes()
+    posts = [number for number, words in found.items() if b"peak_trade.runs.alert_post" in words]
+    environments = [Path(f"/proc/{number}/environ").read_bytes() for number in posts]
 
-    assert b"peak_trade.runs.alert_post" in lines
-    assert SECRET.encode() not in lines
-    posts = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"peak_trade.runs.alert_post" in path.read_bytes()]
-    assert all(SECRET.encode() not in path.with_name("environ").read_bytes() for path in posts)
+    assert posts
+    assert not any(SECRET.encode() in word for words in found.values() for word in words)
+    assert not any(SECRET.encode() in environment for environment in environments)
     ops.closing.set()
 
 
