@@ -1,5 +1,6 @@
 """Alerts as people get them: real messages to servers on this machine, some of which hang, refuse, fail or lead elsewhere."""
 
+import errno
 import http.server
 import json
 import os
@@ -417,11 +418,37 @@ def test_many_at_once(desk, parts, ops):
     book = AlertFile(parts.state).book()
     assert book.conditions[WARNED.key].count == 999
     assert len(records(desk)) < 20
+    (sender,) = senders(desk.folder)
+    assert os.getsid(sender) != os.getsid(0), "what ends the session does not end it"
     with alert_sending.sole_sender(parts.state, wait_s=0.0) as free:
         assert not free, "a sender stays to tell how many more came"
     parts.clock.shift_s = 301
     alert_sending.send_due(parts, AlertFile(parts.state))
     assert ops.titles[1:] == ["[WARNING] No bar: and 999 more (desk 1)"]
+
+
+def test_a_burst_starts_one_sender(desk, parts, ops):
+    """However much comes while a sender starts, there is one."""
+    most = 0
+    for number in range(30):
+        alerts.tell(parts, WARNED._replace(key=f"gap.{number}"))
+        assert alerts.flush(parts)
+        most = max(most, len(senders(desk.folder)))
+    until(lambda: len(ops.got) == 30)
+
+    assert most == 1
+
+
+def test_a_sender_that_can_not_begin(desk, parts, ops, monkeypatch):
+    """Where a sender does not come to work another one is started, after a while."""
+    starts = subprocess.Popen
+    broken = [sys.executable, "-c", ""]
+    with monkeypatch.context() as patch:
+        patch.setattr(alert_sending.subprocess, "Popen", lambda _command, **options: starts(broken, **options))
+        alerts.tell(parts, WARNED)
+        assert alerts.flush(parts)
+        assert ops.got == []
+    until(lambda: ops.titles == ["[WARNING] No bar (desk 1)"])
 
 
 def test_handing_over_waits_for_nothing(desk, parts, ops, monkeypatch):
@@ -574,6 +601,20 @@ def told(parts: Parts, alert: Alert) -> str:
     return entry["id"]
 
 
+def test_a_hanging_channel_holds_up_no_other(desk, ops, mail):
+    """While one channel hangs the other one gets its message; the one that hangs gets one try, and then rests."""
+    (desk.folder / "config.toml").write_text(CONFIG.replace('critical = ["ops"]', 'critical = ["ops", "mail"]'))
+    parts = Parts(load_config(desk.folder / "config.toml"))
+    ops.answer = "hang"
+    told(parts, FAILED)
+    told(parts, FAILED._replace(key="session_failed.other"))
+    done = alert_sending.send_all(parts)
+
+    order = [(record["kind"], record["channel"]) for record in records(desk) if record["kind"] in ("sent", "failed")]
+    assert order == [("sent", "mail"), ("sent", "mail"), ("failed", "ops")]
+    assert (len(done), ops.asked) == (3, 1)
+
+
 def test_escalated_until_acknowledged(desk, parts, ops, mail):
     """A critical alert that nobody acknowledges goes to the next channel; one that somebody does, does not."""
     told(parts, FAILED)
@@ -666,6 +707,29 @@ def test_a_line_cut_off(desk, parts):
 
     assert (listed["total"], listed["unread_lines"]) == (2, 1)
     assert "1 lines of the file can't be read" in desk.run("alert", "list").out
+
+
+def test_a_disk_that_takes_half(desk, parts, monkeypatch):
+    """A record that the disk takes half of is taken back, and is whole in the file once it takes it."""
+    told(parts, WARNED)
+    path = parts.state / "alerts.jsonl"
+    before, write = path.read_bytes(), os.write
+
+    def half(handle: int, content: bytes) -> int:
+        if len(content) > 100:
+            return write(handle, content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = AlertFile(parts.state)
+    entry = {"kind": "over", "at": parts.clock.now().isoformat(), "key": WARNED.key}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        assert not file.append(entry, entry)
+    assert "the disk is full" in file.trouble
+    assert path.read_bytes() == before
+    assert file.book().conditions[WARNED.key].over is not None
+    assert file.append()
+    assert (kinds(desk), file.trouble, AlertFile(parts.state).book().unread) == (["notice", "over", "over"], "", 0)
 
 
 def test_a_large_file_is_put_aside(desk, parts, ops, monkeypatch):

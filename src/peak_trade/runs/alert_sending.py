@@ -100,7 +100,7 @@ def post(settings: Settings, channel: str, notice: Notice, code: str = "") -> st
 def send_due(parts: Parts, file: AlertFile) -> list[Posted]:
     """Send what is due, once; return every try. The caller holds the sender's lock, or has nobody to share with.
 
-    A channel that does not take a notice gets no other one in this round.
+    A channel that does not take a notice gets no other one in this round, and rests afterwards.
     """
     routing, clock = routing_of(parts.settings.file.alerts), parts.clock
     with file.held() as book:
@@ -182,17 +182,14 @@ def send_all(parts: Parts, *, stay: bool = False) -> list[Posted]:
 
 def _wait(parts: Parts, file: AlertFile) -> bool:
     """Wait until something is due or written; False where nothing ever will be due."""
-    routing = routing_of(parts.settings.file.alerts)
-    while True:
-        size, now = file.size(), parts.clock.now()
-        due = next_due(file.book(), now, routing)
-        if due is None or not file.path.exists():
-            return False
-        if due <= now:
-            return True
+    size, now = file.size(), parts.clock.now()
+    due = next_due(file.book(), now, routing_of(parts.settings.file.alerts))
+    if due is None or size < 0:
+        return False
+    while now < due and file.size() == size and not _reconfigured(parts.settings):
         time.sleep(min(LOOK_S, (due - now).total_seconds()))
-        if file.size() != size or _reconfigured(parts.settings):
-            return True
+        now = parts.clock.now()
+    return True
 
 
 def _reconfigured(settings: Settings) -> bool:
@@ -203,8 +200,10 @@ def _reconfigured(settings: Settings) -> bool:
         return False
 
 
-def wake_sender(parts: Parts, known: "list[subprocess.Popen[bytes]]") -> None:
-    """Start a process that sends and goes on until nothing is waited for, unless one is at it.
+def wake_sender(parts: Parts, known: "list[subprocess.Popen[bytes]]") -> bool:
+    """Start a process that sends and goes on until nothing is waited for, unless one is at it; return whether one is.
+
+    Where the last one that was started is about to begin, or to end, nobody knows that yet: look again.
 
     It outlives this one: what is in the file is sent also where this process is killed.
 
@@ -214,7 +213,9 @@ def wake_sender(parts: Parts, known: "list[subprocess.Popen[bytes]]") -> None:
     known[:] = [process for process in known if process.poll() is None]
     with sole_sender(parts.state, wait_s=0.0) as free:
         if not free:
-            return
+            return True
+    if known:
+        return False
     settings = parts.settings
     command = [sys.executable, "-P", "-m", "peak_trade", "alert", "send", "--stay", "--config", str(settings.path)]
     with contextlib.suppress(OSError):
@@ -228,3 +229,4 @@ def wake_sender(parts: Parts, known: "list[subprocess.Popen[bytes]]") -> None:
                 start_new_session=True,
             )
         )
+    return False

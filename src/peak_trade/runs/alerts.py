@@ -47,6 +47,8 @@ WAITING_MAX = 10_000
 COUNTED_EVERY_S = 5.0
 #: How often the disk is tried again that refused, seconds.
 AGAIN_EVERY_S = 5.0
+#: How seldom it is looked whether a sender that was started is at work, seconds; at first after one.
+LOOK_MOST_S = 60.0
 #: How long a process that ends waits until what it told is written, seconds.
 FLUSH_S = 5.0
 #: The alert that alerts were dropped.
@@ -77,6 +79,7 @@ class _Outbox:
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._again: dict[str, Entry] = {}
         self._counted_s = 0.0
+        self._look_s = 0.0
         self._senders: list[subprocess.Popen[bytes]] = []
         self._dropped = 0
         self._thread: threading.Thread | None = None
@@ -114,8 +117,9 @@ class _Outbox:
                     item.written.set()
 
     def _next(self) -> list[_Item]:
-        """Return everything that waits; nothing where it is time to write what was left over."""
-        wait_s = COUNTED_EVERY_S if self._again else AGAIN_EVERY_S if self._file.trouble else None
+        """Return everything that waits; nothing where it is time to write what was left over, or to look for a sender."""
+        waits = [COUNTED_EVERY_S if self._again else 0.0, AGAIN_EVERY_S if self._file.trouble else 0.0, self._look_s]
+        wait_s = min((wait for wait in waits if wait), default=None)
         items: list[_Item] = []
         with contextlib.suppress(queue.Empty):
             items.append(self._queue.get(timeout=wait_s))
@@ -142,8 +146,11 @@ class _Outbox:
         if not on_disk:
             # Nobody else can see it. Until the disk takes it, this thread sends it.
             send_due(self._parts, file)
-        elif due is not None and routing.channels:
-            wake_sender(self._parts, self._senders)
+            return
+        if due is None or not routing.channels or wake_sender(self._parts, self._senders):
+            self._look_s = 0.0
+        else:
+            self._look_s = 1.0 if items else min(max(1.0, 2 * self._look_s), LOOK_MOST_S)
 
     def _take(self, item: Alert | _Over) -> None:
         """Write down one thing that came, or count it."""

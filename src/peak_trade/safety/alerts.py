@@ -10,7 +10,7 @@ Invariant: whatever comes, after the last record there is a moment from which no
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, unique
@@ -335,18 +335,21 @@ def messages_due(book: AlertBook, now: datetime, routing: Routing, new_id: Calla
 
 
 def deliveries_due(book: AlertBook, now: datetime, routing: Routing) -> list[tuple[Notice, str]]:
-    """Return the notices that are to be sent now, with the channel, those first that were tried least, then the oldest."""
+    """Return the notices that are to be sent now, with the channel, those first that were tried least, then the oldest.
+
+    A channel that did not take the last one rests: what waits for a dead one keeps nobody from those that live.
+    """
     found = [
         (delivery.tries, notice.at, notice.id, notice, channel)
-        for notice, channel, delivery in _deliveries(book)
-        if (moment := try_at(notice, delivery, now, routing)) is not None and moment <= now
+        for notice, channel, delivery, moment in _deliveries(book, now, routing)
+        if moment <= now
     ]
     return [(notice, channel) for *_, notice, channel in sorted(found, key=lambda item: item[:3])]
 
 
 def next_due(book: AlertBook, now: datetime, routing: Routing) -> datetime | None:
     """Return the first moment at which something is due; it may be past. None where nothing ever will be."""
-    moments = [try_at(notice, delivery, now, routing) for notice, _, delivery in _deliveries(book)]
+    moments: list[datetime | None] = [moment for *_, moment in _deliveries(book, now, routing)]
     moments += [_message_at(found, routing) for found in book.conditions.values()]
     moments += [_escalates(book, notice, now, routing)[0] for notice in book.notices.values()]
     return min((moment for moment in moments if moment is not None), default=None)
@@ -399,8 +402,24 @@ def gone_on_with(book: AlertBook, notice: Notice) -> bool:
     return found is not None and found.over is None and notice.id in found.notices
 
 
-def _deliveries(book: AlertBook) -> Iterable[tuple[Notice, str, Delivery]]:
-    return ((notice, channel, delivery) for notice in book.notices.values() for channel, delivery in notice.deliveries.items())
+def _deliveries(book: AlertBook, now: datetime, routing: Routing) -> Iterator[tuple[Notice, str, Delivery, datetime]]:
+    """Return every delivery that is still to be tried, with the moment."""
+    rests = _rests(book)
+    for notice in book.notices.values():
+        for channel, delivery in notice.deliveries.items():
+            if (moment := try_at(notice, delivery, now, routing)) is not None:
+                yield notice, channel, delivery, max(moment, rests.get(channel, moment))
+
+
+def _rests(book: AlertBook) -> dict[str, datetime]:
+    """Return until when each channel rests that did not take what it was given last; a test does not count."""
+    last: dict[str, tuple[datetime, bool]] = {}
+    for notice in book.notices.values():
+        for channel, delivery in notice.deliveries.items():
+            at = delivery.tried_at
+            if at is not None and notice.what != TEST and (channel not in last or at >= last[channel][0]):
+                last[channel] = at, delivery.sent_at is not None
+    return {channel: at + FIRST_WAIT for channel, (at, taken) in last.items() if not taken}
 
 
 def _message_at(found: Condition, routing: Routing) -> datetime | None:

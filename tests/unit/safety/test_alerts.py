@@ -73,14 +73,18 @@ class World:
         return [(notice.what, channel) for notice, channel in alerts.deliveries_due(self.book, self.now, self.routing)]
 
     def send(self) -> list[tuple[str, str]]:
-        """Send what is due, and what becomes due by that; return it as kind and channel."""
+        """Send what is due, and what becomes due by that, as a sender does; return it as kind and channel."""
         done: list[tuple[str, str]] = []
         for _ in range(50):
             self.write(*alerts.messages_due(self.book, self.now, self.routing, self.id))
             found = alerts.deliveries_due(self.book, self.now, self.routing)
             if not found:
                 return done
+            failed: set[str] = set()
             for notice, channel in found:
+                if channel in failed:
+                    continue
+                failed |= {channel} & self.dead
                 why = "dead" if channel in self.dead else ""
                 self.write(alerts.tried(notice, channel, self.now), alerts.outcome(notice, channel, why, self.now))
                 done.append((notice.what, channel))
@@ -413,6 +417,31 @@ def test_a_test_alert_is_sent_once(world):
     assert (world.due(), world.next(), world.book.conditions) == ([], None, {})
 
 
+def test_a_dead_channel_rests(world):
+    """What waits for a channel that did not take the last one waits for 30 seconds; one that takes it gets all the rest."""
+    world.dead = {"ops"}
+    world.raise_(Severity.WARNING)
+    world.send()
+    for number in range(5):
+        world.after(SECOND).raise_(Severity.WARNING, key=f"other.{number}")
+    assert (world.due(), world.next()) == ([], START + timedelta(seconds=30))
+
+    world.now = START + timedelta(seconds=30)
+    assert len(world.due()) == 6
+    world.dead.clear()
+    assert len(world.send()) == 6
+
+
+def test_a_test_lets_no_channel_rest(world):
+    """A test that a channel did not take keeps no alert from it."""
+    world.write(drill_entry("n0", START, "kim", "weekly", "salt", {"ops": "AAAA-AAAA-AAAA"}))
+    test = world.notices()[0]
+    world.write(alerts.tried(test, "ops", world.now), alerts.outcome(test, "ops", "dead", world.now))
+    world.raise_(Severity.WARNING)
+
+    assert world.due() == [(RAISED, "ops")]
+
+
 def test_words(world):
     """A message says how bad it is, what, since when, where, and what to do; only a test's has a code."""
     world.raise_()
@@ -476,7 +505,7 @@ def test_it_ends_and_tells_the_truth(moves):
                 world.send()
             case "answer" if world.notices():
                 world.write(alerts.acknowledged(world.notices()[-1], "kim", world.now))
-    for _ in range(200):
+    for _ in range(1_000):
         world.send()
         moment = world.next()
         if moment is None:
