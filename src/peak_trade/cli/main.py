@@ -11,6 +11,7 @@ import typer
 
 from peak_trade import __version__
 from peak_trade.cli import (
+    alert,
     backtest,
     checklist,
     config,
@@ -63,6 +64,7 @@ app.add_typer(checklist.app, name="checklist")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(alert.app, name="alert")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")
