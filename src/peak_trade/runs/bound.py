@@ -1,7 +1,10 @@
 """What a request is bound to, hashed as it is now: code, packages, configuration, limits, data, policy and checklist."""
 
+import sys
+import tomllib
 from collections.abc import Sequence
-from importlib.metadata import distributions
+from functools import lru_cache
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from peak_trade.compose import DataChoice, Parts, code_sha256
@@ -15,7 +18,7 @@ from peak_trade.model.address import is_loopback
 from peak_trade.model.errors import ConfigError, NotFound, PeakTradeError
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_again import spec_of
-from peak_trade.settings import Settings, load_config
+from peak_trade.settings import Settings, checked, load_config
 
 #: Where the source is checked out; an installed package has no lock file there.
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -68,13 +71,26 @@ def in_file(settings: Settings) -> Settings:
         ConfigError: those in use are others: looser limits, or another section; a command may point the exchange at an emulator
             on this machine, and nowhere else.
     """
-    fresh = load_config(settings.path)
+    fresh = _in_its_words(settings.path)
     for name in type(fresh.file).model_fields:
         if where := _strayed(name, fresh, settings):
             raise ConfigError(
                 f"expected {where} in use as {settings.path.name} has it, found another value; start again with that file"
             )
     return fresh
+
+
+def _in_its_words(path: Path) -> Settings:
+    """Return the configuration of a file as it is now; the same text is understood once."""
+    try:
+        return _understood(path, path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return load_config(path)  # which says what is wrong with it
+
+
+@lru_cache(maxsize=2)
+def _understood(path: Path, text: str) -> Settings:
+    return checked(tomllib.loads(text), text=text, path=path)
 
 
 def _strayed(name: str, fresh: Settings, used: Settings) -> str:
@@ -114,8 +130,29 @@ def limits_sha256(settings: Settings) -> str:
 
 def installed_sha256() -> str:
     """Return the hash of the names and versions of all packages that are installed: what runs, whatever a lock file says."""
-    names = sorted({f"{found.metadata['Name'].lower()}=={found.version}" for found in distributions()})
+    # A package that comes, goes or is exchanged changes the folder it lies in.
+    return _installed(tuple((place, _changed_at(place)) for place in sys.path))
+
+
+@lru_cache(maxsize=4)
+def _installed(_places: tuple[tuple[str, int], ...]) -> str:
+    names = sorted({f"{name.lower()}=={version}" for name, version in map(_named_in, distributions())})
     return digest("\n".join(names).encode())
+
+
+def _changed_at(place: str) -> int:
+    try:
+        return Path(place).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _named_in(package: Distribution) -> tuple[str, str]:
+    """Return name and version as a package's metadata have them; reading all of these takes ten times as long."""
+    text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+    head = text.partition("\n\n")[0].splitlines()
+    said = dict(line.split(": ", 1) for line in reversed(head) if line.startswith(("Name: ", "Version: ")))
+    return said.get("Name", ""), said.get("Version", "")
 
 
 def datasets_of(parts: Parts, evidence: Sequence[Evidence]) -> dict[str, str]:
