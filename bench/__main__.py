@@ -79,6 +79,7 @@ def measure(folder: Path) -> list[Row]:
         *session_rows(),
         *testnet_rows(),
         *dashboard_rows(folder),
+        *gate_rows(folder),
         *emulator_rows(folder),
     ]
 
@@ -123,6 +124,20 @@ def dashboard_rows(folder: Path) -> list[Row]:
         Row(row="decision to venue without them, p99", value=many["calm_p99"], unit="us", peak_mib=memory),
         at_most(1_000, "decision to venue beside them, p99", many["busy_p99"], "us", None, memory),
     ]
+
+
+def gate_rows(folder: Path) -> list[Row]:
+    """Return the rows about the gates' overview: many versions in a large registry, and very many sessions of one."""
+    rows = []
+    for name, words in (("many", "100,000 sessions"), ("crowd", "20,000 of one version")):
+        house = folder / f"gates-{name}"
+        house.mkdir()
+        shutil.copy(Path(__file__).parents[1] / "config.toml", house)
+        subprocess.run([sys.executable, "-m", "bench.gates", name, str(house)], check=True)
+        found = row("overview", str(house), module="bench.gates")
+        rows.append(at_most(300, f"gate status, {words}", found["value"], "ms", None, found["peak_mib"]))
+        rows.append(Row(row="the same, with its process", value=found["process"], unit="ms", peak_mib=found["peak_mib"]))
+    return rows
 
 
 def testnet_rows() -> list[Row]:

@@ -256,9 +256,8 @@ class Parts:
 
     def needs_permit(self, stage: Stage) -> bool:
         """Tell whether sessions of a stage need a permit: from stage 2 on, but for an exchange on this very machine."""
-        file = self.settings.file
-        place = file.exchange.kraken_testnet if stage is Stage.TESTNET else file.live_exchange
-        return stage in NEED_PERMIT and not is_loopback(place.base_url)
+        place = self.exchange.base_url if stage is Stage.TESTNET else self.settings.file.live_exchange.base_url
+        return stage in NEED_PERMIT and not is_loopback(place)
 
     def follows(self, stage: Stage) -> bool:
         """Tell whether sessions of a stage follow markets that are still going on."""

@@ -597,7 +597,7 @@ def backtested(house):
         "spec = '[]'",
         "params = 'nothing'",
         "params = '{}'",
-        "symbol = 'BTC/EUR'",
+        "symbol = 'ETH/EUR'",
         "strategy = 'macd'",
         "status = 'failed'",
         "result_sha256 = NULL",

@@ -139,7 +139,7 @@ def test_with_a_permit_it_runs_until_that_is_revoked(team, monkeypatch):
         (lambda team: append(team, "reports/checklists/open_shadow_to_testnet_ma_crossover.md", "\n"), "changed"),
         (lambda team: append(team, "bars.csv", "1,1,1,1,1,1\n"), "changed"),
         (lambda team: team.clock.set(team.clock.now() + timedelta(days=181)), "permit_expired"),
-        (lambda team: team.clock.set(team.clock.now() - timedelta(days=2)), "clock_set_back"),
+        (lambda team: team.clock.set(team.clock.now() - timedelta(days=2)), "put the clock right"),
         (lambda team: team.do("gate", "demote", "--strategy", "ma_crossover", "--to", "shadow", "--why", "odd"), "demoted"),
     ],
     ids=["config", "policy", "checklist", "data", "late", "early", "demoted"],

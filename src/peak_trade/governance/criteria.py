@@ -63,14 +63,14 @@ class Answer(Enum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Subject(Written, frozen=True, kw_only=True):
+class Subject(Written, frozen=True, kw_only=True, gc=False):
     """What a run was about."""
 
     strategy: StrategyVersion
     symbols: tuple[Symbol, ...]
 
 
-class Evidence(Written, frozen=True, kw_only=True):
+class Evidence(Written, frozen=True, kw_only=True, gc=False):
     """Facts taken from one run; `sha256` is that of what registry or journal keep of it, `at` the moment it ended."""
 
     kind: EvidenceKind
@@ -191,13 +191,14 @@ def evaluate(criterion: Criterion, evidence: Sequence[Evidence], request: Promot
 def counted(criterion: Criterion, evidence: Sequence[Evidence], request: Promotion, at: datetime) -> list[Evidence]:
     """Return the runs that count for a criterion, the oldest first."""
     oldest = at - timedelta(days=criterion.max_age_days)
+    where, pairs = tuple(criterion.where.items()), frozenset(request.symbols)
     fits = [
         item
         for item in evidence
         if item.kind in criterion.evidence
         and oldest <= item.at <= at
-        and all(same(item.facts.get(name), value) for name, value in criterion.where.items())
-        and _about(item, criterion, request)
+        and (not where or all(same(item.facts.get(name), value) for name, value in where))
+        and _about(item, criterion, request, pairs)
     ]
     fits.sort(key=lambda item: (item.at, item.run_id))
     if not criterion.newest:
@@ -217,11 +218,11 @@ def same(found: Fact | None, expected: Fact) -> bool:
     return type(found) is type(expected) and found == expected
 
 
-def _about(item: Evidence, criterion: Criterion, request: Promotion) -> bool:
+def _about(item: Evidence, criterion: Criterion, request: Promotion, pairs: frozenset[str]) -> bool:
     """Tell whether a run is about what is asked for: this very version, and none but its pairs."""
     if item.subject is None:
         return item.kind not in OF_VERSION and not criterion.of_version
-    return item.subject.strategy == request.strategy and set(item.subject.symbols) <= set(request.symbols)
+    return item.subject.strategy == request.strategy and pairs.issuperset(item.subject.symbols)
 
 
 def _absent(runs: Sequence[Evidence], request: Promotion) -> list[str]:

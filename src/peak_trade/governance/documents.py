@@ -33,6 +33,7 @@ Symbol = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9.]{1,16}/[A-Z0-9.]{1,16}\
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 Fact = bool | int | str
 
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,12})?").fullmatch
 _to_json = msgspec.json.Encoder(order="sorted").encode
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
@@ -122,7 +123,7 @@ def number(value: object) -> Decimal | None:
     """Return a fact as an exact number: an integer, or text of up to 15 and 12 decimal digits; None where it is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,12})?", value):
+    if isinstance(value, str) and _NUMBER(value):
         return Decimal(value)
     return None
 

@@ -60,7 +60,7 @@ LADDER: dict[Rung, LadderRow] = {
 _ORDER = list(Stage)
 
 
-class StrategyVersion(Written, frozen=True, order=True, kw_only=True):
+class StrategyVersion(Written, frozen=True, order=True, kw_only=True, gc=False):
     """A strategy as it was judged: other parameters or other code are another one."""
 
     key: Name

@@ -1,9 +1,10 @@
 """What a request is bound to, hashed as it is now: code, packages, configuration, limits, data, policy and checklist."""
 
 import sys
+import tomllib
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from peak_trade.compose import DataChoice, Parts, code_sha256
@@ -17,7 +18,7 @@ from peak_trade.model.address import is_loopback
 from peak_trade.model.errors import ConfigError, NotFound, PeakTradeError
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_again import spec_of
-from peak_trade.settings import Settings, load_config
+from peak_trade.settings import Settings, checked, load_config
 
 #: Where the source is checked out; an installed package has no lock file there.
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -70,13 +71,26 @@ def in_file(settings: Settings) -> Settings:
         ConfigError: those in use are others: looser limits, or another section; a command may point the exchange at an emulator
             on this machine, and nowhere else.
     """
-    fresh = _loaded(settings.path)
+    fresh = _in_its_words(settings.path)
     for name in type(fresh.file).model_fields:
         if where := _strayed(name, fresh, settings):
             raise ConfigError(
                 f"expected {where} in use as {settings.path.name} has it, found another value; start again with that file"
             )
     return fresh
+
+
+def _in_its_words(path: Path) -> Settings:
+    """Return the configuration of a file as it is now; the same text is understood once."""
+    try:
+        return _understood(path, path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return load_config(path)  # which says what is wrong with it
+
+
+@lru_cache(maxsize=2)
+def _understood(path: Path, text: str) -> Settings:
+    return checked(tomllib.loads(text), text=text, path=path)
 
 
 def _strayed(name: str, fresh: Settings, used: Settings) -> str:
@@ -88,22 +102,6 @@ def _strayed(name: str, fresh: Settings, used: Settings) -> str:
     if name in ("exchange", "live_exchange") and is_loopback(used.file.exchange.kraken_testnet.base_url):
         return ""
     return f"[{name}]"
-
-
-def _loaded(path: Path) -> Settings:
-    """Load a configuration; the same text is read into settings once, for an overview asks for each version."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return load_config(path)  # it says what is wrong
-    found = _of_text(path, text)
-    # Somebody may have written it in between.
-    return found if found.text == text else load_config(path)
-
-
-@lru_cache(maxsize=1)
-def _of_text(path: Path, _text: str) -> Settings:
-    return load_config(path)
 
 
 def _looser(fresh: Settings, used: Settings) -> str:
@@ -132,21 +130,29 @@ def limits_sha256(settings: Settings) -> str:
 
 def installed_sha256() -> str:
     """Return the hash of the names and versions of all packages that are installed: what runs, whatever a lock file says."""
-    # Reading them takes as long as all else of a look at a gate; a package that comes or goes changes the folder it lies in.
-    return _installed(tuple((path, _changed_at(path)) for path in sys.path))
+    # A package that comes, goes or is exchanged changes the folder it lies in.
+    return _installed(tuple((place, _changed_at(place)) for place in sys.path))
 
 
-@lru_cache(maxsize=1)
-def _installed(_folders: tuple[tuple[str, int], ...]) -> str:
-    names = sorted({f"{found.metadata['Name'].lower()}=={found.version}" for found in distributions()})
+@lru_cache(maxsize=4)
+def _installed(_places: tuple[tuple[str, int], ...]) -> str:
+    names = sorted({f"{name.lower()}=={version}" for name, version in map(_named_in, distributions())})
     return digest("\n".join(names).encode())
 
 
-def _changed_at(folder: str) -> int:
+def _changed_at(place: str) -> int:
     try:
-        return Path(folder or ".").stat().st_mtime_ns
+        return Path(place).stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _named_in(package: Distribution) -> tuple[str, str]:
+    """Return name and version as a package's metadata have them; reading all of these takes ten times as long."""
+    text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+    head = text.partition("\n\n")[0].splitlines()
+    said = dict(line.split(": ", 1) for line in reversed(head) if line.startswith(("Name: ", "Version: ")))
+    return said.get("Name", ""), said.get("Version", "")
 
 
 def datasets_of(parts: Parts, evidence: Sequence[Evidence]) -> dict[str, str]:

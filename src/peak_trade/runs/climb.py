@@ -184,9 +184,10 @@ def present(parts: Parts, climb: Climb, evidence: Sequence[Evidence]) -> Hashes:
 def look_at_gate(
     parts: Parts, climb: Climb, rules: Rulebook, record: GateRecord, at: datetime, *, fresh: bool = True
 ) -> GateLook:
-    """Tell how a step stands at a moment."""
+    """Tell how a step stands at a moment; where it is not looked at afresh, the request is bound to no evidence."""
     evidence = collect(parts, climb, rules.policy, record, at, fresh=fresh)
-    request = draft(parts, climb, evidence, at, "nobody", at + rules.policy.request_lasts)
+    # Criteria ask nothing of these hashes, and to have them every journal is opened.
+    request = draft(parts, climb, evidence if fresh else (), at, "nobody", at + rules.policy.request_lasts)
     rulings = [roles_named(request, rules.roles, at)]
     rulings += [evaluate(criterion, evidence, request, at) for criterion in rules.policy.criteria[climb.rung]]
     return GateLook(request, tuple(rulings), evidence)

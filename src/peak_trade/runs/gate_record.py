@@ -65,10 +65,14 @@ class Stood:
     def __init__(self, events: Sequence[LadderEvent], assignment: Assignment) -> None:
         mine = [event for event in events if event.assignment.version == assignment.version]
         self._steps = [(event.at, Ladder(mine[: number + 1]).stage(assignment)) for number, event in enumerate(mine)]
+        self._back = self._steps[::-1]
 
     def at(self, moment: datetime) -> Stage:
         """Return its stage at a moment; RESEARCH before anything is recorded."""
-        return next((stage for since, stage in reversed(self._steps) if since <= moment), Stage.RESEARCH)
+        for since, stage in self._back:
+            if since <= moment:
+                return stage
+        return Stage.RESEARCH
 
     def since(self) -> datetime | None:
         """Return since when it stands where it stands; None where it never moved."""
