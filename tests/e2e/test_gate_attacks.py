@@ -573,8 +573,8 @@ def test_rows_that_contradict_the_journal(house, statement):
 def test_an_edited_copy_is_told_and_made_anew(house):
     """An overview reads copies; one that is none ends in a sentence, and the journals make it again."""
     house.sql("UPDATE evidence SET document = 'nothing'")
-    code, _, err = house.run("gate", "status")
-    assert (code, "--fresh makes it anew" in err) == (1, True)
+    code, out, _ = house.run("gate", "status")
+    assert (code, "--fresh makes it anew" in out) == (1, True)
     house.answers()
 
     assert house.run("gate", "status")[0] == 0

@@ -34,7 +34,10 @@ def _group() -> None:
 
 @app.command()
 def status(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
-    """Show the ladder: every strategy version, its stage, what its next gate lacks; requests and permits."""
+    """Show the ladder: every strategy version, its stage, what its next gate lacks; requests and permits.
+
+    Exit code 1 where something of a version can't be told.
+    """
     from peak_trade.cli.gate_text import status_lines
     from peak_trade.cli.show import document, printable
     from peak_trade.runs import gate_status
@@ -42,6 +45,7 @@ def status(config: options.ConfigFile = None, as_json: options.JsonOut = False) 
     with closing(options.open_parts(config)) as parts:
         found = gate_status.status(parts, parts.clock.now())
     print(document(found) if as_json else printable("\n".join(status_lines(found))))
+    raise typer.Exit(1 if any(line["trouble"] for line in found["ladder"]) else 0)
 
 
 @app.command()
