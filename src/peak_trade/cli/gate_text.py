@@ -79,8 +79,6 @@ def status_lines(found: Json) -> Iterator[str]:
                 yield f"{line['strategy']} {line['version']} lacks for {line['next']['step']}: {told}"
             if line["trouble"]:
                 yield sentence(f"{line['strategy']} {line['version']} can't be judged: {line['trouble']}")
-            if line["trouble"]:
-                yield sentence(f"{line['strategy']} {line['version']}: {line['trouble']}")
             if not line["current"]:
                 yield f"{line['strategy']} {line['version']} was judged with other code than today's: it begins in research"
     if found["requests"]:
