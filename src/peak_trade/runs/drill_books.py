@@ -1,11 +1,12 @@
 """Whether our side of an account is the exchange's: every order's end, every fill and fee, and what is left. Pure.
 
-Invariant: nothing is rounded before it is compared, and what one side has and the other has not is a difference.
+Invariant: ours is rounded to the digits that the exchange shows and no further; what one side has and the other has not is a
+difference.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
 
 from peak_trade.ledger.books import Books
@@ -36,12 +37,19 @@ class ExchangeSide:
 
     Attributes:
         orders, trades: of the account since the drill began, by the exchange's ids.
-        cash, base: what the account has more of than before, quote and base currency; negative where less.
+        before, after: balances of quote and base currency.
     """
 
     orders: Mapping[str, OrderDocument]
     trades: Mapping[str, TradeDocument]
-    cash: Decimal
+    before: "Balance"
+    after: "Balance"
+
+
+class Balance(NamedTuple):
+    """What an account has of a pair's currencies, as shown."""
+
+    quote: Decimal
     base: Decimal
 
 
@@ -63,11 +71,18 @@ def differences(
     """
     found = list(_ends_differ(ends, theirs))
     found += _fills_differ(ends, fills, theirs)
-    ours = {"cash": books.cash - opened.cash, "base": sum(books.held().values(), _ZERO)}
-    for name, amount, said in (("cash", ours["cash"], theirs.cash), ("base", ours["base"], theirs.base)):
-        if amount != said:
-            found.append(Difference(ACCOUNT, f"our books changed by {amount:f} {name}, the exchange's balance by {said:f}"))
+    changes = Balance(books.cash - opened.cash, sum(books.held().values(), _ZERO))
+    for name, before, change, after in zip(Balance._fields, theirs.before, changes, theirs.after, strict=True):
+        if not _same(before + change, after):
+            words = f"its {name} currency went from {before:f} to {after:f}, our books changed by {change:f}"
+            found.append(Difference(ACCOUNT, words))
     return found
+
+
+def _same(ours: Decimal, shown: Decimal) -> bool:
+    """Tell whether an amount of ours is the one that is shown, to the last digit that is shown."""
+    step = Decimal(1).scaleb(int(shown.as_tuple().exponent))
+    return ours.quantize(step, ROUND_HALF_EVEN) == shown
 
 
 def _ends_differ(ends: Sequence[OrderEnd], theirs: ExchangeSide) -> Iterable[Difference]:
@@ -112,8 +127,8 @@ def _fills_differ(ends: Sequence[OrderEnd], fills: Sequence[Fill], theirs: Excha
             name = names.get(order.cl_ord_id or "", trade.ordertxid) if order else trade.ordertxid
             yield Difference(name, f"its fill {fill_id} was never told to us")
     for order in theirs.orders.values():
-        if (name := names.get(order.cl_ord_id or "")) is not None:
-            yield from _sums_differ(name, order, [fill for fill in fills if fill.client_id == name])
+        if (ours_is := names.get(order.cl_ord_id or "")) is not None:
+            yield from _sums_differ(ours_is, order, [fill for fill in fills if fill.client_id == ours_is])
 
 
 def _sums_differ(name: str, order: OrderDocument, fills: Sequence[Fill]) -> Iterable[Difference]:
@@ -123,7 +138,7 @@ def _sums_differ(name: str, order: OrderDocument, fills: Sequence[Fill]) -> Iter
         "fee": (sum((fill.fee for fill in fills), _ZERO), order.fee),
     }
     for what, (ours, said) in sums.items():
-        if ours != said:
+        if not _same(ours, said):
             yield Difference(name, f"the {what} of its fills is {ours:f} with us, {said:f} at the exchange")
 
 

@@ -46,11 +46,12 @@ CASES = (
         cancel=True,
     ),
     OrderCase(
-        name="filled in three parts",
+        name="filled in three parts, to a last lot",
         away=FAR,
         fault="order.partial_fill",
         args={"parts": "0.3t,0.3t,0.4t", "delay_s": 1.0},
-        wait_s=6.0,
+        wait_s=5.0,
+        cancel=True,
     ),
     OrderCase(name="filled before its cancel", away=NEAR, fault="order.fill_during_cancel", wait_s=1.0, cancel=True),
     OrderCase(
@@ -68,9 +69,7 @@ CASES = (
     OrderCase(name="no answer, order there", fault="rest.timeout_after", at=ADD),
     OrderCase(name="error page, order there", fault="rest.http_5xx_after", at=ADD),
     OrderCase(name="no JSON, order there", fault="rest.html_200", at=ADD),
-    OrderCase(
-        name="unavailable, order there", away=CROSSING, fault="rest.service_unavailable", args={"applied": True}, at=ADD
-    ),
+    OrderCase(name="unavailable, order there", away=CROSSING, fault="rest.service_unavailable", args={"applied": True}, at=ADD),
     OrderCase(name="unavailable, order not there", fault="rest.service_unavailable", at=ADD),
     OrderCase(name="reset, order not there", fault="rest.reset_before", at=ADD),
     OrderCase(name="deadline passed after a part", away=FAR, fault="rest.deadline_elapsed", args={"part": 0.5}),
