@@ -29,8 +29,6 @@ from peak_trade.runs.journal_check import verify_journals
 KILL_SWITCH = "kill_switch"
 #: A session that works has to have noticed after so many seconds; the program promises one, a loaded machine may need more.
 NOTICED_S = 5.0
-#: Longest sentence of evidence.
-WORDS_MAX = 500
 #: Who turns the drill's switch on and off.
 BY = "drill"
 
@@ -89,7 +87,7 @@ class _KillDrill:
             seconds="" if slowest is None else f"{slowest:.3f}",
             sessions=len(self._house.sessions),
             steps=len(steps),
-            first_failure=found.first_failure[:WORDS_MAX],
+            first_failure=found.first_failure,
         )
         return found
 

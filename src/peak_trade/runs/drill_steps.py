@@ -13,6 +13,8 @@ from peak_trade.model.errors import CheckFailed, PeakTradeError
 from peak_trade.runs.record import Json
 
 PASSED, FAILED, NOT_TRIED = "passed", "failed", "not tried"
+#: Longest sentence of evidence.
+WORDS_MAX = 500
 
 
 class DrillStep(NamedTuple):
@@ -44,11 +46,17 @@ class DrillResult:
     @property
     def first_failure(self) -> str:
         """The first step that failed, and why; empty where none did."""
-        return next((f"{step.name}: {step.found}" for step in self.steps if step.outcome == FAILED), "")
+        return next((f"{step.name}: {step.found}"[:WORDS_MAX] for step in self.steps if step.outcome == FAILED), "")
 
 
-def walked(clock: Clock, steps: Sequence[tuple[str, Callable[[], str]]]) -> list[DrillStep]:
-    """Try steps in their order, until one fails; each returns what it found, or raises."""
+def walked(
+    clock: Clock, steps: Sequence[tuple[str, Callable[[], str]]], through: tuple[type[PeakTradeError], ...] = ()
+) -> list[DrillStep]:
+    """Try steps in their order, until one fails; each returns what it found, or raises.
+
+    Args:
+        through: errors that say nothing about what is tried, such as a wrong word of who asked; they go on to the caller.
+    """
     found: list[DrillStep] = []
     failed = False
     for name, work in steps:
@@ -58,6 +66,8 @@ def walked(clock: Clock, steps: Sequence[tuple[str, Callable[[], str]]]) -> list
         begun = clock.elapsed_s()
         try:
             words, outcome = work(), PASSED
+        except through:
+            raise
         except (PeakTradeError, OSError) as error:
             words, outcome, failed = str(error) or type(error).__name__, FAILED, True
         found.append(DrillStep(name, outcome, words, clock.elapsed_s() - begun))
