@@ -170,6 +170,7 @@ def run_orders(terms: OrderTerms, run: EmulatedRun, folder: Path, clock: Clock) 
 
     Raises:
         InputError: the strategy wants nothing over these bars, or the exchange does not have the pair.
+        SafetyRefused: the emulator is none of this machine's; nothing was asked there.
         CheckFailed: orders don't get there. Unavailable: the exchange does not answer.
     """
     return asyncio.run(_run(terms, run, folder, clock))
@@ -187,6 +188,7 @@ async def _opened(terms: OrderTerms, run: EmulatedRun, folder: Path, clock: Cloc
 
     from peak_trade.venue.kraken.proof import EmulatorProof
 
+    proof_here = EmulatorProof.of(run.base_url)
     chance = random.Random(f"{terms.seed} pauses")  # noqa: S311 - to be repeated
     limits = TIER_LIMITS[TIER]
     waits = Timeouts(connect_s=CALL_S, read_s=CALL_S, total_s=2 * CALL_S)
@@ -202,7 +204,7 @@ async def _opened(terms: OrderTerms, run: EmulatedRun, folder: Path, clock: Cloc
         stack.push_async_callback(public.close)
         market = KrakenMarket(public, terms.timeframe)
         pair = await market.pair(terms.symbol)
-        gateways, proof_here = {}, EmulatorProof.of(run.base_url)
+        gateways = {}
         for name, proof in (("trading", proof_here), ("query", None)):
             keys = Credentials.read(*run.keys[name])
             nonces = NonceStore(folder / name, keys.short, lambda: nanoseconds(time.now()))

@@ -131,7 +131,8 @@ class DrillHouse:
         words = ["session", "run", *STRATEGY, *terms, "--no-html", "--account", account, "--config", str(self.config)]
         said = self._folder / f"{len(self.sessions)}.txt"
         with said.open("wb") as file:
-            # A group of its own: Ctrl+C in a terminal is the drill's to hear.
+            # A group of its own, so that Ctrl+C in a terminal is the drill's to hear; and no more: should the drill be
+            # killed, the system ends a group that has nobody left and was stopped.
             process = subprocess.Popen(
                 [sys.executable, "-m", "peak_trade", *words],
                 cwd=self._folder,
@@ -139,7 +140,7 @@ class DrillHouse:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,
             )
         found = DrillSession(account, process, self.parts.journal, said, self._clock)
         self.sessions.append(found)
