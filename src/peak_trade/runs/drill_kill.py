@@ -202,7 +202,8 @@ class _KillDrill:
 
     def _noticed_by(self, names: Iterable[str], since: datetime) -> str:
         for name in names:
-            trip = self._by_name[name].wait_for("that it noticed", lambda records: next(filter(_is_trip, records), None))
+            session = self._by_name[name]
+            trip = session.wait_for("a sign that it was killed", _first_trip, most_s=2 * NOTICED_S)
             expect(trip.body["mode"] == Mode.KILLED.value, f"expected {name} to be killed, found {trip.body['mode']}")
             took = (parse_moment(trip.at) - since).total_seconds()
             expect(took <= NOTICED_S, f"expected {name} to notice within {NOTICED_S:g} s, found {took:.3f} s")
@@ -212,6 +213,10 @@ class _KillDrill:
 
 def _is_trip(record: Record) -> bool:
     return record.kind == TRIPPED and record.body["code"] == BY_SWITCH
+
+
+def _first_trip(records: Sequence[Record]) -> Record | None:
+    return next(filter(_is_trip, records), None)
 
 
 def _first_order(records: Sequence[Record]) -> Record | None:

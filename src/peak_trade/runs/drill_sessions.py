@@ -20,8 +20,8 @@ from peak_trade.runs.emulated import EmulatedRun
 from peak_trade.settings import PATH_VARIABLE, load_config
 
 Found = TypeVar("Found")
-#: Longest wait for anything, and between two looks, seconds.
-PATIENCE_S, LOOK_S = 60.0, 0.05
+#: Longest wait for anything, and between two looks, seconds: on a loaded machine a process takes its time to begin.
+PATIENCE_S, LOOK_S = 90.0, 0.05
 #: How much faster than time the markets go: a bar of a minute in a second, and in half of one.
 FOLLOWED_SPEED, RECORDED_SPEED = 60, 120
 #: Averages so short cross every few bars.
@@ -46,16 +46,16 @@ class DrillSession:
             return []
         return [record for path in segments(self._journal, self.account)[self._before :] for record in read(path)]
 
-    def wait_for(self, what: str, happened: Callable[[list[Record]], Found | None]) -> Found:
+    def wait_for(self, what: str, happened: Callable[[list[Record]], Found | None], most_s: float = PATIENCE_S) -> Found:
         """Look at its journal until something has happened there; return it.
 
         Raises:
             CheckFailed: it did not happen in time, or the process ended.
         """
-        deadline = self._clock.elapsed_s() + PATIENCE_S
+        deadline = self._clock.elapsed_s() + most_s
         while (found := happened(self.records())) is None:
             if self._clock.elapsed_s() > deadline:
-                raise CheckFailed(f"expected {what} of {self.account} within {PATIENCE_S:g} s, found none")
+                raise CheckFailed(f"expected {what} of {self.account} within {most_s:g} s, found none")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(LOOK_S)
                 # Its last words may have come between the look and the end.
