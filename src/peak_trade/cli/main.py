@@ -17,6 +17,7 @@ from peak_trade.cli import (
     config,
     dashboard,
     data,
+    drill,
     emulator,
     experiments,
     flow,
@@ -61,6 +62,7 @@ app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
 app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
+app.add_typer(drill.app, name="drill")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
