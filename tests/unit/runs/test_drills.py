@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.paths import ROOT
 from tests.trading import FixedClock, a_fill, dec
 
 from peak_trade.emulator.catalogue import CATALOGUE
@@ -23,7 +24,7 @@ from peak_trade.model.order import Fill, OrderState
 from peak_trade.research.terms import Side
 from peak_trade.runs.drill_books import ACCOUNT, Balance, ExchangeSide, OrderEnd, differences, unexplained
 from peak_trade.runs.drill_cases import CASES, cases_of
-from peak_trade.runs.drill_kill import _check_only_reduced
+from peak_trade.runs.drill_kill import _check_only_reduced, _KillDrill
 from peak_trade.runs.drill_orders import Wanted, sided, turns
 from peak_trade.runs.drill_steps import FAILED, NOT_TRIED, PASSED, DrillResult, DrillStep, expect, walked
 from peak_trade.runs.drills import DrillStanding
@@ -327,6 +328,14 @@ def test_what_enlarges_fails_the_drill(told, words):
     """And so does a session that was never killed, or by something else."""
     with pytest.raises(CheckFailed, match=words):
         _check_only_reduced("one", pages(*told))
+
+
+def test_the_guide_has_every_step():
+    """In its order."""
+    text = (ROOT / "docs" / "guide" / "drills.md").read_text("utf-8").partition("## kill-switch")[2].partition("## ")[0]
+    rows = [line.strip("|").partition("|")[0].strip() for line in text.splitlines() if line.startswith("|")]
+
+    assert rows[2:] == [name for name, _ in _KillDrill(None, FixedClock()).steps()]  # type: ignore[arg-type]
 
 
 # ---- how old -------------------------------------------------------------------------------------------------------------
