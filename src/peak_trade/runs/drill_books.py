@@ -53,16 +53,16 @@ class Balance(NamedTuple):
     base: Decimal
 
 
-class Difference(NamedTuple):
+class Mismatch(NamedTuple):
     """Something that is not the same on both sides: of which order (ours, else the exchange's id), and in words."""
 
     name: str
     words: str
 
 
-def differences(
+def mismatches(
     ends: Sequence[OrderEnd], fills: Sequence[Fill], opened: Books, books: Books, theirs: ExchangeSide
-) -> list[Difference]:
+) -> list[Mismatch]:
     """Return everything that differs.
 
     Args:
@@ -75,7 +75,7 @@ def differences(
     for name, before, change, after in zip(Balance._fields, theirs.before, changes, theirs.after, strict=True):
         if not _same(before + change, after):
             words = f"its {name} currency went from {before:f} to {after:f}, our books changed by {change:f}"
-            found.append(Difference(ACCOUNT, words))
+            found.append(Mismatch(ACCOUNT, words))
     return found
 
 
@@ -85,53 +85,53 @@ def _same(ours: Decimal, shown: Decimal) -> bool:
     return ours.quantize(step, ROUND_HALF_EVEN) == shown
 
 
-def _ends_differ(ends: Sequence[OrderEnd], theirs: ExchangeSide) -> Iterable[Difference]:
+def _ends_differ(ends: Sequence[OrderEnd], theirs: ExchangeSide) -> Iterable[Mismatch]:
     """Yield orders that ended otherwise there, are there twice, or are known to one side only."""
     ours = {exchange_name(end.client_id): end for end in ends}
     seen: set[str] = set()
     for txid, order in theirs.orders.items():
         end = ours.get(order.cl_ord_id or "")
         if end is None:
-            yield Difference(txid, "the exchange has an order that was never sent")
+            yield Mismatch(txid, "the exchange has an order that was never sent")
             continue
         if end.client_id in seen:
-            yield Difference(end.client_id, "the exchange has it twice")
+            yield Mismatch(end.client_id, "the exchange has it twice")
         seen.add(end.client_id)
         state = _THEIR_ENDS.get(order.status)
         if state is not end.state:
-            yield Difference(end.client_id, f"we know it as {end.state.value}, the exchange as {order.status}")
+            yield Mismatch(end.client_id, f"we know it as {end.state.value}, the exchange as {order.status}")
         if order.sign * order.vol_exec != end.filled:
             said = order.sign * order.vol_exec
-            yield Difference(end.client_id, f"we know {end.filled:f} of it as filled, the exchange {said:f}")
+            yield Mismatch(end.client_id, f"we know {end.filled:f} of it as filled, the exchange {said:f}")
     for end in ends:
         if end.client_id not in seen and end.state not in NEVER_THERE:
-            yield Difference(end.client_id, f"we know it as {end.state.value}, the exchange never had it")
+            yield Mismatch(end.client_id, f"we know it as {end.state.value}, the exchange never had it")
 
 
-def _fills_differ(ends: Sequence[OrderEnd], fills: Sequence[Fill], theirs: ExchangeSide) -> Iterable[Difference]:
+def _fills_differ(ends: Sequence[OrderEnd], fills: Sequence[Fill], theirs: ExchangeSide) -> Iterable[Mismatch]:
     """Yield fills that are not the same there, and orders whose fees or filled quantities are not the sum of their fills."""
     names = {exchange_name(end.client_id): end.client_id for end in ends}
     ours = {fill.fill_id: fill for fill in fills}
     if len(ours) < len(fills):
-        yield Difference(ACCOUNT, "a fill was booked twice")
+        yield Mismatch(ACCOUNT, "a fill was booked twice")
     for fill_id, fill in ours.items():
         trade = theirs.trades.get(fill_id)
         if trade is None:
-            yield Difference(fill.client_id, f"the exchange does not have its fill {fill_id}")
+            yield Mismatch(fill.client_id, f"the exchange does not have its fill {fill_id}")
         elif (fill.quantity, fill.price, fill.fee) != (trade.quantity, trade.price, trade.fee):
             mine, said = (f"{one.quantity:f} at {one.price:f}, fee {one.fee:f}" for one in (fill, trade))
-            yield Difference(fill.client_id, f"its fill {fill_id} is {mine} with us, {said} at the exchange")
+            yield Mismatch(fill.client_id, f"its fill {fill_id} is {mine} with us, {said} at the exchange")
     for fill_id, trade in theirs.trades.items():
         if fill_id not in ours:
             order = theirs.orders.get(trade.ordertxid)
             name = names.get(order.cl_ord_id or "", trade.ordertxid) if order else trade.ordertxid
-            yield Difference(name, f"its fill {fill_id} was never told to us")
+            yield Mismatch(name, f"its fill {fill_id} was never told to us")
     for order in theirs.orders.values():
         if (ours_is := names.get(order.cl_ord_id or "")) is not None:
             yield from _sums_differ(ours_is, order, [fill for fill in fills if fill.client_id == ours_is])
 
 
-def _sums_differ(name: str, order: OrderDocument, fills: Sequence[Fill]) -> Iterable[Difference]:
+def _sums_differ(name: str, order: OrderDocument, fills: Sequence[Fill]) -> Iterable[Mismatch]:
     sums = {
         "quantity": (sum((abs(fill.quantity) for fill in fills), _ZERO), order.vol_exec),
         "cost": (sum((abs(fill.quantity) * fill.price for fill in fills), _ZERO), order.cost),
@@ -139,9 +139,9 @@ def _sums_differ(name: str, order: OrderDocument, fills: Sequence[Fill]) -> Iter
     }
     for what, (ours, said) in sums.items():
         if not _same(ours, said):
-            yield Difference(name, f"the {what} of its fills is {ours:f} with us, {said:f} at the exchange")
+            yield Mismatch(name, f"the {what} of its fills is {ours:f} with us, {said:f} at the exchange")
 
 
-def unexplained(found: Iterable[Difference]) -> int:
+def unexplained(found: Iterable[Mismatch]) -> int:
     """Return how many orders differ; what differs of the account as a whole counts as one more."""
     return len({difference.name for difference in found})

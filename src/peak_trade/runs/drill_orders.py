@@ -10,12 +10,12 @@ import contextlib
 import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from peak_trade.model.errors import CheckFailed, InputError, Unavailable
 from peak_trade.model.order import Fill, Intent, OrderKind, OrderState, Reason
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Account, Approved, Limits, Mode, Refused, Sent, judge
-from peak_trade.runs.drill_books import NEVER_THERE, Balance, Difference, ExchangeSide, OrderEnd, differences
+from peak_trade.runs.drill_books import NEVER_THERE, Balance, ExchangeSide, Mismatch, OrderEnd, mismatches
 from peak_trade.runs.drill_cases import OrderCase, cases_of
 from peak_trade.runs.drill_steps import expect
 from peak_trade.runs.emulated import EmulatedRun
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from peak_trade.venue.kraken.proof import EmulatorProof
     from peak_trade.venue.kraken.trading import KrakenVenue
 
+Answer = TypeVar("Answer")
 #: The limits of calls that emulator and client keep to, and how much faster than the machine's the emulator's clock goes.
 TIER, SPEED = "pro", 20.0
 #: Seconds of the exchange's clock: until an order is not matched any more, how late one may be shown, and between two looks.
@@ -103,8 +104,8 @@ class OrdersFound:
     Attributes:
         ends: of all orders that were sent; placed: how many of them the exchange says that it took.
         refused: by the gate, never sent; changes: of target within the bars.
-        struck: faults by name, as the exchange counts them; retold: whether a client that knows nothing but the orders' names
-            is told the same fills in the same order.
+        struck: faults by name, as the exchange counts them.
+        retold: whether a client that knows nothing but the orders' names is told the same fills, each once.
     """
 
     ends: tuple[OrderEnd, ...]
@@ -113,7 +114,7 @@ class OrdersFound:
     fills: tuple[Fill, ...]
     fees: Decimal
     struck: Mapping[str, int]
-    differences: tuple[Difference, ...]
+    mismatches: tuple[Mismatch, ...]
     retold: bool
     changes: int
     bars: int
@@ -139,19 +140,19 @@ class ExchangeTime:
         await asyncio.sleep(seconds / self._speed)
 
 
-class Wanted(NamedTuple):
+class Aim(NamedTuple):
     """A strategy's target after a bar, in [-1, 1]."""
 
     bar: int
     target: float
 
 
-def turns(targets: F64, warmup: int) -> list[Wanted]:
+def turns(targets: F64, warmup: int) -> list[Aim]:
     """Return the changes of target after the warm-up, as a session that begins flat would act on them."""
     found, before = [], 0.0
     for bar, target in enumerate(float(value) for value in targets):
         if bar >= warmup and target != before:
-            found.append(Wanted(bar, target))
+            found.append(Aim(bar, target))
             before = target
     return found
 
@@ -295,7 +296,7 @@ class _Desk:
             fills=tuple(self.fills),
             fees=self.books.fees(),
             struck=await self._struck(),
-            differences=tuple(differences(self.ends, self.fills, self.opened, self.books, theirs)),
+            mismatches=tuple(mismatches(self.ends, self.fills, self.opened, self.books, theirs)),
             retold=await self._retold(),
             changes=len(wanted),
             bars=len(bars),
@@ -309,12 +310,12 @@ class _Desk:
         candles = [candle.bar for candle in await source.candles(symbol, -1) if candle.over and candle.traded]
         return dataset_of(await source.instrument(symbol), self.terms.timeframe, candles, "the emulator").bars
 
-    def _over_and_over(self, wanted: list[Wanted]) -> Iterator[Wanted]:
+    def _over_and_over(self, wanted: list[Aim]) -> Iterator[Aim]:
         """Yield the changes of target in their order, again and again: an account goes on where it is."""
         while True:
             yield from wanted
 
-    async def _turn(self, turn: Wanted, cases: Iterator[OrderCase]) -> None:
+    async def _turn(self, turn: Aim, cases: Iterator[OrderCase]) -> None:
         """Do what a change of target asks for: nothing where the account already has what it wants."""
         ticker = await self.public.ticker(self.pair.altname)
         price = ticker.c[0]
@@ -423,20 +424,26 @@ class _Desk:
         return (OrderState.UNKNOWN, ZERO) if report is None else (report.state, report.filled)
 
     async def _report(self, name: str) -> OrderReport | None:
-        """Return what the exchange knows of an order; asked again where it does not answer."""
-        for look in range(LOOKS):
+        """Return what the exchange knows of an order."""
+        return (await self._answered(lambda: self.venue.look_up([name]))).get(name)
+
+    async def _answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask the exchange again where it does not answer.
+
+        Raises:
+            Unavailable: it still does not.
+        """
+        for _ in range(LOOKS - 1):
             try:
-                return (await self.venue.look_up([name])).get(name)
+                return await ask()
             except Unavailable:
-                if look == LOOKS - 1:
-                    raise
                 await self.time.sleep(POLL_S)
-        return None
+        return await ask()
 
     async def _book(self) -> None:
         """Book what was filled since the last fill."""
         last = self.fills[-1].fill_id if self.fills else None
-        for event in await self.venue.fills_after(last):
+        for event in await self._answered(lambda: self.venue.fills_after(last)):
             if isinstance(event, Fill):
                 self.fills.append(event)
                 self.books = self.books.book(event)

@@ -26,10 +26,10 @@ PATIENCE_S, LOOK_S = 90.0, 0.05
 FOLLOWED_SPEED, RECORDED_SPEED = 60, 120
 #: Averages so short cross every few bars.
 STRATEGY = ("--strategy", "ma_crossover", "--param", "fast_window=2", "--param", "slow_window=3", "--warmup-candles", "20")
-#: What a session would end by itself after, minutes, should nobody be left to end it.
+#: A session ends by itself after five minutes, should nobody be left to end it; in testnet they are the exchange's.
 SHADOW = ("--mode", "shadow", "--speed", f"{RECORDED_SPEED}", "--duration", "5")
 PAIR = "BTC/EUR"
-TESTNET = ("--mode", "testnet", "--symbol", PAIR, "--speed", f"{FOLLOWED_SPEED}", "--duration", "120")
+TESTNET = ("--mode", "testnet", "--symbol", PAIR, "--speed", f"{FOLLOWED_SPEED}", "--duration", f"{5 * FOLLOWED_SPEED}")
 
 
 class DrillSession:
@@ -112,9 +112,11 @@ class DrillHouse:
     def __init__(self, folder: Path, run: EmulatedRun, environment: Mapping[str, str], clock: Clock) -> None:
         self._folder, self._clock = folder, clock
         self.config = folder / "config.toml"
-        # Everything else is the program's default. A loaded machine must not make prices look old.
+        # Everything else is the program's default. Neither a loaded machine nor a limit on orders is to end a session early.
         self.config.write_text(
             f'[live_risk]\nmax_data_age_s = 3600\nsymbols = ["{PAIR}", "SYN/USD"]\n'
+            f"[testnet_limits.run]\nmax_orders = 500\nmax_duration_minutes = {5 * FOLLOWED_SPEED}\n"
+            "[testnet_limits.daily]\nmax_orders = 1000\nmax_minutes = 1000\n"
             f'[testnet_limits.symbols."{PAIR}"]\nmax_order_notional = "100"\nmax_exposure_notional = "200"\n'
             f'[exchange.kraken_testnet]\nbase_url = "{run.base_url}"\nwebsocket_url = "{run.stream_url}/v2"\n',
             "utf-8",

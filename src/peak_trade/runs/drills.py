@@ -142,7 +142,7 @@ def _order_life(parts: Parts, terms: OrderTerms) -> DrillResult:
         return f"{sum(counts.values())} strikes of {len(counts)} kinds"
 
     def agreed() -> str:
-        differing = found[0].differences
+        differing = found[0].mismatches
         told = "; ".join(f"{one.name}: {one.words}" for one in differing[:TOLD_MOST])
         if differing:
             raise CheckFailed(f"expected both sides to say the same, found {len(differing)} differences: {told}")
@@ -178,7 +178,7 @@ def _facts(found: OrdersFound) -> dict[str, Fact]:
         "orders": found.placed,
         "orders_sent": len(found.ends),
         "orders_refused": len(found.refused),
-        "orders_unexplained": unexplained(found.differences),
+        "orders_unexplained": unexplained(found.mismatches),
         "cases": len({end.case for end in found.ends}),
         "fills": len(found.fills),
         "fees": f"{found.fees.normalize():f}",

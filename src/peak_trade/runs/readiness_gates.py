@@ -49,7 +49,7 @@ def drill(look: Look) -> Seen:
         and act.last.body["facts"].get("drill") == KILL_SWITCH_DRILL
     ]
     if not found:
-        return Seen(Grade.UNKNOWN, "no drill of the kill switch is recorded", "rehearse docs/runbooks by hand and note it down")
+        return Seen(Grade.UNKNOWN, "no drill of the kill switch is recorded", "run one: peak-trade drill run kill-switch")
     newest = found[-1]
     told = f"the kill switch was tried {newest.at:%F %T}"
     if newest.last.body["facts"].get("passed") is not True:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.paths import ROOT
 from tests.trading import FixedClock, a_fill, dec
 
 from peak_trade.emulator.catalogue import CATALOGUE
@@ -21,10 +22,10 @@ from peak_trade.ledger.books import Books
 from peak_trade.model.errors import CheckFailed, InputError, StorageError
 from peak_trade.model.order import Fill, OrderState
 from peak_trade.research.terms import Side
-from peak_trade.runs.drill_books import ACCOUNT, Balance, ExchangeSide, OrderEnd, differences, unexplained
+from peak_trade.runs.drill_books import ACCOUNT, Balance, ExchangeSide, OrderEnd, mismatches, unexplained
 from peak_trade.runs.drill_cases import CASES, cases_of
-from peak_trade.runs.drill_kill import _check_only_reduced
-from peak_trade.runs.drill_orders import Wanted, sided, turns
+from peak_trade.runs.drill_kill import _check_only_reduced, _KillDrill
+from peak_trade.runs.drill_orders import Aim, sided, turns
 from peak_trade.runs.drill_steps import FAILED, NOT_TRIED, PASSED, DrillResult, DrillStep, expect, walked
 from peak_trade.runs.drills import DrillStanding
 from peak_trade.venue.kraken.reading import OrderDescription, OrderDocument, TradeDocument
@@ -90,7 +91,7 @@ def test_expect():
 
 def test_a_session_that_begins_flat_acts_on_changes_alone():
     """A target that stands since the warm-up is the first; repeating it is none."""
-    assert turns(np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.5]), 1) == [Wanted(1, 1.0), Wanted(3, 0.0), Wanted(5, 0.5)]
+    assert turns(np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.5]), 1) == [Aim(1, 1.0), Aim(3, 0.0), Aim(5, 0.5)]
     assert turns(np.array([1.0, 0.0, 0.0]), 1) == []
     assert turns(np.array([]), 5) == []
 
@@ -153,7 +154,7 @@ class Sides:
 
     def found(self) -> list[Any]:
         theirs = ExchangeSide(orders=self.orders, trades=self.trades, before=self.before, after=self.after)
-        return differences(self.ends, self.fills, self.opened, self.books, theirs)
+        return mismatches(self.ends, self.fills, self.opened, self.books, theirs)
 
 
 def order(name: str, side: str, status: str, vol: str, done: str, cost: str, fee: str) -> OrderDocument:
@@ -201,7 +202,7 @@ def test_two_sides_that_say_the_same():
 def test_an_exchange_that_knows_nothing_of_an_empty_drill():
     """No order, no difference."""
     books, none = Books.opened(CASH), Balance(dec(1), dec(1))
-    assert differences([], [], books, books, ExchangeSide(orders={}, trades={}, before=none, after=none)) == []
+    assert mismatches([], [], books, books, ExchangeSide(orders={}, trades={}, before=none, after=none)) == []
 
 
 CHANGES = {
@@ -327,6 +328,14 @@ def test_what_enlarges_fails_the_drill(told, words):
     """And so does a session that was never killed, or by something else."""
     with pytest.raises(CheckFailed, match=words):
         _check_only_reduced("one", pages(*told))
+
+
+def test_the_guide_has_every_step():
+    """In its order."""
+    text = (ROOT / "docs" / "guide" / "drills.md").read_text("utf-8").partition("## kill-switch")[2].partition("## ")[0]
+    rows = [line.strip("|").partition("|")[0].strip() for line in text.splitlines() if line.startswith("|")]
+
+    assert rows[2:] == [name for name, _ in _KillDrill(None, FixedClock()).steps()]  # type: ignore[arg-type]
 
 
 # ---- how old -------------------------------------------------------------------------------------------------------------
