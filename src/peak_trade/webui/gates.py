@@ -38,7 +38,7 @@ _DAY_S = 86_400.0
 _EVENT: Json = dict.fromkeys(("step", "to", "why", "passed", "id", "by"))
 
 
-class GateAnswer(NamedTuple):
+class Evaluated(NamedTuple):
     """What an evaluation came to: a value, or why there is none."""
 
     value: Json
@@ -59,7 +59,7 @@ class GateAnswer(NamedTuple):
 class _Kept:
     depends_on: object
     until_s: float
-    outcome: GateAnswer
+    outcome: Evaluated
 
 
 class Evaluation:
@@ -70,7 +70,7 @@ class Evaluation:
         self._working, self._lock = threading.Lock(), threading.Lock()
         self._kept: dict[object, _Kept] = {}
 
-    def get(self, name: object, depends_on: object, work_out: Callable[[], Json]) -> GateAnswer:
+    def get(self, name: object, depends_on: object, work_out: Callable[[], Json]) -> Evaluated:
         """Return what is kept under a name; work it out where it is too old, or depends on something else.
 
         While somebody works, others get what is kept if nothing was recorded since, and wait otherwise.
@@ -89,12 +89,12 @@ class Evaluation:
         finally:
             self._working.release()
 
-    def _worked_out(self, name: object, depends_on: object, work_out: Callable[[], Json]) -> GateAnswer:
+    def _worked_out(self, name: object, depends_on: object, work_out: Callable[[], Json]) -> Evaluated:
         begun = self._clock.elapsed_s()
         try:
-            outcome = GateAnswer(work_out())
+            outcome = Evaluated(work_out())
         except PeakTradeError as error:
-            outcome = GateAnswer({}, error)
+            outcome = Evaluated({}, error)
         ended = self._clock.elapsed_s()
         until = ended + max(EVALUATION_AGE_S, (ended - begun) * REST)
         with self._lock:
@@ -112,17 +112,17 @@ class Evaluation:
 # ---- what pages and API read -----------------------------------------------------------------------------------------
 
 
-def overview_of(request: Request) -> GateAnswer:
+def overview_of(request: Request) -> Evaluated:
     """Return ladder, requests, permits and history."""
     return _evaluated(request, "overview", desk_of(request).gates.overview)
 
 
-def archive_of(request: Request) -> GateAnswer:
+def archive_of(request: Request) -> Evaluated:
     """Return the archived checklists."""
     return _evaluated(request, "archive", desk_of(request).gates.archive)
 
 
-def step_of(request: Request, strategy: str, version: str, account: str, step: str) -> GateAnswer:
+def step_of(request: Request, strategy: str, version: str, account: str, step: str) -> Evaluated:
     """Return how a version stands before a step, or why that can't be told; what stands nowhere is not looked for further.
 
     Args:
@@ -137,14 +137,14 @@ def step_of(request: Request, strategy: str, version: str, account: str, step: s
     )
     if not known:
         words = "expected a version that stands on the ladder, or showed something of late, found another; /gates lists them"
-        return GateAnswer({}, NotFound(words))
+        return Evaluated({}, NotFound(words))
     if step and step not in STEPS:
-        return GateAnswer({}, InputError(f"expected one of the steps {', '.join(STEPS)}, found another; choose one"))
+        return Evaluated({}, InputError(f"expected one of the steps {', '.join(STEPS)}, found another; choose one"))
     look = desk_of(request).gates.step
     return _evaluated(request, ("step", strategy, version, owner, step), lambda: look(strategy, version, owner, step))
 
 
-def _evaluated(request: Request, name: object, work_out: Callable[[], Json]) -> GateAnswer:
+def _evaluated(request: Request, name: object, work_out: Callable[[], Json]) -> Evaluated:
     evaluation: Evaluation = request.app.state.evaluation
     return evaluation.get(name, desk_of(request).gates.seen(), work_out)
 
@@ -272,7 +272,7 @@ def progress(request: Request, strategy: str, version: str) -> JSONResponse:
     return JSONResponse(drawings(charts) if charts else {"documents": {}, "items": []})
 
 
-def _named_step(request: Request, strategy: str, version: str) -> GateAnswer:
+def _named_step(request: Request, strategy: str, version: str) -> Evaluated:
     asked = request.query_params
     return step_of(request, strategy, version, asked.get("account", ""), asked.get("step", ""))
 
@@ -396,7 +396,7 @@ def archived(request: Request, file: str) -> HTMLResponse:
     return page(request, "archived.html", {"found": desk_of(request).gates.archived(file), "updates": ""})
 
 
-def _page(request: Request, template: str, outcome: GateAnswer, facts: Callable[[Json], Json], **options: Any) -> HTMLResponse:
+def _page(request: Request, template: str, outcome: Evaluated, facts: Callable[[Json], Json], **options: Any) -> HTMLResponse:
     """Return a page of what was found, or of why nothing can be shown."""
     told: Json = {"updates": "page", "trouble": "", "damaged": False}
     if outcome.error is not None:
