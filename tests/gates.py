@@ -129,7 +129,7 @@ def evidence_for(rung: Rung, at: datetime = MADE) -> list[Evidence]:
     sessions: dict[EvidenceKind, dict[str, Any]] = {}
     for item in policy().criteria[rung]:
         kind = item.evidence[0]
-        if item.newest and kind is not EvidenceKind.LIVE_DATA:
+        if kind not in (EvidenceKind.SHADOW, EvidenceKind.VALIDATE_ONLY, EvidenceKind.LIVE_DATA):
             facts = dict(item.where)
             for measure in item.measure:
                 facts |= _good(measure, 1)
@@ -227,7 +227,8 @@ class GateCase:
         """What it is decided from."""
         names = NEEDED[self.rung] if self.people is None else self.people
         given = signed(self.content, *names) if self.signatures is None else self.signatures
-        return Dossier(self.content, tuple(given), tuple(self.runs), tuple(self.deviations))
+        asking = signed(self.content, self.requester) if self.requester in PEOPLE else []
+        return Dossier(self.content, (*given, *asking), tuple(self.runs), tuple(self.deviations))
 
     @property
     def present(self) -> dict[str, dict[str, str]]:

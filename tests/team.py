@@ -25,7 +25,7 @@ from peak_trade.model.clock import MachineClock
 from peak_trade.runs.acts import tell_evidence
 from peak_trade.settings import load_config
 
-SYMBOL = "TEAM/EUR"
+SYMBOL = "BTC/EUR"
 PARAMS = ("--param", "fast_window=2", "--param", "slow_window=6")
 #: Who there is: `dana` asks.
 PEOPLE = {
@@ -56,16 +56,14 @@ class MovedClock(MachineClock):
 class Team:
     """A folder with configuration, data, governance and keys."""
 
-    def __init__(self, folder: Path, monkeypatch: Any, capture: Any) -> None:
+    def __init__(self, folder: Path, monkeypatch: Any, capture: Any, begin: datetime = BEGIN) -> None:
         self.folder, self.capture = folder, capture
-        self.clock = MovedClock(BEGIN)
+        self.clock = MovedClock(begin)
         monkeypatch.setattr(compose, "MachineClock", lambda: self.clock)
         monkeypatch.setattr("peak_trade.model.clock.MachineClock", lambda: self.clock)
         monkeypatch.chdir(folder)
         shutil.copytree(ROOT / "governance", folder / "governance")
-        config = (ROOT / "config.toml").read_text()
-        own = f'[testnet_limits.symbols."{SYMBOL}"]\nmax_order_notional = "50"\nmax_exposure_notional = "100"\n'
-        self.write("config.toml", config.replace('symbols = ["', f'symbols = ["{SYMBOL}", "', 1) + own)
+        shutil.copy(ROOT / "config.toml", folder)
         for name in PEOPLE:
             self.key(name)
         self.name(PEOPLE)
@@ -150,7 +148,7 @@ class Team:
 
     def proofs(self) -> None:
         """Have causality and warm-up proven."""
-        self.do("strategy", "check", "ma_crossover", *PARAMS, "--data", "bars.csv", "--symbol", SYMBOL, "--cuts", "16")
+        self.do("strategy", "check", "ma_crossover", *PARAMS, "--data", "bars.csv", "--symbol", SYMBOL, "--cuts", "24")
 
     def tests_passed(self, failed: int = 0, code: str | None = None, *, clean: bool = True) -> str:
         """Write down that the tests ran, as `readiness --run-tests` does."""
@@ -191,7 +189,21 @@ class Team:
 
     def ask(self, step: str, *more: str, by: str = "dana") -> str:
         """Ask for a step; return the id of the request."""
-        words = ["gate", "request", step, "--strategy", "ma_crossover", *PARAMS, "--symbol", SYMBOL, "--by", by, *more]
+        words = [
+            "gate",
+            "request",
+            step,
+            "--strategy",
+            "ma_crossover",
+            *PARAMS,
+            "--symbol",
+            SYMBOL,
+            "--by",
+            by,
+            "--key",
+            self.key(by),
+            *more,
+        ]
         code, out, err = self.run(*words, "--json")
         assert code == 0, err
         return str(json.loads(out)["id"])

@@ -25,18 +25,24 @@ import pytest
 from tests.emulated import Emulated, emulating
 from tests.paths import ROOT
 from tests.recorder import Wire, wire_to
+from tests.trading import some_limits
 
 from peak_trade import compose
 from peak_trade.cli.main import main
 from peak_trade.compose import AccountChoice, Parts
 from peak_trade.engine.runner import Course
+from peak_trade.model.bar import Timeframe
+from peak_trade.model.clock import MachineClock
 from peak_trade.model.errors import InvariantBroken, SafetyRefused
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
-from peak_trade.runs import emulated
+from peak_trade.runs import drill_orders, emulated
 from peak_trade.runs import session as sessions
+from peak_trade.runs.drill_orders import OrderTerms, run_orders
+from peak_trade.runs.emulated import EmulatedRun
 from peak_trade.runs.session_plan import RUNNABLE, Paper, SessionRequest, recorded_plan
 from peak_trade.settings import PATH_VARIABLE, load_config
+from peak_trade.strategy.catalogue import make
 from peak_trade.venue import testnet as stage_two
 from peak_trade.venue.kraken import gateway, public
 from peak_trade.venue.kraken.checking import KrakenCheck
@@ -225,14 +231,16 @@ def test_every_class_that_could_take_an_order_is_known():
         *("venue/port.py:Venue", "venue/simulated.py:SimulatedVenue"),
         *("venue/testnet.py:TestnetVenue", "venue/testnet.py:OrderCheck", "venue/kraken/checking.py:KrakenCheck"),
         "venue/kraken/validating.py:ValidatingOrders",
-        "venue/kraken/trading.py:KrakenVenue",  # until there are permits only tests can build it
+        "venue/kraken/trading.py:KrakenVenue",  # until there are permits only tests and a drill can build it
     }
 
 
+#: The drill that leads orders through their life at the emulator which it started; nothing else that runs sends one.
+DRILL = "runs/drill_orders.py"
 #: Who may name what real orders are made of: a name, and the modules below `peak_trade` that have it.
 REAL = {
-    "KrakenVenue": {"venue/kraken/trading.py"},
-    "EmulatorProof": {"venue/kraken/proof.py", "venue/kraken/gateway.py", "venue/kraken/trading.py"},
+    "KrakenVenue": {"venue/kraken/trading.py", DRILL},
+    "EmulatorProof": {"venue/kraken/proof.py", "venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL},
     "_PROOF_SEAL": {"venue/kraken/proof.py"},
     "trading_door": {"venue/kraken/gateway.py"},
     "live_order_request": {"venue/kraken/wire.py", "venue/kraken/trading.py"},
@@ -253,16 +261,55 @@ def names(path: Path) -> set[str]:
 
 
 def test_nobody_names_what_real_orders_are_made_of():
-    """The venue that trades, its proof, its door and its requests are known to their own modules alone."""
+    """The venue that trades, its proof, its door and its requests are known to their own modules; two, to a drill."""
     known = {path.relative_to(SOURCES).as_posix(): names(path) for path in SOURCES.rglob("*.py")}
 
     assert {name: {path for path, found in known.items() if name in found} for name in REAL} == REAL
     makers = {path for path in known if re.search(r"EmulatorProof\s*(\.\s*of\b|\()", (SOURCES / path).read_text())}
-    assert makers == set()
+    assert makers == {DRILL}
+
+
+def test_the_drill_trades_with_the_emulator_that_it_started():
+    """One proof, for the address of what it is given; and who gives it has started that emulator the line before."""
+    proofs = re.findall(r"EmulatorProof\s*\.\s*of\((.*?)\)", (SOURCES / DRILL).read_text())
+    callers = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if "run_orders" in names(path)}
+    blocks = [
+        node
+        for node in ast.walk(tree(SOURCES / "runs/drills.py"))
+        if isinstance(node, ast.With) and "run_orders(terms, run," in ast.unparse(node.body)
+    ]
+
+    assert proofs == ["run.base_url"]
+    assert callers == {DRILL, "runs/drills.py"}
+    assert [ast.unparse(block.items[-1]).partition("(")[0] for block in blocks] == ["emulator_for_run"]
+    assert ast.unparse(blocks[0].items[-1]).endswith(" as run")
+    assert not names(SOURCES / DRILL) & {"Parts", "Settings", "settings", "exchange", "live_exchange"}
+
+
+@pytest.mark.parametrize("address", ["https://api.kraken.com", "http://127.0.0.1.example.org:80", "https://127.0.0.1:8790"])
+def test_the_drill_asks_nothing_of_another_exchange(tmp_path, monkeypatch, address):
+    """An address that is none of this machine's is refused before a line is opened."""
+    terms = OrderTerms(
+        strategy=make("ma_crossover", {}),
+        symbol="BTC/EUR",
+        timeframe=Timeframe.parse("1m"),
+        side=Side.LONG,
+        cash=Decimal(10_000),
+        fraction=Decimal("0.05"),
+        limits=some_limits(),
+        orders=1,
+        seed=1,
+    )
+    monkeypatch.setattr(drill_orders, "PublicMarket", lambda *_given: pytest.fail("a line was opened"))
+    run = EmulatedRun(base_url=address, stream_url="", keys={}, control_token="")
+
+    with pytest.raises(SafetyRefused, match="loopback"):
+        run_orders(terms, run, tmp_path, MachineClock())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_command_reaches_the_venue_that_trades():
-    """No module imports it; all of them loaded, and everything they name, it still is not there."""
+    """No module imports it before a drill runs; all of them loaded, and everything they name, it still is not there."""
     importers = {
         path.relative_to(SOURCES).as_posix()
         for path in SOURCES.rglob("*.py")
@@ -278,7 +325,7 @@ def test_no_command_reaches_the_venue_that_trades():
     """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert importers <= {"venue/kraken/gateway.py", "venue/kraken/trading.py"}
+    assert importers <= {"venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL}
     assert ended.stdout.split() == ["True", "False"]
 
 
@@ -752,12 +799,14 @@ def imports(path: Path) -> Iterator[str]:
 
 
 #: The modules that speak to other machines, and with what: Kraken with bytes that passed a door, its streams; bars through
-#: ccxt, without a key; the emulator's faults, told over loopback at the address in its own keys file.
+#: ccxt, without a key; the emulator's faults, told over loopback at the address in its own keys file, and those of a drill at that
+#: of the emulator it started.
 SPEAKERS = {
     "venue/kraken/transport.py": "httpx2",
     "venue/kraken/stream.py": "websockets",
     "market/exchanges.py": "ccxt",
     "cli/emulator.py": "http.client",
+    "runs/drill_orders.py": "httpx2",
 }
 
 

@@ -256,7 +256,8 @@ class Parts:
 
     def needs_permit(self, stage: Stage) -> bool:
         """Tell whether sessions of a stage need a permit: from stage 2 on, but for an exchange on this very machine."""
-        return stage in NEED_PERMIT and not is_loopback(self.exchange.base_url)
+        place = self.exchange.base_url if stage is Stage.TESTNET else self.settings.file.live_exchange.base_url
+        return stage in NEED_PERMIT and not is_loopback(place)
 
     def follows(self, stage: Stage) -> bool:
         """Tell whether sessions of a stage follow markets that are still going on."""

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from peak_trade.model.address import is_origin, is_stream
 from peak_trade.model.errors import ConfigError
@@ -273,6 +273,53 @@ class Governance(Section):
     )
 
 
+#: How a channel of alerts may be named.
+_ChannelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,23}$")]
+#: Stands for every channel that is not kept for escalation.
+EVERY_CHANNEL = "*"
+
+
+class Alerts(Section):
+    """Who is told when something is wrong; what reaches nobody stays in alerts.jsonl of the state folder."""
+
+    channels: dict[_ChannelName, Annotated[str, Field(pattern=VARIABLE)]] = Field(
+        default_factory=dict, description="name of a channel = name of the environment variable that holds its apprise URL"
+    )
+    info: tuple[str, ...] = Field((), description="channels that are told of this severity; none is the file alone")
+    warning: tuple[str, ...] = Field((EVERY_CHANNEL,), description="the same; * is every channel that is not under escalation")
+    critical: tuple[str, ...] = Field((EVERY_CHANNEL,), description="the same")
+    escalation: tuple[str, ...] = Field(
+        (), description="next channels for a critical alert that nobody acknowledged, one after the other"
+    )
+    escalate_minutes: float = Field(15, gt=0, le=1_440, description="how long an acknowledgement is waited for, minutes")
+    throttle_s: float = Field(300, ge=0, le=86_400, description="the same alert is told at most once in so many seconds")
+    tries: int = Field(6, ge=1, le=10, description="tries on one channel, each after a longer pause")
+    timeout_s: float = Field(10.0, gt=0, le=120, description="longest try, seconds")
+
+    @field_validator("channels")
+    @classmethod
+    def _one_each(cls, channels: dict[str, str]) -> dict[str, str]:
+        """Refuse two channels that lead to the same place."""
+        if len(set(channels.values())) < len(channels):
+            raise ValueError("expected a variable of its own for each channel")
+        return channels
+
+    @field_validator("info", "warning", "critical", "escalation")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], given: ValidationInfo) -> tuple[str, ...]:
+        """Refuse a route to a channel that does not exist."""
+        known = [*given.data.get("channels", ()), *([] if given.field_name == "escalation" else [EVERY_CHANNEL])]
+        if any(name not in known for name in names):
+            raise ValueError(f"expected names from alerts.channels ({', '.join(known) or 'there are none'})")
+        return names
+
+    def route(self, severity: str) -> tuple[str, ...]:
+        """Return the channels that are told of a severity."""
+        usual = [name for name in self.channels if name not in self.escalation]
+        names = {"info": self.info, "warning": self.warning, "critical": self.critical}[severity]
+        return tuple(dict.fromkeys(part for name in names for part in (usual if name == EVERY_CHANNEL else [name])))
+
+
 class Dashboard(Section):
     """The web dashboard."""
 
@@ -319,6 +366,7 @@ class File(Section):
     live_exchange: LiveExchange = LiveExchange()
     live: Live = Live()
     governance: Governance = Governance()
+    alerts: Alerts = Alerts()
     dashboard: Dashboard = Dashboard()
 
 
@@ -384,11 +432,11 @@ class Settings:
         """Tell whether an environment variable holds a secret."""
         return variable in self.given or bool(_ENVIRONMENT.get(variable, "").strip())
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment for another process that needs no secrets."""
+    def environment(self, *needed: str) -> dict[str, str]:
+        """Return the environment for another process that needs no secrets but those in the variables named."""
         testnet = self.file.exchange.kraken_testnet
-        secret = (testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES)
-        return {name: value for name, value in _ENVIRONMENT.items() if name not in secret}
+        secret = {testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES, *self.file.alerts.channels.values()}
+        return {name: value for name, value in _ENVIRONMENT.items() if name not in secret - set(needed)}
 
     def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
         """Return these settings with one other exchange, and its keys, in place of those configured."""
@@ -508,13 +556,22 @@ def _refuse_secrets(node: object, path: Path, key: str = "") -> None:
     elif isinstance(node, list):
         for value in node:
             _refuse_secrets(value, path, key)
-    elif (isinstance(node, str | int | float) and str(node) and _names_secret(key.rsplit(".", 1)[-1], str(node))) or (
-        isinstance(node, str) and _SECRET_VALUE.search(node.strip())
+    elif (
+        (isinstance(node, str | int | float) and str(node) and _names_secret(key.rsplit(".", 1)[-1], str(node)))
+        or (isinstance(node, str) and _SECRET_VALUE.search(node.strip()))
+        or _leads_to_people(key, str(node))
     ):
         raise ConfigError(
-            f"expected no secret in {path}, found one under {key}; delete it there, make a new one at the venue "
-            "and set it as an environment variable"
+            f"expected no secret in {path}, found one under {key.partition('://')[0]}; delete it there, make a new one at the "
+            "venue and set it as an environment variable"
         )
+
+
+def _leads_to_people(key: str, value: str) -> bool:
+    """Tell whether a value under [alerts] is an address of a channel: whoever has it can write to the people behind it."""
+    if key.startswith("alerts.channels."):
+        return "://" in key or re.fullmatch(VARIABLE, value) is None
+    return key.startswith("alerts.") and "://" in value
 
 
 def _names_secret(name: str, value: str) -> bool:
@@ -524,12 +581,15 @@ def _names_secret(name: str, value: str) -> bool:
 
 def _refuse_comments(text: str, path: Path) -> None:
     """Refuse a secret that was only commented out: it is in the file, and in every copy of it, all the same."""
+    alerts = False
     for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*\"?(\w+)", line):
+            alerts = header[1] == "alerts"
         comment = line.partition("#")[2]
         setting = re.match(r"\s*[\w.\"-]+\s*=\s*(\S+)", comment)
         words = [word.strip("\"',;") for word in comment.split()]
         named = setting and _names_secret(setting[0].split("=")[0].strip(), setting[1].strip("\"',;"))
-        if named or any(_SECRET_VALUE.search(word) for word in words):
+        if named or ("://" in comment and (alerts or "alert" in comment)) or any(_SECRET_VALUE.search(word) for word in words):
             raise ConfigError(
                 f"expected no secret in {path}, found one in the comment of line {number}; delete it there, make a new one "
                 "at the venue and set it as an environment variable"

@@ -13,6 +13,7 @@ import pytest
 from tests.checklists import edited, finished, rulings
 from tests.gates import DAY, GateCase, altered, evidence_for, roles_toml
 from tests.paths import ROOT
+from tests.team import Team
 
 from peak_trade.cli import checklist
 from peak_trade.compose import Parts
@@ -81,6 +82,22 @@ def parts(house):
         yield found
 
 
+def test_a_step_without_evidence_is_open(project):
+    """Nothing stands in for the look: without a run, without people, what has to be measured is told as open, and why."""
+    shutil.copytree(ROOT / "governance", project.folder / "governance")
+    made = project.run("checklist", "new", "research_to_shadow", "--strategy", "ma_crossover")
+    file = project.folder / "reports" / "checklists" / "open_research_to_shadow_ma_crossover.md"
+    ended = project.run("checklist", "check", str(file), "--json")
+    found = {item["point"]: item["why"] for item in ended.json["open_points"]}
+
+    assert (made.code, ended.code) == (0, 1), made.err
+    assert found["roles_named"] == "it came to fail, not pass"
+    assert found["backtest_history"] == "it came to inconclusive, not pass"
+    assert "is soft: needs a signed deviation" in found["performance"]
+    assert found["code_review"] == "not ticked; no name; no date; no note"
+    assert "there is no evidence of the last 60 days; it would have to come from backtest" in file.read_text()
+
+
 @pytest.mark.parametrize("rung", list(Rung))
 def test_the_whole_way_of_a_list(house, rung):
     """Made, open; filled in, complete; archived read-only under day, name and version; listed as recorded."""
@@ -108,16 +125,17 @@ def test_the_whole_way_of_a_list(house, rung):
 
 
 def test_new_asks_for_what_it_was_told(house):
-    """Step, strategy with parameters, account and pairs; without them what the configuration says."""
+    """Step, strategy with parameters, account and pairs; without them what the configuration says, where nothing traded yet."""
     words = ("checklist", "new", "shadow_to_testnet", "--strategy", "ma_crossover", "--out")
     given = ("--param", "fast_window=7", "--symbol", "ETH/EUR", "--symbol", "btc/eur", "--account", "real")
     assert house.run(*words, "a.md", *given, "--json").code == 0
     assert house.run(*words, "b.md").code == 0
 
     (rung, strategy, account, symbols), (_, usual, paper, pairs) = house.asked
-    assert (rung, account, symbols) == (Rung.SHADOW_TESTNET, "real", ["BTC/EUR", "ETH/EUR"])
+    file = load_config().file
+    assert (rung, account, tuple(symbols)) == (Rung.SHADOW_TESTNET, "real", ("BTC/EUR", "ETH/EUR"))
     assert (strategy.key, strategy.fast_window) == ("ma_crossover", 7)
-    assert (paper, pairs, usual.fast_window) == ("paper", [load_config().file.shadow.symbol], 20)
+    assert (paper, tuple(pairs), usual.fast_window) == (file.governance.account, (file.shadow.symbol,), 20)
 
 
 def test_new_tells_what_it_made(house):
@@ -411,3 +429,24 @@ def test_list_has_all_templates(house):
     assert all(item["version"] == "v1.0" and item["measured"] > 5 and item["by_hand"] > 5 for item in ended.json["templates"])
     assert all(name in shown for name in CHECKLISTS.values())
     assert json.loads(ended.out)["archived"] == []
+
+
+def test_a_step_is_asked_with_the_archived_list(tmp_path, monkeypatch, capsys):
+    """Statements count, the original may go, and one more byte in the copy voids the request."""
+    team = Team(tmp_path, monkeypatch, capsys)
+    team.ready_for_shadow()
+    original = team.folder / "reports" / "checklists" / "open_research_to_shadow_ma_crossover.md"
+    kept = Path(team.json("checklist", "archive", original, "--by", "olga")["file"])
+    original.unlink()
+    request = team.ask("research->shadow", "--checklist", str(kept))
+    team.sign(request, "olga")
+    whole = kept.read_bytes()
+    kept.chmod(0o644)
+    kept.write_bytes(whole + b"\n")
+    altered = team.json("gate", "decide", request)
+    kept.write_bytes(whole)
+    found = team.json("gate", "decide", request)
+
+    assert (altered["answer"], found["answer"]) == ("fail", "pass")
+    assert "changed" in {item["code"] for item in altered["objections"]}
+    assert {item["id"]: item["answer"] for item in found["criteria"]}["code_reviewed"] == "pass"

@@ -101,7 +101,7 @@ def test_two_keys_of_one_person_fill_one_role_of_two(house):
 def test_who_asks_does_not_approve(house):
     code, err = approve(house, "--key", house.key("dana"))
 
-    assert (code, "asked for this step" in err) == (3, True)
+    assert (code, "who has not signed yet" in err) == (3, True)
     house.sign(house.request, "rita")
     assert house.decided() == {"inconclusive", "approvals_missing"}
 
@@ -402,7 +402,7 @@ def refused(house, *words):
     [
         ("var/permits/{request}.json", '"stage":"testnet"', '"stage":"live"', "other_stage"),
         ("var/permits/{request}.json", '"account":"main"', '"account":"mine"', "other_account"),
-        ("var/permits/{request}.json", SYMBOL, "BTC/EUR", "other_symbols"),
+        ("var/permits/{request}.json", SYMBOL, "ETH/EUR", "other_symbols"),
         ("var/permits/{request}.json", '"until":"2026', '"until":"2027', "permit_too_long"),
         ("var/permits/{request}.json", '"format"', ' "format"', "malformed"),
         ("var/permits/{request}.dossier.json", '"critical_incidents":0', '"critical_incidents":1', "evidence_altered"),
@@ -429,7 +429,7 @@ def test_a_permit_used_for_something_else(house):
     for stage, strategy, symbols, word in (
         (Stage.SHADOW_LIVE, house.strategy, (SYMBOL,), "none was ever granted"),
         (Stage.LIVE, house.strategy, (SYMBOL,), "none was ever granted"),
-        (Stage.TESTNET, house.strategy, (SYMBOL, "BTC/EUR"), "other_symbols"),
+        (Stage.TESTNET, house.strategy, (SYMBOL, "ETH/EUR"), "other_symbols"),
         (Stage.TESTNET, other, (SYMBOL,), "other_version"),
     ):
         with pytest.raises(SafetyRefused, match=word):
@@ -573,8 +573,8 @@ def test_rows_that_contradict_the_journal(house, statement):
 def test_an_edited_copy_is_told_and_made_anew(house):
     """An overview reads copies; one that is none ends in a sentence, and the journals make it again."""
     house.sql("UPDATE evidence SET document = 'nothing'")
-    code, _, err = house.run("gate", "status")
-    assert (code, "--fresh makes it anew" in err) == (1, True)
+    code, out, _ = house.run("gate", "status")
+    assert (code, "--fresh makes it anew" in out) == (1, True)
     house.answers()
 
     assert house.run("gate", "status")[0] == 0
@@ -597,7 +597,7 @@ def backtested(house):
         "spec = '[]'",
         "params = 'nothing'",
         "params = '{}'",
-        "symbol = 'BTC/EUR'",
+        "symbol = 'ETH/EUR'",
         "strategy = 'macd'",
         "status = 'failed'",
         "result_sha256 = NULL",
@@ -1057,9 +1057,9 @@ def test_a_permit_forged_in_memory(house, burglar, monkeypatch):
 
     monkeypatch.setattr(bound, "installed_sha256", lambda: INSTALLED)
     watch = house.watch()
-    document = msgspec.structs.replace(watch.permit.document, symbols=(SYMBOL, "BTC/EUR"))
+    document = msgspec.structs.replace(watch.permit.document, symbols=(SYMBOL, "ETH/EUR"))
     forged = burglar.forged(document, encode(document))
-    which = watch.assignment._replace(symbols=frozenset({SYMBOL, "BTC/EUR"}))
+    which = watch.assignment._replace(symbols=frozenset({SYMBOL, "ETH/EUR"}))
     assert forged.objections(Stage.TESTNET, which, house.clock.now()) == ()
 
     watch.permit = forged

@@ -78,6 +78,20 @@ def test_a_request_that_cannot_pass_may_be_made_and_fails(team):
     assert team.json("gate", "status")["requests"][0]["decided"] == "fail"
 
 
+def test_nobody_asks_in_anothers_name(team):
+    """A request that who asks has not signed stays open; their signature counts as nothing else."""
+    team.ready_for_shadow()
+    words = ["gate", "request", "research->shadow", *NAMED, "--by", "dana"]
+    request = team.json(*words)["id"]
+    team.sign(request, "olga")
+    assert team.json("gate", "status")["requests"][0]["missing"] == ["who asks"]
+    found = team.json("gate", "decide", request)
+    assert (found["answer"], [item["code"] for item in found["objections"]]) == ("inconclusive", ["unasked"])
+
+    team.sign(request, "dana")
+    assert team.json("gate", "decide", request)["answer"] == "pass"
+
+
 def test_signatures_of_ssh_keygen_are_taken_from_beside_the_request(team):
     """The playbook's way: ssh-keygen writes the .sig, `approve` or `decide` takes it; ssh-keygen accepts the same."""
     team.ready_for_shadow()
@@ -159,8 +173,7 @@ def test_a_critical_bug_takes_the_strategy_down(team):
     team.climb_to_shadow()
     team.shadow("--steps", "60")
     assert standing(team)["stage"] == "shadow"
-    bug = '[[bug]]\nid = "b1"\ntitle = "fills twice"\narea = "execution"\nseverity = "critical"\nfound_at = 2026-03-02T00:00:00Z\n'
-    team.write("governance/bugs.toml", bug)
+    team.write("governance/bugs.toml", BUG)
     team.shadow("--steps", "60")
 
     assert standing(team)["stage"] == "research"

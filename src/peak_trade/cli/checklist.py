@@ -166,11 +166,12 @@ def _account(given: str | None, usual: str) -> str:
 
     from peak_trade.governance.documents import Name
 
+    name = usual if given is None else given
     try:
-        return msgspec.convert(usual if given is None else given, Name)
+        return msgspec.convert(name, Name)
     except msgspec.ValidationError:
         raise InputError(
-            f"expected letters, digits, '.', '_' or '-' as --account, at most 64, found {given or usual!r}; correct it"
+            f"expected letters, digits, '.', '_' or '-' as --account, at most 64, found {name!r}; correct it"
         ) from None
 
 

@@ -34,7 +34,10 @@ def _group() -> None:
 
 @app.command()
 def status(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
-    """Show the ladder: every strategy version, its stage, what its next gate lacks; requests and permits."""
+    """Show the ladder: every strategy version, its stage, what its next gate lacks; requests and permits.
+
+    Exit code 1 where something of a version can't be told.
+    """
     from peak_trade.cli.gate_text import status_lines
     from peak_trade.cli.show import document, printable
     from peak_trade.runs import gate_status
@@ -42,6 +45,7 @@ def status(config: options.ConfigFile = None, as_json: options.JsonOut = False) 
     with closing(options.open_parts(config)) as parts:
         found = gate_status.status(parts, parts.clock.now())
     print(document(found) if as_json else printable("\n".join(status_lines(found))))
+    raise typer.Exit(1 if any(line["trouble"] for line in found["ladder"]) else 0)
 
 
 @app.command()
@@ -106,6 +110,7 @@ def request(
     deviation: Annotated[
         list[Path] | None, typer.Option("--deviation", help="File of a signed deviation, its .sig beside it; repeatable.")
     ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Sign it at once as the one who asks, with this SSH key.")] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Also where it can't pass as things stand.")] = False,
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
@@ -117,6 +122,8 @@ def request(
     with closing(options.open_parts(config)) as parts:
         _, made, climb = _named(parts, step, strategy, param, symbol, account, checklist)
         found = promotion.ask(parts, climb, made, by, deviations=deviation or (), anyway=anyway)
+        if key is not None:
+            promotion.sign(parts, found.id, key=key, signature=None)
     if as_json:
         lacking = [item._asdict() for item in found.lacking]
         until = found.request.expires_at.isoformat()
@@ -133,7 +140,8 @@ def request(
     )
     for item in found.lacking:
         print(printable(f"it can't pass as things stand: {item.words}"))
-    print(f"\nto be signed by {roles}, each another person and not {by}:")
+    first = "" if key else f"{by}, who asks, and "
+    print(f"\nto be signed by {first}{roles}, each another person and not {by}:")
     print(f"  ssh-keygen -Y sign -n peak-trade-approval -f ~/.ssh/id_ed25519 {found.path}")
     print(f"  peak-trade gate approve {found.id}        (takes that signature; --key FILE signs and takes it at once)")
     print(f"  peak-trade gate decide {found.id}")
@@ -158,11 +166,12 @@ def approve(
     with closing(options.open_parts(config)) as parts:
         found = promotion.sign(parts, request_id, key=key, signature=signature)
     people = [{"person": item.person, "role": item.role.value} for item in found.approvals]
-    missing = [role.value for role in found.missing]
+    missing = [role.value for role in found.missing] + ([] if found.asked else ["who asks"])
     if as_json:
         print(document({"approvals": people, "missing": missing}))
         return
-    print(printable("approved by " + ", ".join(f"{item['person']} as {item['role']}" for item in people)))
+    if people:
+        print(printable("approved by " + ", ".join(f"{item['person']} as {item['role']}" for item in people)))
     left = ", ".join(missing)
     print(f"still to sign: {left}" if missing else f"everybody has signed; next: peak-trade gate decide {request_id}")
 
@@ -248,7 +257,7 @@ def deviate(
 ) -> None:
     """Write a deviation from a soft criterion, to be signed and given to `gate request --deviation`."""
     from peak_trade.durable import write_bytes
-    from peak_trade.runs.named_climb import new_deviation
+    from peak_trade.runs.named_climb import deviation_document
 
     limits = dict(item.partition("=")[::2] for item in limit)
     with closing(options.open_parts(config)) as parts:
@@ -260,7 +269,7 @@ def deviate(
         ends = options.moment_of(until, "--until")
         if ends is None:
             raise InputError("expected --until, found none; give a day")
-        write_bytes(target, new_deviation(climb, criterion, limits, reason, at=parts.clock.now(), until=ends))
+        write_bytes(target, deviation_document(climb, criterion, limits, reason, at=parts.clock.now(), until=ends))
     print(f"written to {target}; somebody who decides about {step} and did not ask for it signs it with:")
     print(f"  ssh-keygen -Y sign -n peak-trade-deviation -f ~/.ssh/id_ed25519 {target}")
 

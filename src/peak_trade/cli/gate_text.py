@@ -77,6 +77,8 @@ def status_lines(found: Json) -> Iterator[str]:
                 more = f" and {len(names) - TOLD_MAX} more" if len(names) > TOLD_MAX else ""
                 told = ", ".join(names[:TOLD_MAX]) + more
                 yield f"{line['strategy']} {line['version']} lacks for {line['next']['step']}: {told}"
+            if line["trouble"]:
+                yield sentence(f"{line['strategy']} {line['version']} can't be judged: {line['trouble']}")
             if not line["current"]:
                 yield f"{line['strategy']} {line['version']} was judged with other code than today's: it begins in research"
     if found["requests"]:

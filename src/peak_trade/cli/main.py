@@ -11,13 +11,16 @@ import typer
 
 from peak_trade import __version__
 from peak_trade.cli import (
+    alert,
     backtest,
     checklist,
     config,
     dashboard,
     data,
+    drill,
     emulator,
     experiments,
+    flow,
     gate,
     journal,
     kill,
@@ -57,10 +60,13 @@ app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
+app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
+app.add_typer(drill.app, name="drill")
 app.add_typer(journal.app, name="journal")
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(alert.app, name="alert")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")

@@ -26,6 +26,9 @@ def command(
     run_tests: Annotated[
         bool, typer.Option("--run-tests", help="Run the stage's tests first, and remember the result.")
     ] = False,
+    all_tests: Annotated[
+        bool, typer.Option("--all-tests", help="Run all tests first, as every gate asks, and write the result down for it.")
+    ] = False,
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
 ) -> None:
@@ -36,8 +39,8 @@ def command(
 
     wanted = _stage(stage)
     with closing(options.open_parts(config)) as given:
-        if run_tests:
-            _run_tests(given, wanted)
+        if run_tests or all_tests:
+            _run_tests(given, wanted, every=all_tests)
         with at_exchange(given, emulated=emulator) as parts:
             lines = check_stage(parts, wanted, CHECKS)
     _print_lines(lines, wanted, as_json)
@@ -58,16 +61,20 @@ def _stage(text: str | None) -> "Stage":
     return found
 
 
-def _run_tests(parts: "Parts", stage: "Stage") -> None:
+def _run_tests(parts: "Parts", stage: "Stage", *, every: bool) -> None:
     from peak_trade.compose import code_in_use, code_sha256
+    from peak_trade.governance.criteria import EvidenceKind
     from peak_trade.runs import tested
+    from peak_trade.runs.acts import machine_user, tell_evidence
     from peak_trade.runs.readiness_checks import ROOT
 
-    targets = tested.TARGETS.get(stage, ())
+    targets = () if every else tested.TARGETS.get(stage, ())
     print(f"running {', '.join(targets) or 'all tests'}", file=sys.stderr, flush=True)
     code = (code_in_use(), code_sha256())
     result = tested.run_tests(ROOT, targets, stage, code, parts.clock, parts.settings.environment())
     tested.keep_result(parts.state, result)
+    suite = stage.value if targets else tested.ALL
+    tell_evidence(parts, EvidenceKind.TEST_RUN, tested.facts_of(result, suite), None, machine_user())
 
 
 def _print_lines(lines: "list[Line]", stage: "Stage", as_json: bool) -> None:

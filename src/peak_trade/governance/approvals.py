@@ -1,6 +1,7 @@
 """Who approved a request: signatures in, different people in the roles that decide out, and why the rest does not count.
 
-Invariant: people are counted and not keys; the requester never counts; nobody fills two roles.
+Invariant: people are counted and not keys; nobody fills two roles.
+Invariant: the requester signs, so that it is certain who asks, and never counts.
 Invariant: a key must be good when the signature came in and when the decision is made; a revoked one is good for nothing.
 An SSH signature has no time in it. `received_at` is when ours came in, as our journal has it: it can't lie before what was
 signed was made, and what follows from its age is never better than what follows from the age of the request.
@@ -56,11 +57,15 @@ class Approval(NamedTuple):
 
 
 class Approvals(NamedTuple):
-    """Who approved in which role, which roles are open, and what did not count and why."""
+    """Who approved in which role, which roles are open, and what did not count and why.
+
+    `asked` is whether the one who is said to ask has signed, too.
+    """
 
     approvals: tuple[Approval, ...]
     missing: tuple[Role, ...]
     objections: tuple[Objection, ...]
+    asked: bool
 
     @property
     def complete(self) -> bool:
@@ -115,7 +120,7 @@ def approve(
     known = roles.people.get(request.requester)
     if known is None:
         words = f"{request.requester} asked, and is nobody in the roles: it can't be said who must not count"
-        return Approvals((), wanted, (Objection("unknown_requester", words),))
+        return Approvals((), wanted, (Objection("unknown_requester", words),), asked=False)
     found = signers(content, signatures, roles, sshsig.APPROVAL, at=at, seen_at=at if seen_at is None else seen_at)
     objections = list(found.objections)
     able: dict[str, Signatory] = {}
@@ -133,7 +138,8 @@ def approve(
     if missing:
         words = f"{request.transition.value} needs {', '.join(role.value for role in missing)} besides, each another person"
         objections.append(Objection("approvals_missing", words))
-    return Approvals(approvals, missing, tuple(objections))
+    asked = any(signer.person.id == request.requester for signer in found.signers)
+    return Approvals(approvals, missing, tuple(objections), asked)
 
 
 def can_decide(wanted: Sequence[Role], roles: Roles, requester: str, at: datetime) -> tuple[Role, ...]:

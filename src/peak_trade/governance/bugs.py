@@ -10,7 +10,7 @@ from peak_trade.model.errors import ConfigError
 
 
 @unique
-class Severity(Enum):
+class BugSeverity(Enum):
     """How bad; only a critical one blocks."""
 
     CRITICAL = "critical"
@@ -24,7 +24,7 @@ class Bug(Written, frozen=True, kw_only=True):
     id: Name
     title: Text
     area: Name
-    severity: Severity
+    severity: BugSeverity
     found_at: Moment
     fixed_at: Moment | None = None
     fixed_in: str = ""
@@ -32,7 +32,7 @@ class Bug(Written, frozen=True, kw_only=True):
     @property
     def blocks(self) -> bool:
         """Whether it keeps every gate closed."""
-        return self.severity is Severity.CRITICAL and self.fixed_at is None
+        return self.severity is BugSeverity.CRITICAL and self.fixed_at is None
 
 
 class _BugsFile(Written, frozen=True, kw_only=True):

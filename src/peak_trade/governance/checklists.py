@@ -14,6 +14,7 @@ Seals tell what was edited, they keep nobody from it: the gate measures by itsel
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -41,7 +42,8 @@ _SEAL_KEY = "machine_sha256"
 _POINT = re.compile(r"- \[\s*([xX]?)\s*\] \((measured|by hand)\) \*\*([a-z][a-z0-9_]{0,63})\*\*(?:: (.*))?")
 _FIELD = re.compile(r"\s+- (name|date|note|deviation):(.*)")
 _ANSWER = re.compile(r"  - answer: (pass|fail|inconclusive) \((hard|soft)\)")
-_SEAL = re.compile(r"  <!-- sealed ([0-9a-f]{64}) -->")
+_SEALED = re.compile(r"  <!-- sealed ([0-9a-f]{64}) -->")
+_HTML = re.compile(r"<[A-Za-z!/?]")
 _BY_HAND = ("name", "date", "note")
 _DEVIATED = ("deviation", *_BY_HAND)
 
@@ -75,14 +77,13 @@ class ChecklistHead(TemplateHead, frozen=True, kw_only=True):
 
 
 class ChecklistPoint(NamedTuple):
-    """A point as it stands in a file: `body` has the lines below it, `line` the number of its own, from 1."""
+    """A point as it stands in a file: `body` has the lines below it, without empty ones."""
 
     id: str
     measured: bool
     ticked: bool
     words: str
     body: tuple[str, ...]
-    line: int
 
 
 class ChecklistTemplate(NamedTuple):
@@ -186,13 +187,13 @@ def read_template(content: bytes, where: str) -> ChecklistTemplate:
         ConfigError: it has another form, or a point twice.
     """
     try:
-        raw, lines, first = _parted(content)
+        raw, lines = _parted(content)
         head = msgspec.convert(raw, TemplateHead)
     except (_OtherForm, msgspec.ValidationError) as error:
         raise ConfigError(f"expected the template of a checklist in {where}, but {_plain(error)}; correct it") from None
     if CHECKLISTS[head.step] != head.checklist:
         raise ConfigError(f"expected {CHECKLISTS[head.step]} as the checklist of {head.step.value} in {where}, found another")
-    found = ChecklistTemplate(head, tuple(_items(lines, first)), digest(content))
+    found = ChecklistTemplate(head, tuple(_items(lines)), digest(content))
     names = [point.id for point in found.points]
     if twice := sorted({name for name in names if names.count(name) > 1 or name in (HEAD, TEXT)}):
         raise ConfigError(f"expected each point of {where} once, found {twice[0]} again; give it another id")
@@ -277,7 +278,7 @@ def read_filled(content: bytes) -> Filled:
         InputError: it is no checklist.
     """
     try:
-        raw, lines, first = _parted(content)
+        raw, lines = _parted(content)
         seal = raw.pop(_SEAL_KEY, "")
         facts = tuple(f"{name}: {value}" for name, value in raw.items())
         symbols = tuple(filter(None, raw.get("symbols", "").split(", ")))
@@ -288,7 +289,7 @@ def read_filled(content: bytes) -> Filled:
         ) from None
     if head.checklist != CHECKLISTS[head.step]:
         raise InputError(f"expected the checklist of {head.step.value}, found {head.checklist}; take the file as it was made")
-    return Filled(head, facts, seal, tuple(_items(lines, first)))
+    return Filled(head, facts, seal, tuple(_items(lines)))
 
 
 def statements(filled: Filled) -> list[Statement]:
@@ -329,11 +330,12 @@ def look(
     if request is not None:
         found[HEAD] += _other_than(filled.head, request)
     known = {point.id: point for point in template.points}
+    counts = Counter(point.id for point in filled.points)
     for point in filled.points:
         troubles = found.setdefault(point.id, [])
         origin = known.get(point.id)
-        if sum(other.id == point.id for other in filled.points) > 1:
-            troubles.append(f"it stands here more than once, also in line {point.line}")
+        if counts[point.id] > 1:
+            troubles.append(f"it stands here {counts[point.id]} times")
         if origin is None or origin.measured != point.measured:
             troubles.append("the template has no such point")
             continue
@@ -357,15 +359,15 @@ class _OtherForm(Exception):
     """A file has no head, or is no text."""
 
 
-def _parted(content: bytes) -> tuple[dict[str, str], list[str], int]:
-    """Return the head as pairs, the lines after it, and the number of the first of these; ends of lines may be any."""
+def _parted(content: bytes) -> tuple[dict[str, str], list[str]]:
+    """Return the head as pairs, and the lines after it; blanks at the ends of lines, and what ends them, mean nothing."""
     if len(content) > BYTES_MAX:
         raise _OtherForm(f"it has more than {BYTES_MAX} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _OtherForm(f"it is no UTF-8 text at offset {error.start}") from None
-    lines = [line.rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+    lines = [line.rstrip() for line in text.rstrip().split("\n")]
     if lines[0] != _FENCE or _FENCE not in lines[1:]:
         raise _OtherForm(f"it does not begin with a head between two lines {_FENCE}")
     end = lines.index(_FENCE, 1)
@@ -375,12 +377,10 @@ def _parted(content: bytes) -> tuple[dict[str, str], list[str], int]:
         if not sign or key in head:
             raise _OtherForm(f"line {number} of its head is no 'key: value', or has a key again")
         head[key] = value
-    while lines[end + 1 :] and not lines[-1]:
-        lines.pop()
-    return head, lines[end + 1 :], end + 2
+    return head, lines[end + 1 :]
 
 
-def _items(lines: Sequence[str], first: int) -> Iterator[str | ChecklistPoint]:
+def _items(lines: Sequence[str]) -> Iterator[str | ChecklistPoint]:
     """Return text line by line, and points with the indented lines below them."""
     number = 0
     while number < len(lines):
@@ -389,23 +389,21 @@ def _items(lines: Sequence[str], first: int) -> Iterator[str | ChecklistPoint]:
             yield lines[number]
             number += 1
             continue
-        end = number + 1
-        while end < len(lines) and (lines[end].startswith("  ") or (not lines[end] and _goes_on(lines, end))):
-            end += 1
+        end = ahead = number + 1
+        # Empty lines belong to a point where an indented one follows: an editor or a note with paragraphs left them.
+        while ahead < len(lines) and (lines[ahead].startswith("  ") or not lines[ahead]):
+            ahead += 1
+            end = ahead if lines[ahead - 1] else end
         body = tuple(line for line in lines[number + 1 : end] if line)
-        yield ChecklistPoint(found[3], found[2] == "measured", bool(found[1]), found[4] or "", body, first + number)
+        yield ChecklistPoint(found[3], found[2] == "measured", bool(found[1]), found[4] or "", body)
         number = end
-
-
-def _goes_on(lines: Sequence[str], start: int) -> bool:
-    """Tell whether after empty lines an indented one follows: an editor or a note with paragraphs left them."""
-    return next((line.startswith("  ") for line in lines[start:] if line), False)
 
 
 def _divided(point: ChecklistPoint) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...]]:
     """Return the lines before the first that a person fills in, what they filled in, and the lines that are too much."""
     before: list[str] = []
     fields: dict[str, str] = {}
+    note: list[str] = []
     extra: list[str] = []
     last = ""
     for line in point.body:
@@ -418,9 +416,11 @@ def _divided(point: ChecklistPoint) -> tuple[tuple[str, ...], dict[str, str], tu
         elif not fields:
             before.append(line)
         elif last == "note":
-            fields[last] = f"{fields[last]}\n{line.strip()}".strip()
+            note.append(line.strip())
         else:
             extra.append(line)
+    if note:
+        fields["note"] = "\n".join(filter(None, [fields["note"], *note]))
     return tuple(before), fields, tuple(extra)
 
 
@@ -490,7 +490,7 @@ def _other_than(head: ChecklistHead, request: Promotion) -> Iterator[str]:
 def _sealed(point: ChecklistPoint) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
     """Return what was measured in a point, its seal (empty without one), and the lines after it."""
     for number, line in enumerate(point.body):
-        if found := _SEAL.fullmatch(line):
+        if found := _SEALED.fullmatch(line):
             return point.body[:number], found[1], point.body[number + 1 :]
     return point.body, "", ()
 
@@ -505,14 +505,14 @@ def _measured_troubles(point: ChecklistPoint, people: Collection[str], at: datet
         if not point.ticked:
             yield "not ticked"
         if after:
-            yield f"a line that does not belong here: {after[0].strip()[:60]!r}"
+            yield _foreign(after)
         return
     if answer[2] == "hard":
         yield f"it came to {answer[1]}, not pass"
         return
     own = point._replace(body=after)
     before, fields, _ = _divided(own)
-    troubles = [f"a line that does not belong here: {line.strip()[:60]!r}" for line in before]
+    troubles = [_foreign(before)] if before else []
     if re.fullmatch(r"[0-9a-f]{64}", fields.get("deviation", "")) is None:
         troubles.append("no deviation, which is the hash of its document, 64 digits")
     troubles += _hand_troubles(own, people, at, max_age, _DEVIATED)
@@ -544,8 +544,10 @@ def _hand_troubles(
             yield f"the date {on} lies more than {max_age.days} days back"
     if not any(letter.isalnum() for letter in fields.get("note", "")):
         yield "no note"
-    for line in (*extra, *(name for name in fields if name not in names)):
-        yield f"a line that does not belong here: {line.strip()[:60]!r}"
+    elif _HTML.search(fields["note"]):
+        yield "HTML in the note, which can hide from readers what follows: write it without '<'"
+    if foreign := (*extra, *(name for name in fields if name not in names)):
+        yield _foreign(foreign)
 
 
 def _text_troubles(filled: Filled, template: ChecklistTemplate) -> Iterator[str]:
@@ -584,6 +586,11 @@ def _day(text: str) -> date | None:
 def _single(text: str) -> str:
     """Return text in one line, in which nothing opens or closes a comment of Markdown."""
     return " ".join(text.split()).replace("<!--", "<!- -").replace("-->", "- ->")
+
+
+def _foreign(lines: Sequence[str]) -> str:
+    more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"a line that does not belong here: {lines[0].strip()[:60]!r}{more}"
 
 
 def _cut(line: str | None) -> str:

@@ -193,7 +193,13 @@ def judge(
     approvals = approve(dossier.request, request, dossier.signatures, roles, policy, at=at, seen_at=seen_at)
     in_the_way = [*known, *deviated.objections]
     missing = [item for item in approvals.objections if item.code in _OPEN]
-    notes = [*unbound, *(item for item in approvals.objections if item.code not in _OPEN)]
+    if not approvals.asked:
+        # Else somebody could ask in another's name, and approve what they asked for.
+        words = f"{request.requester} is said to ask and has not signed: it can't be said who must not count"
+        missing.append(Objection("unasked", words))
+    # That who asks has signed is as it should be.
+    told = [item for item in approvals.objections if item.code not in (*_OPEN, "requester")]
+    notes = [*unbound, *told]
     document = DecisionDocument(
         request=digest(dossier.request),
         policy=policy.sha256,
@@ -212,7 +218,8 @@ def _answer(in_the_way: Sequence[Objection], rulings: Iterable[Ruling], approval
     answers = {ruling.answer for ruling in rulings}
     if in_the_way or Answer.FAIL in answers:
         return Answer.FAIL
-    return Answer.PASS if answers == {Answer.PASS} and approvals.complete else Answer.INCONCLUSIVE
+    certain = approvals.complete and approvals.asked
+    return Answer.PASS if answers == {Answer.PASS} and certain else Answer.INCONCLUSIVE
 
 
 def _age(request: Promotion, policy: Policy, at: datetime) -> list[Objection]:

@@ -17,8 +17,10 @@ The smallest such number of bars is searched for. Two differences are none:
 """
 
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -31,10 +33,14 @@ from peak_trade.strategy.base import Mask, Strategy, checked_targets
 
 Decide = Callable[[Bars], F64]
 
-#: Cuts that are tried where nobody says how many, and the fewest that say anything.
-CUTS, CUTS_MIN = 64, 16
+#: The fewest cuts that say anything: in a made-up market too there is room for the shortest and the longest prefixes.
+CUTS_MIN = 24
+#: The future that was cut off, among the names of the made-up ones.
+CAME = "what really came"
+#: Lengths to which a market grows at first.
+_GROWTHS = 24
 #: Bars at which a rule is asked one after the other, as in real time, for leaks that show on few bars only.
-STRETCH = 96
+STRETCH = 256
 #: Targets that differ by less are the same to the warm-up: a billionth of the allotment is no order.
 NEAR = 1e-9
 #: How often it is looked for knife's edges, and how far the prices are moved: 27.7 / weight bars forget to that accuracy.
@@ -173,7 +179,7 @@ def check_size(bars: Bars, declared: int) -> None:
         )
 
 
-def prove_causality(rule: Rule, bars: Bars, declared: int, chance: random.Random, cuts: int = CUTS) -> Causality:
+def prove_causality(rule: Rule, bars: Bars, declared: int, chance: random.Random, cuts: int) -> Causality:
     """Try whether any target changes with what comes after its bar, over the bars given and over a made-up market.
 
     Args:
@@ -257,7 +263,7 @@ def _ask(decide: Decide, bars: Bars) -> F64:
     before = [getattr(bars, name).copy() for name in COLUMNS]
     try:
         # What was made up may well divide by zero; that is no fault, and nothing to tell a user.
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             targets = np.array(decide(bars), dtype=np.float64)
     except StrategyError as error:
         raise _Trouble(f"over {len(bars):,} bars {error}") from error
@@ -288,20 +294,20 @@ class _Search:
         self._whole: F64 = np.empty(0)
 
     def go(self, bars: Bars, declared: int, count: int, *, made_up: bool) -> None:
-        """Try cuts in a market; the whole one comes last, so that nothing is known of it before."""
-        whole = _ask(self._decide, bars)
+        """Try cuts in a market: first it grows, so that a rule that remembers has nothing to remember yet."""
+        whole = self._grown(bars, made_up=made_up)
         if not made_up:
             self._whole = whole
         self._twice(bars, whole)
         self.changes += len(_changes(whole))
         cuts = _cuts(bars, whole, declared, self._draw, count)
-        begin = int(self._draw.integers(1, max(2, min(len(bars) - STRETCH, 2 * declared + STRETCH))))
+        begin = _anywhere(len(bars) - STRETCH, self._draw)
         stretch = [cut for cut in range(begin, min(begin + STRETCH, len(bars))) if cut not in cuts]
         self.cuts += len(cuts)
         self.stretch += len(stretch)
         for cut in sorted({*cuts, *stretch}):
             part = _ask(self._decide, bars[:cut])
-            self._compare(bars, cut, part, whole, "what really came", made_up=made_up)
+            self._compare(bars, cut, part, whole, CAME, made_up=made_up)
             if cut in cuts:
                 for name in FUTURES:
                     other = _ask(self._decide, with_future(bars, cut, name, self._draw))
@@ -310,6 +316,15 @@ class _Search:
     def again(self, bars: Bars) -> None:
         """Ask for the first market once more, after all others."""
         self._twice(bars, self._whole)
+
+    def _grown(self, bars: Bars, *, made_up: bool) -> F64:
+        """Return the targets of a whole market, after those of ever longer parts of it, which must agree."""
+        sizes = sorted({int(size) for size in np.geomspace(1, len(bars), _GROWTHS)})
+        targets = _ask(self._decide, bars[: sizes[0]])
+        for shorter, longer in pairwise(sizes):
+            before, targets = targets, _ask(self._decide, bars[:longer])
+            self._compare(bars, shorter, before, targets, CAME, made_up=made_up)
+        return targets
 
     def _twice(self, bars: Bars, before: F64) -> None:
         now = _ask(self._decide, bars)
@@ -350,9 +365,13 @@ def _cuts(bars: Bars, whole: F64, declared: int, draw: np.random.Generator, coun
     for number in range(20 * count):
         if len(cuts) >= min(count, last):
             break
-        anywhere = draw.uniform(1, last + 1) if number % 2 else np.exp(draw.uniform(0.0, np.log(last + 1)))
-        cuts.add(int(anywhere))
+        cuts.add(int(draw.integers(1, last + 1)) if number % 2 else _anywhere(last + 1, draw))
     return cuts
+
+
+def _anywhere(end: int, draw: np.random.Generator) -> int:
+    """Return a number from 1 to *end* less one, small ones as often as large ones; 1 where there is no other."""
+    return int(np.exp(draw.uniform(0.0, np.log(max(2, end)))))
 
 
 class _Found(NamedTuple):
@@ -410,7 +429,7 @@ class _Windows:
             edges |= _differ(whole, _ask(rule.decide, bars), NEAR)
         if edges.sum() > _EDGES_MOST * len(edges):
             raise _Trouble(
-                f"its target hangs on the last digits of the prices at {int(edges.sum()):,} of {len(edges):,} bars; there "
+                f"its target hangs on the last digits of the prices at {int(edges.sum()):,} of {len(edges):,} bars: there "
                 "chance decides, and nothing can be told"
             )
         return _Known(rule, whole, edges, tuple(self._learn(part) for part in rule.parts))

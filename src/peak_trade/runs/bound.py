@@ -99,7 +99,7 @@ def _strayed(name: str, fresh: Settings, used: Settings) -> str:
         return ""
     if name == "live_risk":
         return f"live_risk.{looser}" if (looser := _looser(fresh, used)) else ""
-    if name == "exchange" and is_loopback(used.file.exchange.kraken_testnet.base_url):
+    if name in ("exchange", "live_exchange") and is_loopback(used.file.exchange.kraken_testnet.base_url):
         return ""
     return f"[{name}]"
 

@@ -69,6 +69,11 @@ def archive_folder(parts: Parts) -> Path:
     return parts.reports.parent / "checklists"
 
 
+def open_checklist(parts: Parts, rung: Rung, strategy: str) -> Path:
+    """Return where the list of a step is made that people fill in."""
+    return archive_folder(parts) / f"open_{CHECKLISTS[rung]}_{strategy}.md"
+
+
 def load_template(root: Path, rung: Rung) -> ChecklistTemplate:
     """Read the template of a step.
 
@@ -121,7 +126,7 @@ def make_checklist(parts: Parts, request: Promotion, rulings: Sequence[Ruling], 
         run: f"../{parts.reports.name}/{run}/" for ruling in rulings for run in ruling.runs if (parts.reports / run).is_dir()
     }
     content = fill(template, head, load_policy(root).criteria[rung], rulings, links)
-    path = archive_folder(parts) / f"open_{head.checklist}_{head.strategy}.md" if out is None else out
+    path = open_checklist(parts, rung, head.strategy) if out is None else out
     if path.exists() or path.is_symlink():
         raise InputError(f"expected no file at {path}, found one; remove it, or name another with --out")
     write_bytes(path, content)

@@ -25,7 +25,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.runs.bound import bound_now, in_file, limits_sha256
 from peak_trade.runs.evidence import (
     OF_SESSIONS,
-    Wanted,
+    EvidenceScope,
     check_clock,
     keep,
     of_acts,
@@ -65,7 +65,7 @@ class Climb:
         return Assignment(self.version, self.account, frozenset(self.symbols))
 
 
-class Rules(NamedTuple):
+class Rulebook(NamedTuple):
     """Who decides and what is asked, as the files have it now."""
 
     roles: Roles
@@ -85,14 +85,14 @@ class GateLook(NamedTuple):
         return tuple(ruling for ruling in self.rulings if ruling.answer is not Answer.PASS)
 
 
-def rules_of(parts: Parts) -> Rules:
+def rules_of(parts: Parts) -> Rulebook:
     """Read roles and policy.
 
     Raises:
         NotFound: one of the files is not there. ConfigError: it is malformed. SafetyRefused: a link stands in its path.
     """
     root = parts.settings.root
-    return Rules(load_roles(root), load_policy(root))
+    return Rulebook(load_roles(root), load_policy(root))
 
 
 def collect(
@@ -109,7 +109,7 @@ def collect(
         Objected: `clock_set_back`: something is dated later than now, and would stay hidden until then.
         CheckFailed: what the registry remembers can't be read.
     """
-    wanted = Wanted(version=climb.version, symbols=climb.symbols, rung=climb.rung, at=at)
+    wanted = EvidenceScope(version=climb.version, symbols=climb.symbols, rung=climb.rung, at=at)
     if fresh:
         check_clock(((act.segment, act.at) for act in record.acts), parts.clock.now())
         sessions = of_sessions(parts, wanted)
@@ -138,7 +138,7 @@ def _checklist(parts: Parts, climb: Climb, policy: Policy, at: datetime, request
         return []
 
 
-def _remembered(parts: Parts, wanted: Wanted, policy: Policy) -> list[Evidence]:
+def _remembered(parts: Parts, wanted: EvidenceScope, policy: Policy) -> list[Evidence]:
     ages = wanted.ages(policy)
     oldest = wanted.at - max((ages[kind] for kind in OF_SESSIONS if kind in ages), default=timedelta(0))
     version = VersionKey(wanted.version.key, wanted.version.params_sha256, wanted.version.code_sha256)
@@ -181,7 +181,9 @@ def present(parts: Parts, climb: Climb, evidence: Sequence[Evidence]) -> Hashes:
     return {**bound, EVIDENCE: {item.run_id: item.sha256 for item in evidence}}
 
 
-def look_at_gate(parts: Parts, climb: Climb, rules: Rules, record: GateRecord, at: datetime, *, fresh: bool = True) -> GateLook:
+def look_at_gate(
+    parts: Parts, climb: Climb, rules: Rulebook, record: GateRecord, at: datetime, *, fresh: bool = True
+) -> GateLook:
     """Tell how a step stands at a moment; where it is not looked at afresh, the request is bound to no evidence."""
     evidence = collect(parts, climb, rules.policy, record, at, fresh=fresh)
     # Criteria ask nothing of these hashes, and to have them every journal is opened.

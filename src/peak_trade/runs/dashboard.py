@@ -18,6 +18,7 @@ from peak_trade.model.errors import CheckFailed, ConfigError
 from peak_trade.runs import operators
 from peak_trade.runs.again import remake_report
 from peak_trade.runs.backtest import TEAR_SHEET
+from peak_trade.runs.gate_view import gates_of
 from peak_trade.runs.health import check_all
 from peak_trade.runs.locks import locks_of
 from peak_trade.runs.record import SWEEP
@@ -83,6 +84,7 @@ def desk_over(parts: Parts) -> "Desk":
         sheet=lambda run: sheet_of(parts, run),
         growth=lambda session: journal_bytes(parts, session),
         health=lambda: check_all(parts),
+        gates=gates_of(parts),
         config_changed=ChangedFile(parts.settings.path, parts.settings.text).changed,
     )
 

@@ -48,7 +48,7 @@ MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, IndexError, Attri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EvidenceScope:
     """What evidence is collected for: a version in pairs, a step, and the moment until which things count."""
 
     version: StrategyVersion
@@ -87,7 +87,7 @@ class _Segment:
         return parse_moment(self.begun.at)
 
 
-def of_sessions(parts: Parts, wanted: Wanted) -> list[Evidence]:
+def of_sessions(parts: Parts, wanted: EvidenceScope) -> list[Evidence]:
     """Return what every session of a version showed that ended, or died, until the moment, oldest first.
 
     Raises:
@@ -108,7 +108,7 @@ def of_sessions(parts: Parts, wanted: Wanted) -> list[Evidence]:
 
 
 def _of_account(
-    parts: Parts, account: str, registered: Sequence[Session], wanted: Wanted, verifier: Verifier | None
+    parts: Parts, account: str, registered: Sequence[Session], wanted: EvidenceScope, verifier: Verifier | None
 ) -> Iterator[Evidence]:
     """Yield what the sessions of an account showed."""
     segments = {path.stem: _Segment(path=path, begun=first) for path in _files(parts, account) if (first := _first(path))}
@@ -149,7 +149,7 @@ def _of_account(
         )
 
 
-def _unproven(account: str, kind: EvidenceKind, wanted: Wanted) -> Evidence:
+def _unproven(account: str, kind: EvidenceKind, wanted: EvidenceScope) -> Evidence:
     """Return what stands for an account in whose journal something was changed: it may have been of the version."""
     sha256 = digest(encode(_Gone(session_id=account)))
     subject = Subject(strategy=wanted.version, symbols=wanted.symbols)
@@ -225,7 +225,7 @@ def _unsound(parts: Parts, account: str, verifier: Verifier | None, mine: set[st
     return found | {None} if report.findings or found - mine else found
 
 
-def _missed(session: Session, wanted: Wanted) -> bool:
+def _missed(session: Session, wanted: EvidenceScope) -> bool:
     """Tell whether a session whose journal is gone was one of the version, and over by the moment."""
     if session.run.status is RunStatus.STARTED or not wanted.about(_registered_subject(session)):
         return False
@@ -265,13 +265,18 @@ def remembered(parts: Parts, version: VersionKey, since: datetime) -> list[Evide
     try:
         return [msgspec.json.decode(text, type=Evidence) for text in parts.evidence.documents(version, since)]
     except (msgspec.MsgspecError, ValueError) as error:
-        raise CheckFailed(
-            f"expected the registry's copy of what sessions of {version.strategy} showed, found something else ({error}); "
-            "peak-trade gate explain with --fresh makes it anew from the journals"
-        ) from None
+        raise unreadable(version.strategy, error) from None
 
 
-def of_backtests(parts: Parts, wanted: Wanted, *, fresh: bool = True) -> list[Evidence]:
+def unreadable(strategy: str, error: Exception) -> CheckFailed:
+    """Return the refusal of a copy of evidence that is none."""
+    return CheckFailed(
+        f"expected the registry's copy of what sessions of {strategy} showed, found something else ({error}); "
+        "peak-trade gate explain with --fresh makes it anew from the journals"
+    )
+
+
+def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> list[Evidence]:
     """Return the newest backtest of a version in each pair, done again; one that comes out otherwise is none.
 
     Args:
@@ -326,7 +331,7 @@ def _backtest(run: Run) -> Evidence | None:
     )
 
 
-def of_acts(acts: Iterable[Done], wanted: Wanted) -> list[Evidence]:
+def of_acts(acts: Iterable[Done], wanted: EvidenceScope) -> list[Evidence]:
     """Return test runs and drills that were written down until the moment and are of the version, or of none."""
     found = []
     for act in acts:
@@ -342,7 +347,7 @@ def of_acts(acts: Iterable[Done], wanted: Wanted) -> list[Evidence]:
     return found
 
 
-def of_age(found: Iterable[Evidence], policy: Policy, wanted: Wanted) -> list[Evidence]:
+def of_age(found: Iterable[Evidence], policy: Policy, wanted: EvidenceScope) -> list[Evidence]:
     """Return the evidence that some criterion of the step may count, by its kind and age."""
     ages = wanted.ages(policy)
     return [item for item in found if item.kind in ages and wanted.at - ages[item.kind] <= item.at <= wanted.at]

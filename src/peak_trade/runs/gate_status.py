@@ -10,16 +10,19 @@ import msgspec
 
 from peak_trade.compose import Parts
 from peak_trade.governance.approvals import approve
+from peak_trade.governance.criteria import Subject
 from peak_trade.governance.decisions import DecisionDocument
+from peak_trade.governance.documents import digest
 from peak_trade.governance.ladder import Assignment, Decided, Demoted, LadderEvent, Promoted, Rung, StrategyVersion
 from peak_trade.governance.requests import read_request
 from peak_trade.journal.evidence import VersionKey
 from peak_trade.model.clock import moment_text, nanoseconds
-from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.errors import CheckFailed, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.backtest import configured_params
-from peak_trade.runs.climb import Climb, GateLook, Rules, look_at_gate, rules_of
-from peak_trade.runs.evidence import remembered
+from peak_trade.runs.checklists import open_checklist
+from peak_trade.runs.climb import Climb, GateLook, Rulebook, look_at_gate, rules_of
+from peak_trade.runs.evidence import unreadable
 from peak_trade.runs.gate_record import DECIDE, GateRecord, Requested, gate_record
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.promotion import opened
@@ -33,14 +36,23 @@ SHOWN_FOR = timedelta(days=60)
 _ORDER = list(Stage)
 
 
-def status(parts: Parts, now: datetime) -> Json:
+class _About(msgspec.Struct, frozen=True):
+    """Of evidence only what it is about: an overview looks at all that there is."""
+
+    subject: Subject | None = None
+
+
+def status(parts: Parts, now: datetime, record: GateRecord | None = None) -> Json:
     """Return the whole overview as a JSON object.
+
+    Args:
+        record: what was recorded, where it has been read.
 
     Raises:
         CheckFailed: the journal of acts is not as it was written.
         NotFound, ConfigError, SafetyRefused: roles or policy can't be read.
     """
-    rules, record = rules_of(parts), gate_record(parts)
+    rules, record = rules_of(parts), record or gate_record(parts)
     checked = every_permit(parts, record, now)
     permits = [
         {
@@ -59,9 +71,7 @@ def status(parts: Parts, now: datetime) -> Json:
     return {
         "at": _text(now),
         "account": parts.settings.file.governance.account,
-        "ladder": [
-            _standing(parts, rules, record, assignment, stage, now) for assignment, stage in _places(parts, record, now)
-        ],
+        "ladder": [_standing(parts, rules, record, assignment, stage, now) for assignment, stage in places(parts, record, now)],
         "requests": [_request(parts, rules, record, asked, now) for asked in record.requests.values()],
         "permits": permits,
         "refused": [{"event": _event(event), **objection._asdict()} for event, objection in record.ladder.refused],
@@ -74,12 +84,22 @@ def history(record: GateRecord) -> list[Json]:
 
 
 def decisions(record: GateRecord) -> list[Json]:
-    """Return every decision with its criteria, the newest first: how a gate went on over time."""
+    """Return every decision with its criteria, the newest first: how a gate went on over time.
+
+    Raises:
+        CheckFailed: what was recorded as a decision is none.
+    """
     found = []
+    asked = {event.decision: event.assignment for event in record.events if isinstance(event, Decided)}
     for act in reversed(record.acts):
         if act.action == DECIDE:
-            document = msgspec.json.decode(act.begun.body["decision"].encode(), type=DecisionDocument)
-            found.append({"id": act.begun.body["request"][:16], **msgspec.to_builtins(document)})
+            try:
+                document = msgspec.json.decode(act.begun.body["decision"].encode(), type=DecisionDocument)
+            except msgspec.MsgspecError as error:
+                raise CheckFailed(f"expected a decision in the act {act.segment}, found another document: {error}") from None
+            about = asked.get(digest(act.begun.body["decision"].encode()))
+            which = {} if about is None else _where(about)
+            found.append({"id": act.begun.body["request"][:16], **which, **msgspec.to_builtins(document)})
     return found
 
 
@@ -118,29 +138,33 @@ def look_facts(look: GateLook) -> Json:
     }
 
 
-def _places(parts: Parts, record: GateRecord, now: datetime) -> list[tuple[Assignment, Stage]]:
+def places(parts: Parts, record: GateRecord, now: datetime) -> list[tuple[Assignment, Stage]]:
     """Return every version with its account and pairs: those above research, and those that showed something of late."""
     account = parts.settings.file.governance.account
-    places: dict[tuple[StrategyVersion, str, Stage], set[str]] = {}
+    standing: dict[tuple[StrategyVersion, str, Stage], set[str]] = {}
     for (version, owner, symbol), stage in record.ladder.standings().items():
-        places.setdefault((version, owner, stage), set()).add(symbol)
-    known = {version for version, _, _ in places}
+        standing.setdefault((version, owner, stage), set()).add(symbol)
+    known = {version for version, _, _ in standing}
     for key in parts.evidence.versions(now - SHOWN_FOR):
         version = StrategyVersion(key=key.strategy, params_sha256=key.params_sha256, code_sha256=key.code_sha256)
         if version not in known:
-            places[(version, account, Stage.RESEARCH)] = set(symbols_of(parts, version, now))
-    found = [(Assignment(version, owner, frozenset(pairs)), stage) for (version, owner, stage), pairs in places.items()]
+            standing[(version, account, Stage.RESEARCH)] = set(symbols_of(parts, version, now))
+    found = [(Assignment(version, owner, frozenset(pairs)), stage) for (version, owner, stage), pairs in standing.items()]
     return sorted(found, key=lambda item: (-_ORDER.index(item[1]), item[0].version, item[0].account))
 
 
 def symbols_of(parts: Parts, version: StrategyVersion, now: datetime) -> list[str]:
     """Return the pairs that a version's sessions of late were about, sorted."""
     key = VersionKey(version.key, version.params_sha256, version.code_sha256)
-    every = remembered(parts, key, now - SHOWN_FOR)
-    return sorted({symbol for item in every if item.subject for symbol in item.subject.symbols})
+    decode = msgspec.json.Decoder(_About).decode
+    try:
+        every = {decode(text).subject for text in parts.evidence.documents(key, now - SHOWN_FOR)}
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise unreadable(version.key, error) from None
+    return sorted({symbol for subject in every if subject for symbol in subject.symbols})
 
 
-def _standing(parts: Parts, rules: Rules, record: GateRecord, assignment: Assignment, stage: Stage, now: datetime) -> Json:
+def _standing(parts: Parts, rules: Rulebook, record: GateRecord, assignment: Assignment, stage: Stage, now: datetime) -> Json:
     """Return one line of the ladder."""
     since = record.stood(assignment).since()
     symbols = tuple(sorted(assignment.symbols))
@@ -153,11 +177,14 @@ def _standing(parts: Parts, rules: Rules, record: GateRecord, assignment: Assign
         "since": None if since is None else _text(since),
         "current": is_current(parts, assignment.version),
         "next": None,
+        "trouble": "",
     }
     rung = next((rung for rung in Rung if rung.lower is stage), None)
     if rung is not None and symbols:
-        climb = Climb(rung=rung, version=assignment.version, account=assignment.account, symbols=symbols)
-        look = look_at_gate(parts, climb, rules, record, now, fresh=False)
+        try:
+            look = look_at_gate(parts, climb_from(parts, rung, assignment), rules, record, now, fresh=False)
+        except PeakTradeError as error:
+            return line | {"trouble": str(error)}
         line["next"] = {
             "step": rung.value,
             "passed": len(look.rulings) - len(look.lacking),
@@ -169,6 +196,14 @@ def _standing(parts: Parts, rules: Rules, record: GateRecord, assignment: Assign
     return line
 
 
+def climb_from(parts: Parts, rung: Rung, assignment: Assignment) -> Climb:
+    """Return a step of what stands somewhere, with the list that is being filled in for it, where there is one."""
+    path, root = open_checklist(parts, rung, assignment.version.key), parts.settings.root
+    checklist = path.relative_to(root) if path.exists() and path.is_relative_to(root) else None
+    symbols = tuple(sorted(assignment.symbols))
+    return Climb(rung=rung, version=assignment.version, account=assignment.account, symbols=symbols, checklist=checklist)
+
+
 def is_current(parts: Parts, version: StrategyVersion) -> bool:
     """Tell whether the code of a version is that of today; its parameters may be any."""
     try:
@@ -177,13 +212,14 @@ def is_current(parts: Parts, version: StrategyVersion) -> bool:
         return False
 
 
-def _request(parts: Parts, rules: Rules, record: GateRecord, asked: Requested, now: datetime) -> Json:
+def _request(parts: Parts, rules: Rulebook, record: GateRecord, asked: Requested, now: datetime) -> Json:
     """Return one request: who has signed, who is missing, what was decided."""
     decided = record.decision(asked.sha256)
     line: Json = {
         "id": asked.sha256[:16],
         "step": asked.act.begun.body["rung"],
         "strategy": asked.act.begun.body["strategy"],
+        "version": "",
         "by": asked.by,
         "made": _text(asked.at),
         "until": None,
@@ -202,26 +238,20 @@ def _request(parts: Parts, rules: Rules, record: GateRecord, asked: Requested, n
     found = approve(content, request, list(record.signatures.get(asked.sha256, ())), rules.roles, rules.policy, at=at)
     return line | {
         "until": _text(request.expires_at),
+        "version": short(request.strategy),
         "account": request.account,
         "symbols": list(request.symbols),
         "approvals": [
             {"person": item.person, "role": item.role.value, "at": _text(item.received_at)} for item in found.approvals
         ],
-        "missing": [role.value for role in found.missing],
+        "missing": [role.value for role in found.missing] + ([] if found.asked else ["who asks"]),
         "expired": now >= request.expires_at,
     }
 
 
 def _event(event: LadderEvent) -> Json:
     """Return a ladder's event as a JSON object."""
-    which = event.assignment
-    line: Json = {
-        "at": _text(event.at),
-        "strategy": which.version.key,
-        "version": short(which.version),
-        "account": which.account,
-        "symbols": sorted(which.symbols),
-    }
+    line: Json = {"at": _text(event.at), **_where(event.assignment)}
     match event:
         case Decided():
             return line | {"what": "decided", "step": event.rung.value, "passed": event.passed}
@@ -229,6 +259,16 @@ def _event(event: LadderEvent) -> Json:
             return line | {"what": "promoted", "step": event.rung.value, "to": event.rung.upper.value}
         case Demoted():
             return line | {"what": "demoted", "to": event.to.value, "why": event.why}
+
+
+def _where(which: Assignment) -> Json:
+    """Return what an event is about, as a JSON object."""
+    return {
+        "strategy": which.version.key,
+        "version": short(which.version),
+        "account": which.account,
+        "symbols": sorted(which.symbols),
+    }
 
 
 def _text(moment: datetime) -> str:

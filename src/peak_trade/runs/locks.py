@@ -6,7 +6,11 @@ its bolts is drawn.
 """
 
 from peak_trade.compose import Parts
+from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
+from peak_trade.runs.gate_record import gate_record
+from peak_trade.runs.permits import every_permit
+from peak_trade.runs.promotion import PERMITS
 from peak_trade.webui.desk import Lock
 
 LIVE_LOCK, SAFETY_LOCK = "Live lock", "Safety lock"
@@ -17,14 +21,24 @@ def locks_of(parts: Parts) -> tuple[Lock, ...]:
     file = parts.settings.file
     stages = parts.stages()
     return (
-        # Nothing can grant a permit before there are gates.
-        live_lock(enabled=file.live.enabled, runnable=Stage.LIVE in stages, permits=0),
+        live_lock(enabled=file.live.enabled, runnable=Stage.LIVE in stages, permits=_live_permits(parts)),
         safety_lock(
             simulated=all(stage in (Stage.SHADOW, Stage.SHADOW_LIVE) for stage in stages if stage is not Stage.TESTNET),
             validates=file.exchange.kraken_testnet.validate_only,
             blocks=file.live_risk.block_on_violation,
         ),
     )
+
+
+def _live_permits(parts: Parts) -> int:
+    """Return how many permits for the live stage are good; none where their record can't be trusted."""
+    if not (parts.state / PERMITS).is_dir():
+        return 0
+    try:
+        found = every_permit(parts, gate_record(parts), parts.clock.now())
+    except PeakTradeError:
+        return 0
+    return sum(item.permit is not None and item.permit.document.stage is Stage.LIVE for item in found)
 
 
 def live_lock(*, enabled: bool, runnable: bool, permits: int) -> Lock:

@@ -5,13 +5,15 @@ from datetime import datetime
 from pathlib import Path
 
 from peak_trade.compose import Parts
-from peak_trade.governance.checklists import CHECKLISTS
+from peak_trade.governance.checklists import CHECKLISTS, read_filled
 from peak_trade.governance.deviations import Deviation
 from peak_trade.governance.documents import encode
+from peak_trade.governance.files import read_plain
 from peak_trade.governance.ladder import Rung, StrategyVersion
-from peak_trade.model.errors import InputError, SafetyRefused
+from peak_trade.model.errors import InputError, PeakTradeError, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.checklists import archive_folder, open_checklist
 from peak_trade.runs.climb import Climb
 from peak_trade.runs.gate_record import GateRecord
 from peak_trade.runs.gate_status import symbols_of
@@ -37,7 +39,7 @@ def named_climb(
         params: besides those of the configuration.
         symbols: empty takes the pairs in which the version stands where the step begins, else those it traded of late, else
             that of shadow sessions.
-        checklist: None takes the one that `checklist new` makes, where it is there.
+        checklist: None takes the newest archived one about the version, else the one that is being filled in.
 
     Raises:
         StrategyError: no such strategy. InputError: a symbol is none. SafetyRefused: the checklist lies elsewhere.
@@ -46,7 +48,7 @@ def named_climb(
     version = version_of(made)
     owner = account or parts.settings.file.governance.account
     pairs = [parse_symbol(symbol) for symbol in symbols] or _pairs(parts, record, rung, version, owner)
-    path = _checklist(parts, rung, version.key) if checklist is None else _below(parts.settings.root, checklist)
+    path = _checklist(parts, rung, version) if checklist is None else _below(parts.settings.root, checklist)
     climb = Climb(rung=rung, version=version, account=owner, symbols=tuple(sorted(set(pairs))), checklist=path)
     return made, climb
 
@@ -57,8 +59,20 @@ def _pairs(parts: Parts, record: GateRecord, rung: Rung, version: StrategyVersio
     return stood or symbols_of(parts, version, parts.clock.now()) or [parse_symbol(parts.settings.file.shadow.symbol)]
 
 
-def _checklist(parts: Parts, rung: Rung, key: str) -> Path | None:
-    path = parts.reports.parent / "checklists" / f"open_{CHECKLISTS[rung]}_{key}.md"
+def _checklist(parts: Parts, rung: Rung, version: StrategyVersion) -> Path | None:
+    """Return the newest archived list of a step about a version, else the one that is being filled in; None without either.
+
+    A request is bound to the file in its place, and what is archived stays there.
+    """
+    folder, name = archive_folder(parts), CHECKLISTS[rung]
+    for path in sorted(folder.glob(f"*_{name}_v*.md"), reverse=True):
+        try:
+            head = read_filled(read_plain(folder, Path(path.name))).head
+        except PeakTradeError:
+            continue
+        if head.strategy_version == version:
+            return _below(parts.settings.root, path)
+    path = open_checklist(parts, rung, version.key)
     return _below(parts.settings.root, path) if path.exists() else None
 
 
@@ -73,7 +87,7 @@ def _below(root: Path, path: Path) -> Path:
         ) from None
 
 
-def new_deviation(
+def deviation_document(
     climb: Climb, criterion: str, limits: Mapping[str, str], reason: str, *, at: datetime, until: datetime
 ) -> bytes:
     """Return a deviation's document for somebody to sign.

@@ -113,7 +113,7 @@ def ask(
         ladder=record.ladder,
         today=evidence,
     )
-    lacking = tuple(item for item in preview.reasons() if item.code != "approvals_missing")
+    lacking = tuple(item for item in preview.reasons() if item.code not in ("approvals_missing", "unasked"))
     if lacking and not anyway:
         words = "; ".join(item.words for item in lacking)
         raise CheckFailed(f"expected a request that can pass, found {len(lacking)} things in the way: {words}")
@@ -181,18 +181,19 @@ def file_signature(parts: Parts, record: GateRecord, asked: Requested, content: 
     rules, request, at = rules_of(parts), read_request(content), parts.clock.now()
     mine = Signature(armoured, at)
     alone = approve(content, request, [mine], rules.roles, rules.policy, at=at)
+    usual = {"approvals_missing", "requester"} if alone.asked else {"approvals_missing"}
     for objection in alone.objections:
-        if objection.code != "approvals_missing":
+        if objection.code not in usual:
             raise Objected(objection.code, f"expected a signature that counts, found one that does not: {objection.words}")
     before = list(record.signatures.get(asked.sha256, ()))
     both = approve(content, request, [*before, mine], rules.roles, rules.policy, at=at)
     if (twice := next((item for item in both.objections if item.code == "same_person"), None)) is not None:
         raise Objected(twice.code, f"expected somebody who has not signed yet: {twice.words}")
-    who = alone.approvals[0]
-    facts = {"request": asked.sha256, "signature": armoured.decode(), "fingerprint": who.fingerprint}
+    who = request.requester if alone.asked else alone.approvals[0].person
+    facts = {"request": asked.sha256, "signature": armoured.decode()}
     with held(parts):
         _check_same(parts, record)
-        with written(parts, SIGN, who.person, via, **facts):
+        with written(parts, SIGN, who, via, **facts):
             return both
 
 
@@ -289,7 +290,7 @@ def decide_request(parts: Parts, name: str, by: str, via: str = COMMAND) -> Deci
     rules, request, at = rules_of(parts), read_request(content), parts.clock.now()
     climb = climb_of(asked, request)
     evidence = collect(parts, climb, rules.policy, record, request.created_at, requester=request.requester)
-    dossier = Dossier(content, tuple(record.signatures.get(asked.sha256, ())), evidence, _deviations(asked))
+    dossier = Dossier(content, tuple(record.signatures.get(asked.sha256, ())), evidence, deviations_of(asked))
     made = decide(
         dossier,
         rules.roles,
@@ -370,7 +371,8 @@ def _take_beside(parts: Parts, record: GateRecord, asked: Requested, content: by
         file_signature(parts, record, asked, content, armoured, via)
 
 
-def _deviations(asked: Requested) -> tuple[SignedDeviation, ...]:
+def deviations_of(asked: Requested) -> tuple[SignedDeviation, ...]:
+    """Return the deviations that a request was recorded with."""
     return tuple(
         SignedDeviation(item["content"].encode(), tuple(Signature(text.encode(), asked.at) for text in item["signatures"]))
         for item in asked.act.begun.body["deviations"]

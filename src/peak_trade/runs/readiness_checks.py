@@ -13,7 +13,7 @@ from peak_trade.compose import Parts, code_in_use, code_sha256
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
-from peak_trade.runs import tested
+from peak_trade.runs import readiness_gates, tested
 from peak_trade.runs.exchange_look import Silence
 from peak_trade.runs.health import check_all
 from peak_trade.runs.journal_check import verify_journals
@@ -156,13 +156,6 @@ def _kill_switch(look: Look) -> Seen:
     return _ok("off")
 
 
-def _roles(look: Look) -> Seen:
-    path = look.parts.settings.root / "governance" / "roles.toml"
-    if not path.exists():
-        return Seen(Grade.UNKNOWN, f"there is no {path}", "gates come with a later version; write down who decides")
-    return Seen(Grade.UNKNOWN, f"{path} is read by nothing in this version", "gates come with a later version")
-
-
 def _runbooks(look: Look) -> Seen:
     if missing := missing_runbooks(look.parts.settings.root, look.stage):
         return Seen(Grade.FAILED, f"docs/runbooks lacks {', '.join(missing)}", "take them from the repository")
@@ -188,10 +181,6 @@ def _tests(look: Look) -> Seen:
     return _ok(f"{result.commit[:12]}{clean}: {told}")
 
 
-def _drill(_look: Look) -> Seen:
-    return Seen(Grade.UNKNOWN, "no drill is recorded", "drills come with a later version; walk through docs/runbooks by hand")
-
-
 def _venue(look: Look) -> Seen:
     if look.stage not in look.parts.stages():
         what = "no live venue" if look.stage is Stage.LIVE else "no venue of this version runs it"
@@ -203,8 +192,10 @@ def _venue(look: Look) -> Seen:
 
 def _permit(look: Look) -> Seen:
     if look.stage is Stage.LIVE and not look.parts.settings.file.live.enabled:
-        return Seen(Grade.FAILED, "live.enabled is false and there is no permit", "a gate decides: nothing here can grant one")
-    return Seen(Grade.FAILED, "there is no permit", "a gate decides: nothing in this version can grant one")
+        return Seen(
+            Grade.FAILED, "live.enabled is false, and a permit is needed besides", "a gate decides: peak-trade gate status"
+        )
+    return readiness_gates.permit(look)
 
 
 # ---- the exchange ----------------------------------------------------------------------------------------------------------
@@ -361,8 +352,8 @@ CHECKS: tuple[StageCheck, ...] = (
     StageCheck("budget", TESTNET, TESTNET, _budget),
     StageCheck("tests", EVERY, REAL, _tests),
     StageCheck("runbooks", EXCHANGE, EXCHANGE, _runbooks),
-    StageCheck("roles", EXCHANGE, REAL, _roles),
-    StageCheck("last drill", EXCHANGE, REAL, _drill),
+    StageCheck("roles", EXCHANGE, REAL, readiness_gates.roles),
+    StageCheck("last drill", EXCHANGE, REAL, readiness_gates.drill),
     StageCheck("venue", REAL, REAL, _venue),
-    StageCheck("permit", REAL, REAL, _permit),
+    StageCheck("permit", EXCHANGE, EXCHANGE, _permit),
 )

@@ -69,7 +69,7 @@ def of_checklist(
         people: who there is. max_age: of the list and of what stands in it.
 
     Raises:
-        NotFound: there is no such file, or no template. Objected: it is no checklist.
+        NotFound: there is no such file, or no template. InputError: it is no checklist.
     """
     found = look(read_plain(root, path), load_template(root, request.transition), people, at, max_age, request)
     yield shown("checklist", found.facts, found.head.made_at)

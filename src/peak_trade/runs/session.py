@@ -29,6 +29,7 @@ from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage
 from peak_trade.risk.gate import Mode
+from peak_trade.runs import alerts
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
@@ -52,6 +53,7 @@ from peak_trade.runs.session_record import (
 )
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
+from peak_trade.safety.alerts import Alert, Severity
 from peak_trade.strategy.catalogue import make
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
@@ -94,7 +96,30 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
         sitting = _Sitting(parts, request, plan, session_id, dead, watcher)
         sitting.permits = permits
-        return sitting.run()
+        try:
+            ended = sitting.run()
+        except Exception as error:
+            _tell_people(parts, sitting, str(error) or type(error).__name__)
+            raise
+        _tell_people(parts, sitting, sitting.error, ended.record["incidents"])
+        return ended
+
+
+def _tell_people(parts: Parts, sitting: "_Sitting", error: str, incidents: Sequence[Json] = ()) -> None:
+    """Tell people of a session that failed or ended stopped, and that it is over where one after it ended well."""
+    if not sitting.request.register or not parts.settings.file.alerts.channels:
+        return
+    key = f"session_failed.{sitting.request.account}"
+    mode = sitting.engine.state.mode if sitting.engine else Mode.RUNNING
+    where = f"session {sitting.session_id} on account {sitting.request.account}"
+    if error:
+        alerts.tell(parts, Alert(key, Severity.CRITICAL, "A session failed", f"{where}: {error}"))
+    elif mode is not Mode.RUNNING:
+        why = incidents[0]["words"] if incidents else "its report says why"
+        severity = Severity.WARNING if mode is Mode.RESTRICTED else Severity.CRITICAL
+        alerts.tell(parts, Alert(key, severity, f"A session ended {mode.value}", f"{where}: {why}"))
+    else:
+        alerts.recovered(parts, key)
 
 
 def permits_of(parts: Parts, request: SessionRequest) -> tuple[PermitWatch, ...]:

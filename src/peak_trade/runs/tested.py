@@ -12,6 +12,7 @@ from xml.etree import ElementTree as Xml
 
 from peak_trade.compose import Code
 from peak_trade.durable import storing, write_text
+from peak_trade.governance.documents import Fact
 from peak_trade.journal.registry import stamp
 from peak_trade.model.clock import Clock
 from peak_trade.model.errors import InputError, StorageError
@@ -19,6 +20,8 @@ from peak_trade.model.stage import Stage
 
 #: What the tests print is no result of ours.
 STDERR = 2
+#: How the suite of all tests is called.
+ALL = "all"
 #: In the state folder.
 FILE = "tests.json"
 #: What is run for a stage; nothing means all.
@@ -100,6 +103,20 @@ def run_tests(
         seconds=round(clock.elapsed_s() - begun, 3),
         exit_code=ended.returncode,
     )
+
+
+def facts_of(result: TestResult, suite: str) -> dict[str, Fact]:
+    """Return a result as facts for a gate; a run that broke off counts as one that failed."""
+    broke = result.exit_code != 0 and result.failed == 0
+    return {
+        "suite": suite,
+        "commit": result.commit,
+        "clean": result.clean,
+        "code_sha256": result.code_sha256,
+        "passed": result.passed,
+        "failed": 1 if broke else result.failed,
+        "skipped": result.skipped,
+    }
 
 
 def keep_result(folder: Path, result: TestResult) -> None:

@@ -160,13 +160,15 @@ class Health(BaseModel):
     as_of: str
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+#: What every answer of the API may be besides what it describes.
+ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": words, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
     for status, words in {
         400: "A value that can't be meant",
         401: "An operator's token is needed",
         403: "Not allowed from there",
-        404: "No such session",
+        404: "No such session, version or file",
+        409: "A record that is not as it was written",
         413: "The body is too large",
         421: "A host name that is not ours",
         422: "A value of the wrong kind",
@@ -174,7 +176,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         503: "The registry can't be read",
     }.items()
 }
-router = APIRouter(prefix="/api", responses=_ERRORS, tags=["sessions"])
+router = APIRouter(prefix="/api", responses=ERRORS, tags=["sessions"])
 
 
 @router.get("/live_sessions")

@@ -105,6 +105,25 @@ class Actions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """What the pages of the gates read; nothing here signs, decides, or moves anything.
+
+    Attributes:
+        overview: returns ladder, requests, permits and history.
+        step: returns how a version stands before a step; takes strategy, version (both hashes, eight digits each), account, and
+            the step, where empty is the next one.
+        archive: returns the archived checklists; archived: the text of one, by its name.
+        seen: returns what changes whenever an act is written, or people or policy are.
+    """
+
+    overview: Callable[[], Json]
+    step: Callable[[str, str, str, str], Json]
+    archive: Callable[[], Json]
+    archived: Callable[[str], Json]
+    seen: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """The parts that the dashboard works with.
 
@@ -120,6 +139,7 @@ class Desk:
         sheet: returns a run's report as one HTML page.
         growth: tells the bytes of a session's journal.
         health: looks at every component.
+        gates: where strategies stand, and what their next step lacks.
         config_changed: tells whether the configuration file is no longer the one that was read.
     """
 
@@ -138,6 +158,7 @@ class Desk:
     sheet: Callable[[Run], str]
     growth: Callable[[Session], int]
     health: Callable[[], list[Check]]
+    gates: Gates
     config_changed: Callable[[], bool]
 
     @property

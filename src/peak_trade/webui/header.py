@@ -10,7 +10,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.webui.desk import Desk, KillSwitchOn, Lock
 
 
-class Alert(NamedTuple):
+class Banner(NamedTuple):
     """Something that a person should look at.
 
     Attributes:
@@ -47,7 +47,7 @@ class Header(NamedTuple):
     tripped: KillSwitchOn | None
     now: str
     local: str
-    alerts: tuple[Alert, ...]
+    alerts: tuple[Banner, ...]
     running: int
     newest: str
 
@@ -69,11 +69,11 @@ def header_of(desk: Desk) -> Header:
         stages = tuple(dict.fromkeys(one.mode for one in started))
         silent = [one for one in started if (one.lease_until or "") < stamp(desk.clock.now())]
         if silent:
-            alerts.append(Alert("Running sessions that were silent for too long: {}", str(len(silent)), "/?status=started"))
+            alerts.append(Banner("Running sessions that were silent for too long: {}", str(len(silent)), "/?status=started"))
         if census.unhandled:
-            alerts.append(Alert("Failed sessions that nobody has acknowledged: {}", str(census.unhandled), "/?unhandled=1"))
+            alerts.append(Banner("Failed sessions that nobody has acknowledged: {}", str(census.unhandled), "/?unhandled=1"))
     except PeakTradeError as error:
-        alerts.insert(0, Alert("The registry can't be read: {}", str(error), "/api/health"))
+        alerts.insert(0, Banner("The registry can't be read: {}", str(error), "/api/health"))
     return Header(
         mode=told.mode.value,
         environment=told.name,
@@ -89,11 +89,13 @@ def header_of(desk: Desk) -> Header:
     )
 
 
-def _state_alerts(desk: Desk, locks: tuple[Lock, ...], tripped: KillSwitchOn | None) -> list[Alert]:
-    found = [Alert("The kill switch is on: only orders that reduce a position pass", "", "/kill-switch")] if tripped else []
-    found += [Alert("{} is open", lock.name, "") for lock in locks if not lock.closed]
+def _state_alerts(desk: Desk, locks: tuple[Lock, ...], tripped: KillSwitchOn | None) -> list[Banner]:
+    found = [Banner("The kill switch is on: only orders that reduce a position pass", "", "/kill-switch")] if tripped else []
+    found += [Banner("{} is open", lock.name, "") for lock in locks if not lock.closed]
     if desk.config_changed():
-        found.append(Alert("The configuration file has changed since the dashboard read it; start the dashboard again", "", ""))
+        found.append(
+            Banner("The configuration file has changed since the dashboard read it; start the dashboard again", "", "")
+        )
     return found
 
 

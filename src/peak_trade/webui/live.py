@@ -117,6 +117,7 @@ class Pulse:
                 "newest": census.newest,
                 "unhandled": census.unhandled,
                 "killed": desk.tripped() is not None,
+                "gates": desk.gates.seen(),
                 "running": {str(one.session_id): (beats.get(one.session_id), desk.growth(one)) for one in started},
             }
         except PeakTradeError as error:

@@ -23,7 +23,7 @@ from peak_trade.governance.checklists import (
     statements,
 )
 from peak_trade.governance.criteria import Answer, Evidence, EvidenceKind, evaluate
-from peak_trade.governance.documents import digest
+from peak_trade.governance.documents import BYTES_MAX, digest
 from peak_trade.governance.ladder import Rung
 from peak_trade.governance.policy import BLOCKERS, ROLES_NAMED
 from peak_trade.model.errors import ConfigError, InputError, InvariantBroken
@@ -314,6 +314,8 @@ def test_words_can_close_no_comment():
         ("  - date: 2026-11-18", "  - date: 2026-11-06", "more than 14 days back"),
         ("  - note: looked at it", "  - note:", "no note"),
         ("  - note: looked at it", "  - note: -- …", "no note"),
+        ("  - note: looked at it", "  - note: looked <!-- at it", "HTML in the note"),
+        ("  - note: looked at it", "  - note: looked\n    <div hidden>", "HTML in the note"),
         ("  - name: olga", "  - name: olga\n  - name: otto", "does not belong here"),
         ("  - name: olga", "  - name: olga\n  more", "does not belong here"),
         ("  - name: olga", "  - deviation: x\n  - name: olga", "does not belong here"),
@@ -472,7 +474,7 @@ def test_a_point_must_be_there_once():
         "wet_run": "the template has no such point",
         "dry_run": "it is missing",
     }
-    assert "more than once" in opened(text.replace(block, block + block).encode())["dry_run"]
+    assert opened(text.replace(block, block + block).encode()) == {"dry_run": "it stands here 2 times"}
     assert opened(text.replace(parity, "").encode())["backtest_parity"] == "it is missing"
     by_hand = block.replace("**dry_run**", "**backtest_parity**")
     assert "no such point" in opened(text.replace(parity, by_hand).encode())["backtest_parity"]
@@ -503,6 +505,7 @@ def test_editors_leave_their_marks():
         text.replace("[x]", "[X]").replace("[X] (by hand) **dry", "[ x ] (by hand) **dry"),
         text.rstrip("\n"),
         longer,
+        text.replace("looked at it", "2 < 3 and 4 > 3, * _ ` # [a](b)"),
     ):
         assert opened(content.encode()) == {}
         assert looked(content.encode()).sha256 == digest(content.encode())
@@ -568,6 +571,14 @@ def test_what_is_no_checklist_is_refused(content):
         looked(content)
     assert "\n" not in str(found.value)
     assert len(str(found.value)) < 400
+
+
+@pytest.mark.parametrize("more", ["\n", "\n  a", "  a\n", "a\n", "- [x] (by hand) **dry_run**: a\n", "  - name: olga\n", " "])
+def test_the_largest_list_is_told_in_few_words(more):
+    """Four megabytes of the same: an answer that a person can read."""
+    content = FINISHED + more.encode() * ((BYTES_MAX - len(FINISHED)) // len(more))
+
+    assert sum(len(why) for why in opened(content).values()) < 1_000
 
 
 # ---- what it says to the gate --------------------------------------------------------------------------------------------

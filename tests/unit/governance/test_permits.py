@@ -25,6 +25,7 @@ from tests.gates import (
     altered,
     assignment,
     climbed,
+    codes,
     everybody,
     evidence_for,
     key,
@@ -36,6 +37,7 @@ from tests.gates import (
 from tests.paths import ROOT
 
 from peak_trade.governance.approvals import Signature
+from peak_trade.governance.criteria import Answer
 from peak_trade.governance.decisions import GateDecision, judge
 from peak_trade.governance.documents import digest
 from peak_trade.governance.ladder import Demoted, Ladder, Promoted, Rung
@@ -275,7 +277,7 @@ REPLAYED = CASE.but(account="other").content
         (signed(CASE.content, "olga"), {"approvals_missing"}),
         (signed(CASE.content, "olga") + signed(CASE.content, "olga", number=1), {"same_person", "approvals_missing"}),
         (signed(CASE.content, "mona") + signed(CASE.content, "mona", number=1), {"same_person", "approvals_missing"}),
-        (signed(CASE.content, "dana", "rita"), {"requester", "approvals_missing"}),
+        (signed(CASE.content, "rita"), {"approvals_missing"}),
         (signed(REPLAYED, "olga", "rita"), {"mismatch", "approvals_missing"}),
         (signed(CASE.content, "olga", "rita", purpose="git"), {"namespace", "approvals_missing"}),
         (signed(CASE.content, "olga", "rita", at=MADE - SECOND), {"signed_early", "approvals_missing"}),
@@ -287,7 +289,21 @@ REPLAYED = CASE.but(account="other").content
 )
 def test_other_signatures_make_no_permit(signatures, codes):
     """Two keys of one person, the requester, a replay, another purpose, impossible moments; or others than were counted."""
-    assert check(dossier=DOSSIER._replace(signatures=tuple(signatures))) == codes
+    asking = signed(CASE.content, "dana")
+    assert check(dossier=DOSSIER._replace(signatures=(*signatures, *asking))) == codes
+
+
+def test_nobody_asks_in_another_s_name():
+    """Who is said to ask must have signed: else an owner would name somebody else, and approve their own request."""
+    approved = signed(CASE.content, "olga", "rita")
+
+    assert check(dossier=DOSSIER._replace(signatures=tuple(approved))) == {"unasked"}
+    assert CASE.but(requester="olga", people=("otto", "rita")).decide().answer is Answer.PASS
+    decision = CASE.decide(dossier=CASE.dossier._replace(signatures=tuple(approved)))
+    assert (decision.answer, codes(decision)) == (Answer.INCONCLUSIVE, {"unasked"})
+    for other in (signed(CASE.content, "dana", purpose="git"), signed(CASE.but(account="other").content, "dana")):
+        found = CASE.decide(dossier=CASE.dossier._replace(signatures=(*approved, *other)))
+        assert (found.answer, "unasked" in codes(found)) == (Answer.INCONCLUSIVE, True)
 
 
 def test_other_evidence_makes_no_permit():
@@ -421,7 +437,7 @@ def test_live_needs_three_people_who_did_not_ask():
 
     assert check(permit.content, dossier) == set()
     for left in NEEDED[rung]:
-        pair = signed(case.content, *(name for name in NEEDED[rung] if name != left))
+        pair = signed(case.content, case.requester, *(name for name in NEEDED[rung] if name != left))
         assert check(permit.content, dossier._replace(signatures=tuple(pair))) == {"approvals_missing"}
         again = [Signature(key(name, 1).sign(case.content), SIGNED) for name in NEEDED[rung] if name != left]
         assert "approvals_missing" in check(permit.content, dossier._replace(signatures=(*pair, *again)))

@@ -16,7 +16,7 @@ from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import Sessions
 from peak_trade.runs.locks import live_lock, safety_lock
 from peak_trade.settings import File
-from peak_trade.webui.desk import Actions, Desk
+from peak_trade.webui.desk import Actions, Desk, Gates
 
 CLOSED = (
     live_lock(enabled=False, runnable=False, permits=0),
@@ -79,6 +79,7 @@ def a_desk(registry: Registry | None = None, **changes: Any) -> Desk:
         "sheet": nothing,
         "growth": lambda _session: 1_234,
         "health": list,
+        "gates": Gates(overview=nothing, step=nothing, archive=nothing, archived=nothing, seen=lambda: None),
         "config_changed": lambda: False,
     }
     return Desk(**given | changes)

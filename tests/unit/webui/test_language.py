@@ -35,7 +35,7 @@ from peak_trade.research.metrics import LESS_IS_BETTER, Metrics
 from peak_trade.risk.gate import Mode
 from peak_trade.runs import locks, session_view
 from peak_trade.webui import actions, experiments, home, problems, session_page
-from peak_trade.webui.header import Alert, header_of
+from peak_trade.webui.header import Banner, header_of
 from peak_trade.webui.language import COOKIE, LANGUAGES, Language, chosen, language
 from peak_trade.webui.pages import _templates
 
@@ -177,7 +177,7 @@ def run_texts(ear: Ear) -> None:
     ear.said(column.head for column in home.COLUMNS)
 
 
-def alerts(census: Any) -> tuple[Alert, ...]:
+def alerts(census: Any) -> tuple[Banner, ...]:
     """Return the alerts of an installation in which everything is wrong."""
     silent = Fake(tier="core", mode="shadow", lease_until=None)
     told = Fake(mode=Stage.SHADOW, name="local")

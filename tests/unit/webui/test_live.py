@@ -28,6 +28,8 @@ class Watched:
         self.unhandled = 0
         self.failure = ""
         self.killed = False
+        self.acts = 0
+        self.gates = Fake(seen=lambda: self.acts)
         self.looks = 0
         self.sessions = Fake(census=self.census, find=lambda *_: [Fake(session_id=name) for name in self.started])
 
@@ -118,8 +120,9 @@ def test_the_first_look_is_news(desk, told):
         (lambda desk: setattr(desk, "newest", "c"), []),
         (lambda desk: setattr(desk, "unhandled", 1), []),
         (lambda desk: setattr(desk, "killed", True), []),
+        (lambda desk: setattr(desk, "acts", 1), []),
     ],
-    ids=["begins", "ends", "beats", "writes", "came and went", "failed", "killed"],
+    ids=["begins", "ends", "beats", "writes", "came and went", "failed", "killed", "signed"],
 )
 def test_news_of_every_change(desk, told, change, changed):
     """Whatever can look different is told once, with the sessions that it concerns."""

@@ -1,6 +1,7 @@
 """The live lock is shut by any one of its bolts; the safety lock is open when any one of its own is drawn."""
 
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace as Fake
 
 import pytest
@@ -19,7 +20,7 @@ def an_installation(*stages: Stage, enabled: bool = False, validates: bool = Tru
         exchange=Fake(kraken_testnet=Fake(validate_only=validates)),
         live_risk=Fake(block_on_violation=blocks),
     )
-    return Fake(settings=Fake(file=file), stages=lambda: stages)
+    return Fake(settings=Fake(file=file), stages=lambda: stages, state=Path("nowhere"))
 
 
 @pytest.mark.parametrize(("enabled", "runnable", "permitted"), list(product(BOTH, BOTH, BOTH)))
@@ -53,7 +54,7 @@ def test_the_safety_lock(simulated, validates, blocks):
 
 def test_as_delivered():
     """A new installation has both locks closed, with nothing to be uneasy about."""
-    live, safety = locks_of(Fake(settings=Fake(file=File()), stages=lambda: (Stage.SHADOW,)))
+    live, safety = locks_of(Fake(settings=Fake(file=File()), stages=lambda: (Stage.SHADOW,), state=Path("nowhere")))
 
     assert (live.name, live.closed) == (LIVE_LOCK, True)
     assert (safety.name, safety.closed) == (SAFETY_LOCK, True)

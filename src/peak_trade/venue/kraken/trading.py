@@ -1,6 +1,7 @@
-"""Kraken as a venue that executes orders: what live trading will use, and until then the emulator's tests.
+"""Kraken as a venue that executes orders: what live trading will use, and until then drills and tests on the emulator.
 
-It takes a proof that only an address of this machine has, and nothing that a command builds makes one. Invariants: an order is
+It takes a proof that only an address of this machine has; the one command that makes one is a drill, for an emulator that it
+started itself. Invariants: an order is
 sent once; of one that it is in doubt about it says so, and it calls it absent only after the order's own deadline has passed
 and Kraken has had the time to show it.
 """
