@@ -23,6 +23,8 @@ from peak_trade.strategy.base import Strategy
 
 #: The criteria that can turn false after a step, because of what happens and not because time goes by.
 WATCHED = frozenset({"no_critical_bugs", "runbook_present", "no_critical_incident", "kill_switch_drill", "monitoring_alert"})
+#: Those of the next step that are about the stage where a version stands, and not about the one that it leads to.
+_OF_HERE = WATCHED - {"no_critical_bugs", "runbook_present"}
 _ORDER = list(Stage)
 
 
@@ -74,5 +76,7 @@ def _begun(item: Evidence, since: datetime) -> bool:
 def _watched(policy: Policy, stage: Stage) -> Iterator[tuple[Rung, list[Criterion]]]:
     """Yield the step by which a stage was reached, and from testnet on also the next one: what is asked of who is there."""
     for rung in Rung:
-        if rung.upper is stage or (rung.lower is stage and stage not in (Stage.RESEARCH, Stage.SHADOW)):
+        if rung.upper is stage:
             yield rung, [item for item in policy.criteria[rung] if item.id in WATCHED]
+        elif rung.lower is stage and stage not in (Stage.RESEARCH, Stage.SHADOW):
+            yield rung, [item for item in policy.criteria[rung] if item.id in _OF_HERE]
