@@ -2,19 +2,19 @@
 
 import pytest
 
-from peak_trade.governance.bugs import Severity, read_bugs
+from peak_trade.governance.bugs import BugSeverity, read_bugs
 from peak_trade.model.errors import ConfigError
 
 BUG = '[[bug]]\nid = "b1"\ntitle = "fills twice"\narea = "execution"\nseverity = "{}"\nfound_at = 2026-03-02T00:00:00Z\n'
 FIXED = 'fixed_at = 2026-03-03T00:00:00Z\nfixed_in = "0a1b2c"\n'
 
 
-@pytest.mark.parametrize("severity", Severity)
+@pytest.mark.parametrize("severity", BugSeverity)
 def test_only_an_open_critical_bug_blocks(severity):
     text = BUG.format(severity.value)
     [bug], [fixed] = read_bugs(text.encode()), read_bugs((text + FIXED).encode())
 
-    assert bug.blocks == (severity is Severity.CRITICAL)
+    assert bug.blocks == (severity is BugSeverity.CRITICAL)
     assert not fixed.blocks
 
 
