@@ -799,14 +799,14 @@ def imports(path: Path) -> Iterator[str]:
 
 
 #: The modules that speak to other machines, and with what: Kraken with bytes that passed a door, its streams; bars through
-#: ccxt, without a key; the emulator's faults, told over loopback at the address in its own keys file, and those of a drill
-#: at that of the emulator it started.
+#: ccxt, without a key; the emulator's faults, told over loopback at the address in its own keys file, or of the drill's own
+#: emulator, once there is a proof for that address.
 SPEAKERS = {
     "venue/kraken/transport.py": "httpx2",
     "venue/kraken/stream.py": "websockets",
     "market/exchanges.py": "ccxt",
     "cli/emulator.py": "http.client",
-    "runs/drill_orders.py": "httpx2",
+    DRILL: "httpx2",
 }
 
 
