@@ -45,6 +45,10 @@ demo: $(READY)  ## stages 0 to 2, offline: backtest, sweep, proof, sessions, jou
 	$(BIN)/python scripts/run_testnet_session.py --profile quick_smoke --emulator --speed 60 --tag demo
 	@printf '\n== is any record of the journal changed or missing? ==\n'
 	$(TRADE) journal verify
+	@printf '\n== does the strategy use the future, and is its warm-up enough? ==\n'
+	$(TRADE) strategy check ma_crossover
+	@printf '\n== the ladder: where the strategy stands, and what its next gate lacks ==\n'
+	$(TRADE) gate status
 	@printf '\n== all sessions so far ==\n'
 	$(BIN)/python scripts/report_live_sessions.py --status completed --summary-only --stdout
 	@printf '\n== the reports to open in a browser: the backtest, and the sessions above ==\n'
