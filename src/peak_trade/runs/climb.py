@@ -189,5 +189,11 @@ def look_at_gate(
     # Criteria ask nothing of these hashes, and to have them every journal is opened.
     request = draft(parts, climb, evidence if fresh else (), at, "nobody", at + rules.policy.request_lasts)
     rulings = [roles_named(request, rules.roles, at)]
-    rulings += [evaluate(criterion, evidence, request, at) for criterion in rules.policy.criteria[climb.rung]]
+    # Most criteria are about few runs, and most runs are sessions.
+    by_kind: dict[EvidenceKind, list[Evidence]] = {}
+    for item in evidence:
+        by_kind.setdefault(item.kind, []).append(item)
+    for criterion in rules.policy.criteria[climb.rung]:
+        mine = [item for kind in criterion.evidence for item in by_kind.get(kind, ())]
+        rulings.append(evaluate(criterion, mine, request, at))
     return GateLook(request, tuple(rulings), evidence)

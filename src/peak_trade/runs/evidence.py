@@ -41,6 +41,7 @@ from peak_trade.runs.session_evidence import KINDS, digits, session_evidence, so
 
 #: Kinds that sessions make.
 OF_SESSIONS = frozenset({*KINDS.values(), EvidenceKind.EMULATOR})
+_read_copy = msgspec.json.Decoder(Evidence).decode
 #: How many backtests of a strategy are looked through for the newest of a version.
 BACKTESTS_MAX = 10_000
 #: What reading a row raises that somebody has edited.
@@ -263,7 +264,7 @@ def remembered(parts: Parts, version: VersionKey, since: datetime) -> list[Evide
         CheckFailed: one is none.
     """
     try:
-        return [msgspec.json.decode(text, type=Evidence) for text in parts.evidence.documents(version, since)]
+        return [_read_copy(text) for text in parts.evidence.documents(version, since)]
     except (msgspec.MsgspecError, ValueError) as error:
         raise unreadable(version.strategy, error) from None
 
