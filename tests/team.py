@@ -6,6 +6,7 @@ Everything in it is made by the product's own commands; only the clock is the te
 import hashlib
 import json
 import math
+import os
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,8 @@ class Team:
         self.folder, self.capture = folder, capture
         self.clock = MovedClock(begin)
         monkeypatch.setattr(compose, "MachineClock", lambda: self.clock)
+        # What is on the disk after a crash is tested elsewhere; here it only takes time.
+        monkeypatch.setattr(os, "fsync", lambda _handle: None)
         monkeypatch.setattr("peak_trade.model.clock.MachineClock", lambda: self.clock)
         monkeypatch.chdir(folder)
         shutil.copytree(ROOT / "governance", folder / "governance")

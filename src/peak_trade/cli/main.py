@@ -28,6 +28,7 @@ from peak_trade.cli import (
     readiness,
     session,
     smoke,
+    status,
     strategies,
     strategy,
     sweep,
@@ -64,6 +65,7 @@ app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")
 app.add_typer(journal.app, name="journal")
+app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
 app.add_typer(alert.app, name="alert")
