@@ -28,9 +28,9 @@ from peak_trade.risk.gate import Mode
 from peak_trade.runs.session_again import spec_of
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_expectation import expectation
+from peak_trade.runs.session_marks import marks_of, reached_bars, standing_of
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
 from peak_trade.runs.session_record import story_of
-from peak_trade.runs.session_view import marks_of, reached_bars, standing_of
 
 #: Modes that only a person can leave.
 _LATCHED = frozenset({Mode.PAUSED.value, Mode.KILLED.value})

@@ -1,12 +1,8 @@
-"""A session as the dashboard shows it, while it runs and afterwards: from its journal, its bars and its row.
-
-What a session that has not ended is worth is worked out here from its fills and the closes of its bars; the same arithmetic
-gives the curve of one that has, and a test holds it to the engine's own marks.
-"""
+"""A session as the dashboard shows it, while it runs and afterwards: from its journal, its bars and its row."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -19,21 +15,18 @@ from peak_trade.engine.records import (
     CANCELLING,
     CLOSED,
     FILLED,
-    MARK,
     OPENED,
     REFUSED,
     REJECTED,
     SENDING,
-    TRIPPED,
     UNKNOWN,
 )
-from peak_trade.journal.chain import ENDED, Record
+from peak_trade.journal.chain import Record
 from peak_trade.journal.run import sha256_of
 from peak_trade.journal.session import Session
-from peak_trade.ledger.books import Books
-from peak_trade.model.bar import F64, I64
+from peak_trade.model.bar import F64
 from peak_trade.model.errors import PeakTradeError
-from peak_trade.model.order import ENDS, Fill, OrderEvent, OrderState
+from peak_trade.model.order import ENDS, OrderEvent, OrderState
 from peak_trade.report.returns import falls
 from peak_trade.report.session_record import registered_record
 from peak_trade.report.session_rows import SessionSeries
@@ -42,6 +35,7 @@ from peak_trade.runs.session_again import spec_of
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import lineage
 from peak_trade.runs.session_expectation import expectation
+from peak_trade.runs.session_marks import Worth, marks_of, mode_now, reached_bars, standing_of
 from peak_trade.runs.session_plan import SessionPlan, recorded_plan
 from peak_trade.runs.session_record import Story, leg_facts, plan_facts, story_of
 from peak_trade.webui.desk import SessionView, Step
@@ -61,15 +55,6 @@ _STEPS = {
     CANCELLING: "cancel sent",
     CANCEL_TAKEN: "cancel taken",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
-    """What a session's fills and bars come to: see `State` for the words."""
-
-    equity: Decimal
-    prices: Mapping[str, Decimal]
-    books: Books
 
 
 class Viewer:
@@ -152,59 +137,6 @@ class Viewer:
         return more, series
 
 
-def reached_bars(records: Sequence[Record]) -> int:
-    """Return how many bars of all symbols together a session had completed by its last mark."""
-    for record in reversed(records):
-        if record.kind == MARK:
-            return int(record.body["bars"])
-        if record.kind == ENDED:
-            return int(float(record.body["metrics"].get("num_bars") or 0))
-    return 0
-
-
-def marks_of(plan: SessionPlan, fills: Sequence[Fill], bars: int) -> tuple[I64, F64, int]:
-    """Return when bars closed (nanoseconds UTC) and what equity was then, up to the last bar that was completed.
-
-    A bar in which something was filled has opened, whatever the last mark says; equity at a close counts the fills of bars
-    that opened before it.
-    """
-    closings = [data.bars.timestamp + data.bars.timeframe.step_ns for data in plan.datasets.values()]
-    every = np.sort(np.concatenate(closings))
-    filled = max((fill.bar_ns for fill in fills), default=-1)
-    reached = max(bars, int(np.searchsorted(every, filled, side="right")))
-    stamps = np.unique(every[:reached])
-    equity = np.full(len(stamps), float(plan.paper.start_balance))
-    for (symbol, dataset), closes in zip(plan.datasets.items(), closings, strict=True):
-        mine = sorted((fill for fill in fills if fill.symbol == symbol), key=lambda fill: fill.bar_ns)
-        if not mine:
-            continue
-        quantity = np.array([float(fill.quantity) for fill in mine])
-        paid = np.array([float(fill.quantity * fill.price + fill.fee) for fill in mine])
-        before = np.searchsorted(np.array([fill.bar_ns for fill in mine]), stamps, side="left")
-        held = np.concatenate([[0.0], np.cumsum(quantity)])[before]
-        spent = np.concatenate([[0.0], np.cumsum(paid)])[before]
-        last = np.searchsorted(closes, stamps, side="right") - 1
-        price = np.where(last >= 0, dataset.bars.close[np.maximum(last, 0)], 0.0)
-        equity += held * price - spent
-    return stamps, equity, reached
-
-
-def standing_of(plan: SessionPlan, fills: Sequence[Fill], stamps: I64) -> Worth:
-    """Return the books after a session's fills, and what they are worth at the last mark, exact."""
-    books = Books.opened(plan.paper.start_balance)
-    for fill in fills:
-        books = books.book(fill)
-    now = int(stamps[-1]) if len(stamps) else 0
-    prices = {}
-    for symbol, dataset in plan.datasets.items():
-        known = int(np.searchsorted(dataset.bars.timestamp + dataset.bars.timeframe.step_ns, now, side="right"))
-        if known:
-            prices[symbol] = Decimal(repr(float(dataset.bars.close[known - 1])))
-    held = {symbol for symbol in books.held() if symbol not in prices}
-    prices |= {symbol: next(fill.price for fill in reversed(fills) if fill.symbol == symbol) for symbol in held}
-    return Worth(equity=books.equity(prices), prices=prices, books=books)
-
-
 def figures_so_far(plan: SessionPlan, story: Story, standing: Worth, equity: F64, bars: int) -> dict[str, float | None]:
     """Return the figures of a session that has not told its own."""
     start = plan.paper.start_balance
@@ -229,11 +161,6 @@ def figures_so_far(plan: SessionPlan, story: Story, standing: Worth, equity: F64
         "orders_blocked_risk": float(blocked),
         "incidents": float(len(story.incidents)),
     }
-
-
-def mode_now(records: Sequence[Record]) -> str:
-    """Return the mode that the last trigger left a session in."""
-    return next((str(record.body["mode"]) for record in reversed(records) if record.kind == TRIPPED), "running")
 
 
 def blocked_codes(records: Sequence[Record]) -> dict[str, int]:

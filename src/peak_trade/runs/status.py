@@ -17,7 +17,7 @@ from peak_trade.runs.gate_record import gate_record
 from peak_trade.runs.locks import locks_of
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.session_dead import lineage
-from peak_trade.runs.session_view import mode_now
+from peak_trade.runs.session_marks import mode_now
 from peak_trade.runs.testnet import budget_of
 
 Json = dict[str, Any]
