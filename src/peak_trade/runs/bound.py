@@ -17,11 +17,10 @@ from peak_trade.journal.run import sha256_of
 from peak_trade.model.address import is_loopback
 from peak_trade.model.errors import ConfigError, NotFound, PeakTradeError
 from peak_trade.runs.record import Json
+from peak_trade.runs.repository import CHECKOUT
 from peak_trade.runs.session_again import spec_of
 from peak_trade.settings import Settings, checked, load_config
 
-#: Where the source is checked out; an installed package has no lock file there.
-CHECKOUT = Path(__file__).resolve().parents[3]
 LOCK = "requirements.lock"
 #: How the parts are called that are no files.
 PACKAGE, PACKAGES, LIMITS, JOURNALS = "peak_trade", "packages", "live_risk and testnet_limits", "journals"

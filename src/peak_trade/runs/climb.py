@@ -19,7 +19,6 @@ from peak_trade.governance.ladder import Assignment, Rung, StrategyVersion
 from peak_trade.governance.policy import Policy
 from peak_trade.governance.requests import EVIDENCE, EvidenceRef, Hashes, Promotion
 from peak_trade.governance.roles import Roles
-from peak_trade.journal.evidence import VersionKey
 from peak_trade.model.errors import NotFound
 from peak_trade.model.stage import Stage
 from peak_trade.runs.bound import bound_now, in_file, limits_sha256
@@ -28,6 +27,7 @@ from peak_trade.runs.evidence import (
     EvidenceScope,
     check_clock,
     keep,
+    key_of,
     of_acts,
     of_age,
     of_backtests,
@@ -141,8 +141,7 @@ def _checklist(parts: Parts, climb: Climb, policy: Policy, at: datetime, request
 def _remembered(parts: Parts, wanted: EvidenceScope, policy: Policy) -> list[Evidence]:
     ages = wanted.ages(policy)
     oldest = wanted.at - max((ages[kind] for kind in OF_SESSIONS if kind in ages), default=timedelta(0))
-    version = VersionKey(wanted.version.key, wanted.version.params_sha256, wanted.version.code_sha256)
-    every = remembered(parts, version, oldest)
+    every = remembered(parts, key_of(wanted.version), oldest)
     return [item for item in every if wanted.about(item.subject) and item.at <= wanted.at]
 
 
@@ -179,6 +178,13 @@ def present(parts: Parts, climb: Climb, evidence: Sequence[Evidence]) -> Hashes:
     """Return the hashes of everything a request for a step is bound to, as it is now."""
     bound = bound_now(parts, climb.version, climb.checklist, evidence)
     return {**bound, EVIDENCE: {item.run_id: item.sha256 for item in evidence}}
+
+
+def present_but_runs(parts: Parts, request: Promotion) -> Hashes:
+    """Return what `present` does, but for data and runs, which take their time: these are as the request has them."""
+    checklist = next(map(Path, request.parts["checklist"]))
+    bound = bound_now(parts, request.strategy, checklist, ())
+    return {**bound, **{name: request.hashes[name] for name in ("datasets", EVIDENCE)}}
 
 
 def look_at_gate(

@@ -146,7 +146,7 @@ def _of_account(
             sha256=digest(encode(_Gone(session_id=session.session_id))),
             at=parse_moment(session.run.finished_at or session.run.started_at),
             facts={"journal_sound": False},
-            subject=_registered_subject(session),
+            subject=_registered_subject(session.run),
         )
 
 
@@ -228,14 +228,13 @@ def _unsound(parts: Parts, account: str, verifier: Verifier | None, mine: set[st
 
 def _missed(session: Session, wanted: EvidenceScope) -> bool:
     """Tell whether a session whose journal is gone was one of the version, and over by the moment."""
-    if session.run.status is RunStatus.STARTED or not wanted.about(_registered_subject(session)):
+    if session.run.status is RunStatus.STARTED or not wanted.about(_registered_subject(session.run)):
         return False
     return parse_moment(session.run.finished_at or session.run.started_at) <= wanted.at
 
 
-def _registered_subject(session: Session) -> Subject | None:
-    """Return what the registry knows of a session's version; None where it is not of one."""
-    run = session.run
+def _registered_subject(run: Run) -> Subject | None:
+    """Return what the registry knows of the version that a session or backtest was of; None where it is not of one."""
     code = run.versions.get("strategy", "")
     if "+" in run.strategy or len(code) != len(digest(b"")):
         return None
@@ -248,13 +247,17 @@ def _registered_kind(session: Session) -> EvidenceKind:
     return EvidenceKind.EMULATOR if is_loopback(place) else KINDS[Stage(session.mode)]
 
 
+def key_of(version: StrategyVersion) -> VersionKey:
+    """Return how the registry's copies know a version."""
+    return VersionKey(version.key, version.params_sha256, version.code_sha256)
+
+
 def keep(parts: Parts, found: Sequence[Evidence]) -> None:
     """Copy what sessions showed to where overviews read it, as far as it is not there."""
     for item in found:
         if item.subject is None:
             continue
-        version = VersionKey(*map(str, msgspec.structs.astuple(item.subject.strategy)))
-        parts.evidence.keep(item.run_id, version, item.at, encode(item).decode())
+        parts.evidence.keep(item.run_id, key_of(item.subject.strategy), item.at, encode(item).decode())
 
 
 def remembered(parts: Parts, version: VersionKey, since: datetime) -> list[Evidence]:
@@ -286,17 +289,9 @@ def of_backtests(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> 
     newest: dict[str, Run] = {}
     completed = RunFilter(run_type=BACKTEST, status=RunStatus.COMPLETED.value, strategy=wanted.version.key)
     for run in parts.registry.find(completed, BACKTESTS_MAX):
-        if wanted.about(_tested(run)) and (at := utc(run.finished_at)) is not None and at <= wanted.at:
+        if wanted.about(_registered_subject(run)) and (at := utc(run.finished_at)) is not None and at <= wanted.at:
             newest.setdefault(run.symbol, run)
     return [found for run in newest.values() if not fresh or _comes_out(parts, run) if (found := _backtest(run)) is not None]
-
-
-def _tested(run: Run) -> Subject | None:
-    code = run.versions.get("strategy", "")
-    if len(code) != len(digest(b"")):
-        return None
-    version = StrategyVersion(key=run.strategy, params_sha256=sha256_of(run.params), code_sha256=code)
-    return Subject(strategy=version, symbols=(run.symbol,))
 
 
 def _comes_out(parts: Parts, run: Run) -> bool:
@@ -328,7 +323,12 @@ def _backtest(run: Run) -> Evidence | None:
         facts["sharpe"] = digits(run.metrics["sharpe"])
     plain = {"run_id": run.run_id, "spec": run.spec_sha256, "result": run.result_sha256, "finished_at": run.finished_at}
     return Evidence(
-        kind=EvidenceKind.BACKTEST, run_id=run.run_id, sha256=sha256_of(plain), at=at, facts=facts, subject=_tested(run)
+        kind=EvidenceKind.BACKTEST,
+        run_id=run.run_id,
+        sha256=sha256_of(plain),
+        at=at,
+        facts=facts,
+        subject=_registered_subject(run),
     )
 
 

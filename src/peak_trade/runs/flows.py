@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from peak_trade.compose import Parts
 from peak_trade.governance.approvals import Approvals, approve
+from peak_trade.governance.checklists import CHECKLISTS
 from peak_trade.governance.criteria import Answer, Ruling
 from peak_trade.governance.ladder import Rung
 from peak_trade.governance.requests import read_request
@@ -202,9 +203,8 @@ def _shadow_statistics(case: FlowCase) -> Looked:
 
 def _checklist(case: FlowCase) -> Looked:
     rung, key = case.climb.rung, case.climb.version.key
-    name = f"{rung.lower.value}_to_{rung.upper.value}"
     if case.climb.checklist is None:
-        return _open("there is none yet", f"peak-trade checklist new {name} --strategy {key}")
+        return _open("there is none yet", f"peak-trade checklist new {CHECKLISTS[rung]} --strategy {key}")
     path = case.parts.settings.root / case.climb.checklist
     found = check_file(case.parts, path)
     if not found.complete:

@@ -15,14 +15,13 @@ from peak_trade.governance.decisions import DecisionDocument
 from peak_trade.governance.documents import digest
 from peak_trade.governance.ladder import Assignment, Decided, Demoted, LadderEvent, Promoted, Rung, StrategyVersion
 from peak_trade.governance.requests import read_request
-from peak_trade.journal.evidence import VersionKey
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import CheckFailed, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.checklists import open_checklist
 from peak_trade.runs.climb import Climb, GateLook, Rulebook, look_at_gate, rules_of
-from peak_trade.runs.evidence import unreadable
+from peak_trade.runs.evidence import key_of, unreadable
 from peak_trade.runs.gate_record import DECIDE, GateRecord, Requested, gate_record
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.promotion import opened
@@ -155,7 +154,7 @@ def places(parts: Parts, record: GateRecord, now: datetime) -> list[tuple[Assign
 
 def symbols_of(parts: Parts, version: StrategyVersion, now: datetime) -> list[str]:
     """Return the pairs that a version's sessions of late were about, sorted."""
-    key = VersionKey(version.key, version.params_sha256, version.code_sha256)
+    key = key_of(version)
     decode = msgspec.json.Decoder(_About).decode
     try:
         every = {decode(text).subject for text in parts.evidence.documents(key, now - SHOWN_FOR)}

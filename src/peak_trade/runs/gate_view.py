@@ -18,7 +18,7 @@ from peak_trade.governance.files import POLICY, ROLES, read_plain
 from peak_trade.governance.ladder import Assignment, Rung
 from peak_trade.governance.objections import CODES, Objection
 from peak_trade.governance.policy import ROLES_NAMED, Policy
-from peak_trade.governance.requests import EVIDENCE, Hashes, Promotion, read_request
+from peak_trade.governance.requests import Promotion, read_request
 from peak_trade.governance.requests import compare as compare_hashes
 from peak_trade.journal.chain import folder_of
 from peak_trade.journal.operators import ACCOUNT
@@ -26,10 +26,9 @@ from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import CheckFailed, NotFound, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.report.thinning import evenly
-from peak_trade.runs.bound import bound_now
 from peak_trade.runs.checklists import archive_folder, list_checklists
-from peak_trade.runs.climb import GateLook, Rulebook, collect, look_at_gate, rules_of
-from peak_trade.runs.gate_record import REVOKE, GateRecord, Requested, gate_record
+from peak_trade.runs.climb import GateLook, Rulebook, collect, look_at_gate, present_but_runs, rules_of
+from peak_trade.runs.gate_record import REVOKE, GateRecord, gate_record
 from peak_trade.runs.gate_status import climb_from, decisions, history, is_current, look_facts, places, short, status
 from peak_trade.runs.gates import rung_named
 from peak_trade.runs.promotion import JSON_END, REQUESTS, climb_of, deviations_of, opened
@@ -129,17 +128,11 @@ def _lacking(parts: Parts, rules: Rulebook, record: GateRecord, name: str, now: 
         rules.roles,
         rules.policy,
         at=now,
-        present=_present(parts, asked, request),
+        present=present_but_runs(parts, request),
         ladder=record.ladder,
         today=collect(parts, climb, rules.policy, record, now, requester=by, fresh=False),
     )
     yield from (item for item in made.reasons() if item.code != "approvals_missing")
-
-
-def _present(parts: Parts, asked: Requested, request: Promotion) -> Hashes:
-    """Return the hashes of what a request is bound to, as it is now, but for data and runs: these a decision reads again."""
-    bound = bound_now(parts, request.strategy, Path(asked.act.begun.body["checklist"]), ())
-    return {**bound, **{name: request.hashes[name] for name in ("datasets", EVIDENCE)}}
 
 
 def _permit(parts: Parts, record: GateRecord, line: Json) -> Json:
@@ -149,7 +142,7 @@ def _permit(parts: Parts, record: GateRecord, line: Json) -> Json:
     if line["good"] and asked is not None:
         try:
             request = read_request(opened(parts, record, asked.sha256)[1])
-            found += compare_hashes(request, _present(parts, asked, request))
+            found += compare_hashes(request, present_but_runs(parts, request))
         except PeakTradeError as error:
             found.append(Objection("changed", str(error)))
     return line | {"good": line["good"] and not found, "objections": _told(found)}

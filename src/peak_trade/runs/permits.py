@@ -18,15 +18,15 @@ from peak_trade.governance.files import POLICY, ROLES, read_plain
 from peak_trade.governance.ladder import Assignment, Rung
 from peak_trade.governance.objections import Objected, Objection
 from peak_trade.governance.permits import Permit, verify
-from peak_trade.governance.requests import EVIDENCE, Hashes, Promotion, read_request
+from peak_trade.governance.requests import Hashes, Promotion, read_request
 from peak_trade.journal.chain import segment_files
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.errors import NotFound, PeakTradeError, SafetyRefused
 from peak_trade.model.stage import Stage
-from peak_trade.runs.bound import bound_now
-from peak_trade.runs.climb import Climb, collect, present, rules_of
+from peak_trade.runs.climb import Climb, Rulebook, collect, present, present_but_runs, rules_of
 from peak_trade.runs.gate_record import GateRecord, gate_record
-from peak_trade.runs.promotion import DOSSIER_END, JSON_END, PERMITS, climb_of
+from peak_trade.runs.gates import DOSSIER_END
+from peak_trade.runs.promotion import JSON_END, PERMITS, climb_of
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.base import Strategy
 
@@ -50,7 +50,10 @@ class Checked(NamedTuple):
 
 def every_permit(parts: Parts, record: GateRecord, now: datetime) -> list[Checked]:
     """Check every permit's file, by id, but for what it is bound to; that is looked at where one is used."""
-    return [_checked(parts, record, held, now, None) for held in _files(parts)]
+    if not (found := list(_files(parts))):
+        return []
+    rules = rules_of(parts)
+    return [_checked(rules, record, held, now, None) for held in found]
 
 
 def leaves(parts: Parts, stage: Stage, strategies: Sequence[Strategy], symbols: tuple[str, ...]) -> tuple["PermitWatch", ...]:
@@ -80,7 +83,7 @@ def allowed(parts: Parts, stage: Stage, strategy: Strategy, symbols: tuple[str, 
     for held, outside in every:
         if held.request.transition is not rung or held.request.strategy.key != climb.version.key:
             continue
-        found = _checked(parts, record, held, now, _present(parts, record, held))
+        found = _checked(rules_of(parts), record, held, now, _present(parts, record, held))
         objections = found.permit.objections(stage, climb.assignment, now) if found.permit else found.objections
         if found.permit is not None and not objections:
             return PermitWatch(parts, outside, found.permit, stage, climb.assignment)
@@ -161,12 +164,10 @@ class PermitWatch:
         try:
             _check_place(parts)
             record, now = gate_record(parts), parts.clock.now()
-            checklist = next(map(Path, held.request.parts["checklist"]))
-            bound = bound_now(parts, held.request.strategy, checklist, ())
-            now_bound = {**bound, **{name: held.request.hashes[name] for name in ("datasets", EVIDENCE)}}
+            now_bound = present_but_runs(parts, held.request)
             if _read(parts, held.id) != held:
                 return "changed: the permit's file or its dossier is another one now"
-            found = _checked(parts, record, held, now, now_bound)
+            found = _checked(rules_of(parts), record, held, now, now_bound)
         except PeakTradeError as error:
             return f"whether the permit still holds can't be told: {error}"
         return "; ".join(f"{item.code}: {item.words}" for item in found.objections)
@@ -207,8 +208,7 @@ def _present(parts: Parts, record: GateRecord, held: Held) -> Hashes:
     return present(parts, climb, evidence)
 
 
-def _checked(parts: Parts, record: GateRecord, held: Held, now: datetime, bound: Hashes | None) -> Checked:
-    rules = rules_of(parts)
+def _checked(rules: Rulebook, record: GateRecord, held: Held, now: datetime, bound: Hashes | None) -> Checked:
     found = verify(
         held.content,
         held.dossier,

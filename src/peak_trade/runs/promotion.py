@@ -35,13 +35,14 @@ from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import COMMAND, Act, Done, held, written
 from peak_trade.runs.climb import Climb, collect, draft, present, rules_of
 from peak_trade.runs.gate_record import DECIDE, DEMOTE, REQUEST, REVOKE, SIGN, GateRecord, Requested, gate_record
+from peak_trade.runs.gates import DOSSIER_END
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import find, make
 
 #: Below the state folder; how the files of a request end.
 REQUESTS, PERMITS = Path("requests"), Path("permits")
-JSON_END, DOSSIER_END, SIGNATURE_END = ".json", ".dossier.json", ".json.sig"
+JSON_END, SIGNATURE_END = ".json", ".json.sig"
 #: How long ssh-keygen may take, seconds: a person may have to find a hardware key.
 SIGNING_S = 300.0
 
