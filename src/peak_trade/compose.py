@@ -38,6 +38,7 @@ from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.order import Candle
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
+from peak_trade.safety.holds import AccountHolds
 from peak_trade.safety.kill_switch import KillSwitch
 from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
@@ -215,6 +216,11 @@ class Parts:
     def kill_switch(self) -> KillSwitch:
         """What stops every session of this state folder."""
         return KillSwitch(self.state / "kill_switch.json")
+
+    @cached_property
+    def holds(self) -> AccountHolds:
+        """What keeps accounts of this state folder paused."""
+        return AccountHolds(self.state / "holds")
 
     @cached_property
     def state(self) -> Path:

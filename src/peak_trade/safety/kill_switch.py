@@ -2,6 +2,7 @@
 
 Invariant: the file's existence comes before its words; a disk that takes no words still takes the state.
 Invariant: what can't be told counts as on.
+Invariant: how far it goes is told by files beside it that hold nothing; it only ever goes further, until it is released.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from peak_trade.durable import force, storing, write_text
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import SafetyRefused, StorageError
+from peak_trade.model.kill_level import KillLevel
 
 #: What stands where nobody knows.
 UNKNOWN = "unknown"
@@ -70,12 +72,31 @@ class KillSwitch:
             why = "its file holds no words, perhaps because the disk was full"
         return Killed(self._since(), UNKNOWN, why)
 
-    def trip(self, by: str, why: str, at: datetime) -> Killed:
-        """Turn it on; where it is on already the words of the first time stay and are returned.
+    def level(self) -> KillLevel | None:
+        """Return how far it goes, at least to reduce-only where nothing tells; None where it is off."""
+        if not self.is_on():
+            return None
+        found = [level for level in KillLevel if self._marks(level)]
+        return found[-1] if found else KillLevel.REDUCE_ONLY
+
+    def trip(self, by: str, why: str, at: datetime, level: KillLevel = KillLevel.REDUCE_ONLY) -> Killed:
+        """Turn it on, or further; where it is on already the words of the first time stay and are returned.
 
         Raises:
-            StorageError: the disk did not even take an empty file; everything goes on.
+            StorageError: the disk did not even take an empty file; what was off or milder before is as it was.
         """
+        already = self.level()
+        killed = self._turn_on(by, why, at)
+        # Without any mark it goes to reduce-only, so that a milder level is marked once it is on, and never before.
+        if already is None or level.rank > already.rank:
+            try:
+                os.close(os.open(self._mark(level), os.O_CREAT | os.O_WRONLY, 0o644))
+            except OSError as error:
+                if level.rank > KillLevel.REDUCE_ONLY.rank:
+                    raise self._failed(error) from error
+        return killed
+
+    def _turn_on(self, by: str, why: str, at: datetime) -> Killed:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # From here on it is on, for everyone; whoever makes the file writes its words, and nobody else does.
@@ -108,6 +129,9 @@ class KillSwitch:
         """
         killed = self.state()
         with storing(self.path):
+            # Marks go first: one that outlived the switch would make the next trip go further than it was asked to.
+            for level in KillLevel:
+                self._mark(level).unlink(missing_ok=True)
             try:
                 self.path.unlink()
             except FileNotFoundError:
@@ -126,6 +150,18 @@ class KillSwitch:
                 f"expected the kill switch to be off, found it on since {killed.at}, set by {killed.by}: {killed.why}; nothing "
                 "was begun: once the cause is gone, peak-trade release --why TEXT"
             )
+
+    def _mark(self, level: KillLevel) -> Path:
+        return self.path.with_name(f"{self.path.name}.{level.value}")
+
+    def _marks(self, level: KillLevel) -> bool:
+        try:
+            os.lstat(self._mark(level))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return level is KillLevel.REDUCE_ONLY  # nobody can tell; it is on, and this is what that means
+        return True
 
     def _touch(self) -> None:
         """Let whoever is about to release it see that somebody wants it on; the time of its content stays."""

@@ -13,6 +13,7 @@ import pytest
 from tests.paths import ROOT
 
 from peak_trade.model.errors import SafetyRefused, StorageError
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.safety import kill_switch
 from peak_trade.safety.kill_switch import Killed, KillSwitch
 
@@ -241,3 +242,25 @@ def test_a_release_at_the_moment_of_reading_is_off(switch, monkeypatch):
     monkeypatch.setattr(os, "open", gone)
 
     assert switch.state() is None
+
+
+def test_it_goes_to_reduce_only_unless_told_otherwise(tmp_path: Path) -> None:
+    switch = KillSwitch(tmp_path / "kill")
+    assert switch.level() is None
+    switch.trip("ada", "a test", NOW)
+    assert switch.level() is KillLevel.REDUCE_ONLY
+
+
+@pytest.mark.parametrize("first", KillLevel)
+@pytest.mark.parametrize("second", KillLevel)
+def test_it_only_ever_goes_further(tmp_path: Path, first: KillLevel, second: KillLevel) -> None:
+    switch = KillSwitch(tmp_path / "kill")
+    switch.trip("ada", "a test", NOW, first)
+    assert switch.level() is first
+    switch.trip("bob", "another", NOW, second)
+    assert switch.level() is max(first, second, key=lambda level: level.rank)
+    assert KillSwitch(tmp_path / "kill").level() is switch.level()
+    switch.release()
+    assert switch.level() is None and list(tmp_path.iterdir()) == []
+    switch.trip("ada", "anew", NOW)
+    assert switch.level() is KillLevel.REDUCE_ONLY

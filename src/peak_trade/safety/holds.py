@@ -1,0 +1,152 @@
+"""What keeps a session's account paused: a folder of small files for each account, which only the restart procedure removes.
+
+A person pauses an account, or a trigger does; a session that runs on it heeds every hold within a second, and none begins.
+
+Invariant: a hold is on disk before anyone is told of it, and one that can't be read counts as a pause.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum, unique
+from pathlib import Path
+from typing import NamedTuple
+
+from peak_trade.durable import force, storing, write_text
+from peak_trade.model.clock import moment_text, nanoseconds
+from peak_trade.model.errors import SafetyRefused
+
+#: What stands where a hold can't be read.
+UNREADABLE = "unreadable"
+_BYTES_MAX = 65_536
+
+
+@unique
+class HoldKind(Enum):
+    """What a hold asks of a session, from the mildest on.
+
+    - `RESTRICT`: positions may only be reduced.
+    - `PAUSE`: besides, working orders that could enlarge one are cancelled, and the account stays so after the session.
+    - `CLOSE`: besides, the positions of some strategies, or of all, are closed and nothing is opened for them again.
+    """
+
+    RESTRICT = "restrict"
+    PAUSE = "pause"
+    CLOSE = "close"
+
+
+class Hold(NamedTuple):
+    """Since when (ISO 8601, UTC), by whom, why, under which code; `strategies` by key, none for all."""
+
+    at: str
+    by: str
+    why: str
+    kind: HoldKind
+    code: str
+    strategies: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} since {self.at}, by {self.by}: {self.why}"
+
+
+class AccountHolds:
+    """The holds of all accounts of one state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def place(self, account: str, hold: Hold, at: datetime) -> None:
+        """Place a hold; it is on disk when this returns.
+
+        Raises:
+            StorageError: the disk refused; nothing is held by it.
+        """
+        body = hold._asdict() | {"kind": hold.kind.value, "strategies": list(hold.strategies)}
+        stamp = nanoseconds(at)
+        with storing(self.folder):
+            (self.folder / account).mkdir(parents=True, exist_ok=True)
+            while (path := self.folder / account / f"{stamp:020d}.json").exists():
+                stamp += 1
+        write_text(path, json.dumps(body, ensure_ascii=False) + "\n")
+
+    def held(self, account: str) -> bool:
+        """Return whether anything holds an account; one look at a folder's entry where nothing does."""
+        try:
+            with os.scandir(self.folder / account) as entries:
+                return any(entry.name.endswith(".json") for entry in entries)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # something may be there, and we are kept from seeing it
+
+    def of(self, account: str) -> tuple[Hold, ...]:
+        """Return the holds of an account, oldest first."""
+        if not self.held(account):
+            return ()
+        try:
+            paths = sorted((self.folder / account).glob("*.json"))
+        except OSError:
+            paths = []
+        found = tuple(hold for path in paths if (hold := _read(path)) is not None)
+        return found or ((_unknown("its folder can't be read"),) if self.held(account) else ())
+
+    def accounts(self) -> tuple[str, ...]:
+        """Return the accounts that something holds."""
+        try:
+            return tuple(sorted(path.name for path in self.folder.iterdir() if self.held(path.name)))
+        except FileNotFoundError:
+            return ()
+
+    def lift(self, account: str, keep: Callable[[Hold], bool] = lambda _hold: False) -> tuple[Hold, ...]:
+        """Remove the holds of an account but for those to *keep*; return what was removed. Only the restart procedure calls it.
+
+        Raises:
+            StorageError: the disk refused; what is left still holds.
+        """
+        lifted = []
+        with storing(self.folder):
+            for path in sorted((self.folder / account).glob("*.json")):
+                hold = _read(path)
+                if hold is None or keep(hold):
+                    continue
+                path.unlink(missing_ok=True)
+                lifted.append(hold)
+            with contextlib.suppress(FileNotFoundError):
+                force(self.folder / account)
+        return tuple(lifted)
+
+    def check_free(self, account: str) -> None:
+        """Let pass where nothing holds an account.
+
+        Raises:
+            SafetyRefused: something does; the sentence says what, and how to go on.
+        """
+        if found := self.of(account):
+            raise SafetyRefused(
+                f"expected nothing to hold the account {account}, found {'; '.join(map(str, found[:3]))}; nothing was begun: "
+                f"peak-trade resume {account} leads through the restart"
+            )
+
+
+def _read(path: Path) -> Hold | None:
+    """Read a hold; None where it was removed since."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            given = json.loads(file.read(_BYTES_MAX))
+        words = [given[name] for name in ("at", "by", "why", "code")]
+        names = tuple(given["strategies"])
+        if not all(isinstance(word, str) for word in (*words, *names)):
+            return _unknown(f"{path.name} holds no words")
+        at, by, why, code = words
+        return Hold(at, by, why, HoldKind(given["kind"]), code, names)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return _unknown(f"{path.name} can't be read")
+
+
+def _unknown(why: str) -> Hold:
+    """Return a hold of which only its existence is known: the account is paused, and nothing is closed on a guess."""
+    return Hold(moment_text(0), UNREADABLE, why, HoldKind.PAUSE, UNREADABLE)

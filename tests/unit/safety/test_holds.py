@@ -1,0 +1,48 @@
+"""Holds: placed, seen by everyone, lifted by the restart procedure alone."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from peak_trade.model.errors import SafetyRefused
+from peak_trade.safety.holds import UNREADABLE, AccountHolds, Hold, HoldKind
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PAUSED = Hold("2026-03-01T12:00:00Z", "ada", "the spread looks wrong", HoldKind.PAUSE, "asked")
+CLOSED = Hold("2026-03-01T12:00:00Z", "ada", "it loses", HoldKind.CLOSE, "rollback", ("ma_crossover",))
+
+
+def test_a_hold_is_seen_by_whoever_looks_next(tmp_path: Path) -> None:
+    AccountHolds(tmp_path).place("paper", PAUSED, NOW)
+    other = AccountHolds(tmp_path)
+    assert other.held("paper") and other.of("paper") == (PAUSED,) and other.accounts() == ("paper",)
+    assert not other.held("spare") and other.of("spare") == ()
+    other.check_free("spare")
+    with pytest.raises(SafetyRefused, match=r"expected nothing to hold the account paper, found pause since .*, by ada"):
+        other.check_free("paper")
+
+
+def test_holds_of_one_moment_are_all_kept_in_order(tmp_path: Path) -> None:
+    holds = AccountHolds(tmp_path)
+    holds.place("paper", PAUSED, NOW)
+    holds.place("paper", CLOSED, NOW)
+    assert holds.of("paper") == (PAUSED, CLOSED)
+
+
+def test_lifting_keeps_what_is_to_be_kept(tmp_path: Path) -> None:
+    holds = AccountHolds(tmp_path)
+    holds.place("paper", PAUSED, NOW)
+    holds.place("paper", CLOSED, NOW)
+    assert holds.lift("paper", keep=lambda hold: hold.kind is HoldKind.CLOSE) == (PAUSED,)
+    assert holds.of("paper") == (CLOSED,)
+    assert holds.lift("paper") == (CLOSED,)
+    assert not holds.held("paper") and holds.lift("paper") == ()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"at": 1}', '{"kind": "none"}', "[" * 100_000])
+def test_a_hold_that_cannot_be_read_pauses(tmp_path: Path, text: str) -> None:
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "1.json").write_text(text)
+    (found,) = AccountHolds(tmp_path).of("paper")
+    assert found.kind is HoldKind.PAUSE and found.by == UNREADABLE and found.strategies == ()
