@@ -88,7 +88,7 @@ class KillSwitch:
         already = self.level()
         killed = self._turn_on(by, why, at)
         # Without any mark it goes to reduce-only, so that a milder level is marked once it is on, and never before.
-        if already is None or level.rank > already.rank:
+        if self.level() is not level and (already is None or level.rank > already.rank):
             try:
                 os.close(os.open(self._mark(level), os.O_CREAT | os.O_WRONLY, 0o644))
             except OSError as error:

@@ -16,8 +16,11 @@ CLOSED = Hold("2026-03-01T12:00:00Z", "ada", "it loses", HoldKind.CLOSE, "rollba
 def test_a_hold_is_seen_by_whoever_looks_next(tmp_path: Path) -> None:
     AccountHolds(tmp_path).place("paper", PAUSED, NOW)
     other = AccountHolds(tmp_path)
-    assert other.held("paper") and other.of("paper") == (PAUSED,) and other.accounts() == ("paper",)
-    assert not other.held("spare") and other.of("spare") == ()
+    assert other.held("paper")
+    assert other.of("paper") == (PAUSED,)
+    assert other.accounts() == ("paper",)
+    assert not other.held("spare")
+    assert other.of("spare") == ()
     other.check_free("spare")
     with pytest.raises(SafetyRefused, match=r"expected nothing to hold the account paper, found pause since .*, by ada"):
         other.check_free("paper")
@@ -37,7 +40,8 @@ def test_lifting_keeps_what_is_to_be_kept(tmp_path: Path) -> None:
     assert holds.lift("paper", keep=lambda hold: hold.kind is HoldKind.CLOSE) == (PAUSED,)
     assert holds.of("paper") == (CLOSED,)
     assert holds.lift("paper") == (CLOSED,)
-    assert not holds.held("paper") and holds.lift("paper") == ()
+    assert not holds.held("paper")
+    assert holds.lift("paper") == ()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"at": 1}', '{"kind": "none"}', "[" * 100_000])
@@ -45,4 +49,6 @@ def test_a_hold_that_cannot_be_read_pauses(tmp_path: Path, text: str) -> None:
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "1.json").write_text(text)
     (found,) = AccountHolds(tmp_path).of("paper")
-    assert found.kind is HoldKind.PAUSE and found.by == UNREADABLE and found.strategies == ()
+    assert found.kind is HoldKind.PAUSE
+    assert found.by == UNREADABLE
+    assert found.strategies == ()

@@ -261,6 +261,7 @@ def test_it_only_ever_goes_further(tmp_path: Path, first: KillLevel, second: Kil
     assert switch.level() is max(first, second, key=lambda level: level.rank)
     assert KillSwitch(tmp_path / "kill").level() is switch.level()
     switch.release()
-    assert switch.level() is None and list(tmp_path.iterdir()) == []
+    assert switch.level() is None
+    assert list(tmp_path.iterdir()) == []
     switch.trip("ada", "anew", NOW)
     assert switch.level() is KillLevel.REDUCE_ONLY
