@@ -329,14 +329,16 @@ class Supervisor(Section):
     sign_stale_s: float = Field(15.0, ge=1, le=25, description="a sign as old as this is none, seconds")
     hung_s: float = Field(60.0, ge=1, le=3_600, description="longest silence of a journal besides three bars, seconds")
     confirm_s: float = Field(10.0, ge=1, le=600, description="a session heeds the kill switch within so many seconds")
+    restart_s: float = Field(60.0, ge=0, le=3_600, description="a session that died is started again within so many seconds")
+    calm_s: float = Field(30.0, ge=0, le=3_600, description="what was not seen for so many seconds is over")
     clock_jump_s: float = Field(2.0, gt=0, le=3_600, description="largest jump of the machine's clock, seconds")
     exchange_clock_minutes: float = Field(
         10.0, gt=0, le=1_440, description="how often an exchange's clock is asked for, minutes"
     )
     session_memory_mb: int = Field(2_048, ge=64, description="most memory of one session, MB")
     free_memory_mb: int = Field(256, ge=1, description="least memory that the machine has left, MB")
-    free_disk_mb: int = Field(500, ge=1, description="least space at the state, journal and log folders, MB")
-    free_files: int = Field(10_000, ge=0, description="least number of files that can still be made there")
+    free_disk_mb: int = Field(200, ge=1, description="least space at the state, journal and log folders, MB")
+    free_files: int = Field(1_000, ge=0, description="least number of files that can still be made there")
     verify_minutes: float = Field(
         10.0, gt=0, le=1_440, description="how often a journal is verified, one account each time, minutes"
     )
