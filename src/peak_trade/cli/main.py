@@ -24,6 +24,7 @@ from peak_trade.cli import (
     gate,
     journal,
     kill,
+    liquidate,
     operator,
     readiness,
     session,
@@ -68,6 +69,7 @@ app.add_typer(journal.app, name="journal")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
