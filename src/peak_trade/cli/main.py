@@ -25,6 +25,7 @@ from peak_trade.cli import (
     incident,
     journal,
     kill,
+    liquidate,
     operator,
     readiness,
     session,
@@ -70,6 +71,7 @@ app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
 app.add_typer(incident.app, name="incident")
+app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
