@@ -25,6 +25,7 @@ from peak_trade.cli import (
     incident,
     journal,
     kill,
+    liquidate,
     operator,
     pause,
     readiness,
@@ -72,6 +73,7 @@ app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
 app.command("pause")(pause.pause_command)
 app.add_typer(incident.app, name="incident")
+app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
