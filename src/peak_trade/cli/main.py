@@ -31,6 +31,7 @@ from peak_trade.cli import (
     readiness,
     rollback,
     session,
+    shutdown,
     smoke,
     status,
     strategies,
@@ -72,6 +73,7 @@ app.add_typer(journal.app, name="journal")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(shutdown.app, name="shutdown")
 app.command("pause")(pause.pause_command)
 app.command("resume")(pause.resume_command)
 app.add_typer(rollback.app, name="rollback")
