@@ -558,6 +558,11 @@ def split_key(key: str) -> list[str]:
     return [part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+', key)]
 
 
+def service_socket() -> str:
+    """Return where a service manager that started this process waits to hear of it; empty where none does."""
+    return _ENVIRONMENT.get("NOTIFY_SOCKET", "")
+
+
 def _locate(path: str | Path | None) -> Path:
     named = path or _ENVIRONMENT.get(PATH_VARIABLE)
     if named:

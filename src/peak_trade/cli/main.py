@@ -31,6 +31,7 @@ from peak_trade.cli import (
     status,
     strategies,
     strategy,
+    supervisor,
     sweep,
     testnet,
 )
@@ -69,6 +70,7 @@ app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
 app.add_typer(alert.app, name="alert")
+app.add_typer(supervisor.app, name="supervisor")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")

@@ -1,6 +1,6 @@
 """What a supervisor sees of an installation, and what follows from it: observations in, alarms out; pure.
 
-An *observation* is everything that was seen at one moment, a *alarm* is something wrong in it, and a *condition* is an alarm
+An *observation* is everything that was seen at one moment, an *alarm* is something wrong in it, and a *condition* is an alarm
 that goes on. Time is counted only as far as somebody watched: a gap between two looks counts for at most `GAP_MAX_S`, so that a
 machine that slept, or a supervisor that was kept waiting, accuses nobody.
 
@@ -81,7 +81,7 @@ REMEDIES: Mapping[Watch, Remedy] = {
     Watch.JOURNAL: Remedy(Severity.CRITICAL, incident=True, hold=HoldKind.PAUSE),
     Watch.REGISTRY: Remedy(Severity.CRITICAL, incident=True),
     Watch.LATE: Remedy(Severity.WARNING),
-    Watch.NOT_SEEN: Remedy(Severity.INFO),
+    Watch.NOT_SEEN: Remedy(Severity.WARNING),
 }
 
 
