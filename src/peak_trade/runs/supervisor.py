@@ -67,6 +67,8 @@ REGISTRY_WAIT_S = 0.5
 SEND_EVERY_S = 60.0
 #: Newest sessions of an account whose heads, as the registry remembers them, a verification asks for.
 HEADS_MAX = 1_000
+#: The first verification waits so long, and one that could not be done is tried again after it, seconds.
+VERIFY_FIRST_S = 30.0
 #: How long one that ends waits until what it did is written down, seconds.
 END_S = 10.0
 
@@ -133,7 +135,7 @@ class Supervision:
         self._answered_s: float | None = None
         self._registry_why = ""
         self._fresh = False
-        self._due: dict[str, float] = {}
+        self._due = {"verifying": uptime().seconds + VERIFY_FIRST_S}
         self._verified = ""
         self._flawed: dict[str, str] = {}
         self._ahead_s: float | None = None
@@ -233,6 +235,8 @@ class Supervision:
                 self._verifying.ask(lambda: (account, flaws_twice(parts, account)))
         if (checked := self._verifying.take()) is not None:
             self._heed("verification", checked.why_not)
+            if checked.why_not:
+                self._due["verifying"] = min(self._due["verifying"], uptime_s + VERIFY_FIRST_S)
             if checked.value is not None:
                 account, words = checked.value
                 self._flawed.pop(account, None)

@@ -201,13 +201,16 @@ class Alarm(NamedTuple):
 
 
 class SessionMemory(NamedTuple):
-    """What is remembered of a session: the last heartbeat and length of its journal, and for how long these stood still."""
+    """What is remembered of a session: the last heartbeat and length of its journal, and for how long these stood still.
+
+    `unheeded_s` is for how long the kill switch was on without an effect; None where it was off, or had one.
+    """
 
     heartbeat: str | None
     beat_age_s: float
     journal_bytes: int | None
     still_s: float
-    unheeded_s: float
+    unheeded_s: float | None
 
 
 class Memory(NamedTuple):
@@ -244,10 +247,10 @@ def watch(memory: Memory | None, look: Observation, limits: WatchLimits) -> tupl
 
 def _hear(known: SessionMemory | None, sight: SessionSight, look: Observation, watched_s: float) -> SessionMemory:
     """Return what is remembered of a session after a look."""
-    # What is not seen this time stands still only as far as it is known to.
+    unheeded = look.killed and not sight.heeds_kill and not sight.ended
     if known is None:
-        unheeded = 0.0
-        return SessionMemory(sight.heartbeat, max(0.0, sight.beat_age_s), sight.journal_bytes, 0.0, unheeded)
+        return SessionMemory(sight.heartbeat, max(0.0, sight.beat_age_s), sight.journal_bytes, 0.0, 0.0 if unheeded else None)
+    # What is not seen this time stands still only as far as it is known to.
     beat, age_s = known.heartbeat, known.beat_age_s
     if sight.heartbeat is not None:
         moved = sight.heartbeat != known.heartbeat
@@ -256,8 +259,8 @@ def _hear(known: SessionMemory | None, sight: SessionSight, look: Observation, w
     if sight.journal_bytes is not None:
         moved = sight.journal_bytes != known.journal_bytes
         size, still_s = sight.journal_bytes, 0.0 if moved else still_s + watched_s
-    open_ended = look.killed and not sight.heeds_kill and not sight.ended
-    return SessionMemory(beat, age_s, size, still_s, known.unheeded_s + watched_s if open_ended else 0.0)
+    so_far = 0.0 if known.unheeded_s is None else known.unheeded_s + watched_s
+    return SessionMemory(beat, age_s, size, still_s, so_far if unheeded else None)
 
 
 def _of_session(sight: SessionSight, heard: SessionMemory, limits: WatchLimits) -> list[Alarm | None]:
@@ -309,7 +312,7 @@ def _hung(sight: SessionSight, heard: SessionMemory, limits: WatchLimits) -> Ala
 
 def _unheeded(sight: SessionSight, heard: SessionMemory, limits: WatchLimits) -> Alarm | None:
     """The kill switch is looked at each second, and what was seen stands in the journal at once."""
-    if heard.unheeded_s < limits.confirm_s:
+    if heard.unheeded_s is None or heard.unheeded_s < limits.confirm_s:
         return None
     words = f"has not heeded the kill switch for {heard.unheeded_s:.0f} s"
     return _session(Watch.UNHEEDED, sight, words, f"{heard.unheeded_s:.1f} s", f"{limits.confirm_s:g} s")
