@@ -263,6 +263,29 @@ class Live(Section):
     enabled: bool = Field(False, description="needed for stage 4 besides a signed permit")
 
 
+class Safety(Section):
+    """The way to the exchange that `kill` and `liquidate` take themselves, whatever became of everything else."""
+
+    base_url: str = Field("https://api.kraken.com", description="REST host, or an emulator")
+    api_key_env: str = Field(
+        "KRAKEN_SAFETY_API_KEY", pattern=VARIABLE, description="name of the environment variable that holds the safety key"
+    )
+    api_secret_env: str = Field(
+        "KRAKEN_SAFETY_API_SECRET", pattern=VARIABLE, description="name of the environment variable that holds its secret"
+    )
+    timeout_s: float = Field(3.0, gt=0, le=30, description="longest wait for one answer, seconds")
+    deadline_s: float = Field(60.0, ge=1, le=3_600, description="how long it is tried without --wait, seconds")
+    lag_s: float = Field(3.0, ge=0, le=60, description="how late the exchange may show an order, seconds")
+    sessions_s: float = Field(5.0, ge=0, le=60, description="how long running sessions are waited for, seconds")
+
+    @field_validator("base_url")
+    @classmethod
+    def _encrypted_host(cls, url: str) -> str:
+        if not is_origin(url.rstrip("/")):
+            raise ValueError("expected https://HOST, or http://127.0.0.1:PORT for an emulator on this machine")
+        return url.rstrip("/")
+
+
 class Governance(Section):
     """The gates."""
 
@@ -398,6 +421,7 @@ class File(Section):
     testnet_orchestration: TestnetOrchestration = TestnetOrchestration()
     live_exchange: LiveExchange = LiveExchange()
     live: Live = Live()
+    safety: Safety = Safety()
     governance: Governance = Governance()
     alerts: Alerts = Alerts()
     supervisor: Supervisor = Supervisor()
@@ -469,7 +493,9 @@ class Settings:
     def environment(self, *needed: str) -> dict[str, str]:
         """Return the environment for another process that needs no secrets but those in the variables named."""
         testnet = self.file.exchange.kraken_testnet
-        secret = {testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES, *self.file.alerts.channels.values()}
+        safety = self.file.safety
+        secret = {testnet.api_key_env, testnet.api_secret_env, safety.api_key_env, safety.api_secret_env}
+        secret |= {*LIVE_VARIABLES, *self.file.alerts.channels.values()}
         return {name: value for name, value in _ENVIRONMENT.items() if name not in secret - set(needed)}
 
     def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
