@@ -12,7 +12,6 @@ Invariant: whatever goes on, it remembers no more than what goes on.
 
 import json
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,11 +30,14 @@ from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, verify_account
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import SafetyRefused
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.runs import alerts
+from peak_trade.runs.acts import MACHINE
 from peak_trade.runs.alert_sending import send_all
 from peak_trade.runs.record import Json
-from peak_trade.runs.supervisor_deeds import ENDED, STARTED, Cancel, Deeds
-from peak_trade.runs.supervisor_look import ProcessSight, SessionEyes, exchange_ahead_s, folders_of, free_memory
+from peak_trade.runs.service_notice import ALIVE, ENDING, READY, tell_service
+from peak_trade.runs.supervisor_deeds import BY, CANCELLED, ENDED, STARTED, Cancel, Deeds
+from peak_trade.runs.supervisor_look import SessionEyes, exchange_ahead_s, folders_of, free_memory
 from peak_trade.runs.supervisor_sign import Duty, Uptime, machine_uptime, put_in_place, read_sign, sign_trouble, write_sign
 from peak_trade.safety.watch import (
     GAP_MAX_S,
@@ -53,7 +55,6 @@ from peak_trade.safety.watch import (
     turn,
     watch,
 )
-from peak_trade.settings import service_socket
 
 #: What was seen last, for people, beside the sign.
 SEEN = "supervisor.seen.json"
@@ -151,17 +152,17 @@ class Supervision:
         self._faults.clear()
         self._hear_registry(uptime.seconds)
         self._ask_aside(uptime.seconds)
-        looks = [self._session(eyes, uptime.seconds) for eyes in self._eyes.values()]
-        seen = [look for look in looks if look is not None]
         parts = self._parts
+        level = parts.kill_switch.level()
+        looks = [self._session(eyes, uptime.seconds, level) for eyes in self._eyes.values()]
         observation = Observation(
             at=now,
             uptime_s=uptime.seconds,
-            sessions=tuple(sight for sight, _ in seen),
+            sessions=tuple(look for look in looks if look is not None),
             folders=self._guarded("disks", lambda: folders_of(self._folders()), ()),
             free_memory=self._guarded("memory", free_memory, None),
             exchange_ahead_s=self._ahead_s,
-            killed=parts.kill_switch.is_on(),
+            killed=level is not None,
             flawed=dict(self._flawed),
             registry_out_s=0.0 if self._answered_s is None else uptime.seconds - self._answered_s,
             unseen=(),
@@ -173,7 +174,7 @@ class Supervision:
         turned = turn(self.standing, found, min(gap_s, GAP_MAX_S), self._section.calm_s)
         self.standing = dict(turned.standing)
         self._act(turned.begun, turned.over, uptime.seconds)
-        self._show(observation, seen, uptime)
+        self._show(observation, uptime)
 
     def stopped(self) -> None:
         """Say that nobody watches any more, on purpose."""
@@ -214,10 +215,10 @@ class Supervision:
             eyes.session = session
             self._eyes[name] = eyes
 
-    def _session(self, eyes: SessionEyes, uptime_s: float) -> tuple[SessionSight, ProcessSight] | None:
+    def _session(self, eyes: SessionEyes, uptime_s: float, level: KillLevel | None) -> SessionSight | None:
         name = f"session {eyes.session.session_id}"
         now = self._parts.clock.now()
-        return self._guarded(name, lambda: eyes.look(now, uptime_s, beat_seen=self._fresh), None)
+        return self._guarded(name, lambda: eyes.look(now, uptime_s, beat_seen=self._fresh, level=level), None)
 
     def _folders(self) -> list[Path]:
         parts = self._parts
@@ -289,19 +290,19 @@ class Supervision:
         for alarm in over:
             self.deeds.end(alarm)
 
-    def _show(self, observation: Observation, seen: list[tuple[SessionSight, ProcessSight]], uptime: Uptime) -> None:
+    def _show(self, observation: Observation, uptime: Uptime) -> None:
         """Show that this look came to its end, and what was seen in it."""
-        _notify("WATCHDOG=1")
+        tell_service(ALIVE)
         if uptime.seconds - self._signed_s < self._section.sign_s:
             return
         self._signed_s = uptime.seconds
         try:
             write_sign(self._parts, self._began, Duty.AT_WORK, uptime)
-            put_in_place(seen_path(self._parts), self._seen(observation, seen))
+            put_in_place(seen_path(self._parts), self._seen(observation))
         except OSError as error:
             self._say(f"the supervisor's sign can't be written: {error.strerror or error}")
 
-    def _seen(self, observation: Observation, seen: list[tuple[SessionSight, ProcessSight]]) -> Json:
+    def _seen(self, observation: Observation) -> Json:
         heard = {} if self._memory is None else self._memory.sessions
         return {
             "at": moment_text(nanoseconds(observation.at)),
@@ -317,7 +318,7 @@ class Supervision:
                     "mode": self._eyes[sight.session_id].tail.mode,
                     "working": sight.working,
                 }
-                for sight, _ in seen[:SHOWN]
+                for sight in observation.sessions[:SHOWN]
             ],
             "registry": self._registry_why or None,
             "free_memory_mb": None if observation.free_memory is None else observation.free_memory // MB,
@@ -449,14 +450,14 @@ def run(parts: Parts, say: Callable[[str], None], cancel: Cancel | None = None) 
     with sole_supervisor(parts):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
-        supervision = Supervision(parts, say, cancel or cancel_at_exchange(parts))
+        supervision = Supervision(parts, say, cancel or cancel_at_exchange(parts, say))
         supervision.deeds.remember(STARTED, required=parts.settings.file.supervisor.required)
         say(f"watching the sessions of {parts.state} (Ctrl+C or SIGTERM ends it)")
-        _notify("READY=1")
+        tell_service(READY)
         try:
             _watch_on(supervision, parts, stop, say)
         finally:
-            _notify("STOPPING=1")
+            tell_service(ENDING)
             supervision.stopped()
 
 
@@ -475,26 +476,20 @@ def _watch_on(supervision: Supervision, parts: Parts, stop: threading.Event, say
         stop.wait(max(0.05, interval_s - (parts.clock.elapsed_s() - begun)))
 
 
-def cancel_at_exchange(parts: Parts) -> Cancel:
-    """Return what cancels every order of an account at its exchange, with the key that can do nothing else."""
+def cancel_at_exchange(parts: Parts, say: Callable[[str], None]) -> Cancel:
+    """Return what cancels every order at the exchange, with the key that is kept for it, and turns the kill switch on."""
 
-    def cancel(account: str, why: str) -> str:
-        from peak_trade.runs.kill import cancel_everything
+    def cancel(_account: str, why: str) -> str:
+        from peak_trade.runs.kill import StopOrder, stop_everything
 
-        return str(cancel_everything(parts, account=account, by="supervisor", why=why))
+        began_s = parts.clock.elapsed_s()
+        order = StopOrder(action=CANCELLED, by=BY, why=why, via=MACHINE, level=KillLevel.CANCEL_ALL, began_s=began_s)
+        found = stop_everything(parts, order, lambda _seconds, words: say(words))
+        if (failure := found.failure()) is not None:
+            raise failure
+        return "; ".join(found.lines())
 
     return cancel
-
-
-def _notify(words: str) -> None:
-    """Tell a service manager, where one waits for it: one datagram, as sd_notify(3) describes."""
-    place = service_socket()
-    if not place:
-        return
-    with suppress(OSError, AttributeError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-        line.settimeout(0)
-        # An abstract address is written with @ and has a zero byte there.
-        line.sendto(words.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
 def report(parts: Parts) -> Json:

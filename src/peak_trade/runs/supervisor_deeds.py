@@ -38,14 +38,14 @@ ALARM, OVER, HELD, CANCELLED, KILLED = (
 WAITING_MAX = 200
 #: Tries to write an act, and seconds between two.
 TRIES, AGAIN_S = 10, 5.0
-#: Seconds until a cancellation that failed is tried again.
-CANCEL_AGAIN_S = 10.0
+#: Seconds until a cancellation that failed is tried again, at first and at most.
+CANCEL_AGAIN_S, CANCEL_MOST_S = 10.0, 600.0
 #: Deeds that are remembered for who asks.
 SHOWN = 20
 
 #: How an incident calls it.
 GRAVE = {Severity.INFO: "low", Severity.WARNING: "medium", Severity.CRITICAL: "high"}
-#: Cancels every order of an account at its exchange; returns what became of it, in words.
+#: Cancels every order at the exchange of an account, and writes that down; returns what became of it, in words.
 Cancel = Callable[[str, str], str]
 
 
@@ -57,7 +57,7 @@ class Deeds:
         self.done: deque[str] = deque(maxlen=SHOWN)
         self._waiting: deque[Callable[[], None]] = deque()
         self._held: set[tuple[str, str]] = set()
-        self._cancels: dict[str, float | None] = {}
+        self._cancels: dict[str, tuple[int, float]] = {}
         self._tripped = False
         self._there = threading.Condition()
         self._ending = threading.Event()
@@ -103,22 +103,28 @@ class Deeds:
                 self._hold(account, alarm, kind)
 
     def cancel(self, alarm: Alarm, at_s: float) -> None:
-        """Cancel at the exchange what nobody looks after; once, but again where it failed."""
-        known = self._cancels.get(alarm.key, -CANCEL_AGAIN_S)
-        if not alarm.cancel or known is None or at_s - known < CANCEL_AGAIN_S:
+        """Cancel at the exchange what nobody looks after: once, but again and again, ever later, where it failed.
+
+        Args:
+            at_s: now, in seconds of a clock that never jumps.
+        """
+        failures, again_s = self._cancels.get(alarm.key, (0, at_s))
+        if not alarm.cancel or at_s < again_s:
             return
-        self._cancels[alarm.key] = None  # under way, or done
+        self._cancels[alarm.key] = (failures, float("inf"))  # under way, or done
 
         def work() -> None:
             try:
-                outcome, went_well = self._cancel(alarm.cancel, alarm.words), True
+                outcome = self._cancel(alarm.cancel, alarm.words)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, and people are told
-                outcome, went_well = f"{type(error).__name__}: {error}", False
-                self._cancels[alarm.key] = at_s
-                self._say(f"the orders of account {alarm.cancel} could not be cancelled, it is tried again: {outcome}")
-            self._note(f"cancelled the orders of account {alarm.cancel}: {outcome}")
-            facts = {"account": alarm.cancel, "words": alarm.words, "went_well": went_well, "outcome": outcome}
-            self._act(CANCELLED, key=alarm.key, **facts)
+                wait_s = min(CANCEL_AGAIN_S * 2**failures, CANCEL_MOST_S)
+                self._cancels[alarm.key] = (failures + 1, at_s + wait_s)
+                words = f"the orders of account {alarm.cancel} could not be cancelled, it is tried again: {error}"
+                alerts.tell(self._parts, Alert(_cancel_key(alarm), Severity.CRITICAL, words, alarm.words))
+            else:
+                words = f"cancelled the orders of account {alarm.cancel}: {outcome}"
+                alerts.recovered(self._parts, _cancel_key(alarm))
+            self._note(words)
 
         threading.Thread(target=work, name="supervisor-cancel", daemon=True).start()
 
@@ -168,6 +174,7 @@ class Deeds:
                 why=_figures(alarm),
                 by=BY,
                 session_id=alarm.session_id,
+                via=MACHINE,
             )
         except PeakTradeError as error:
             self._say(f"no incident could be opened of {alarm.key}: {error}")
@@ -219,6 +226,10 @@ class Deeds:
 
 def _alert_key(alarm: Alarm) -> str:
     return f"supervisor.{alarm.key}"
+
+
+def _cancel_key(alarm: Alarm) -> str:
+    return f"supervisor.cancel.{alarm.about}"
 
 
 def _figures(alarm: Alarm) -> str:

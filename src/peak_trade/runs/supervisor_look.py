@@ -19,6 +19,7 @@ from peak_trade.journal.session import Session
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import WORKING
 from peak_trade.model.stage import Stage
 from peak_trade.safety.watch import FolderSight, ProcessState, SessionSight
@@ -37,8 +38,8 @@ _PROC = Path("/proc")
 #: How the journal of a session calls what happens to orders; a test compares them with the engine's own.
 SENDING, FILLED, ADOPTED, TRIPPED = "sending", "filled", "adopted", "tripped"
 GONE = frozenset({"closed", "rejected", "absent"})
-#: Modes in which a session has heeded the kill switch.
-HEEDED = frozenset({"killed"})
+#: The code with which a session heeds the kill switch, and the mode in which it has done so at least as far as reduce-only.
+KILL_SWITCH, KILLED = "kill_switch", "killed"
 
 
 class ProcessSight(NamedTuple):
@@ -119,6 +120,7 @@ class JournalTail:
         self.path = self._folder / f"{session_id}.jsonl"
         self.trouble = ""
         self.mode = "running"
+        self.stopped_at: KillLevel | None = None
         self.ended = False
         self.last_at: datetime | None = None
         self.working: set[str] = set()
@@ -199,7 +201,15 @@ class JournalTail:
             (self.working.add if alive else self.working.discard)(str(body.get("client_id")))
         elif record.kind == TRIPPED:
             self.mode = str(body.get("mode"))
+            if body.get("code") == KILL_SWITCH or self.mode == KILLED:
+                self.stopped_at = _further(self.stopped_at, str(body.get("level")))
         self.ended = record.kind == ENDED
+
+
+def _further(known: KillLevel | None, name: str) -> KillLevel:
+    """Return how far a session stopped by now; a record without a level did what the mildest that kills it asks for."""
+    level = next((item for item in KillLevel if item.value == name), KillLevel.REDUCE_ONLY)
+    return level if known is None or level.rank > known.rank else known
 
 
 class SessionEyes:
@@ -210,17 +220,19 @@ class SessionEyes:
         self.tail = JournalTail(parts.journal, session.account, session.session_id)
         self._began_s: float | None = None
 
-    def look(self, now: datetime, uptime_s: float, *, beat_seen: bool) -> tuple[SessionSight, ProcessSight]:
+    def look(self, now: datetime, uptime_s: float, *, beat_seen: bool, level: KillLevel | None) -> SessionSight:
         """Return what is to be seen of it.
 
         Args:
             beat_seen: the registry answered, so that its heartbeat is the present one.
+            level: how far the kill switch goes; None while it is off.
         """
         session, tail = self.session, self.tail
         process = self._process(now, uptime_s)
         tail.read_on()
         beat = session.heartbeat_at if beat_seen else None
-        sight = SessionSight(
+        stopped = tail.stopped_at
+        return SessionSight(
             session_id=session.session_id,
             account=session.account,
             at_exchange=Stage(session.mode) in AT_EXCHANGE,
@@ -233,11 +245,10 @@ class SessionEyes:
             bar_s=_bar_s(session),
             ended=tail.ended,
             # Of what was not read yet nobody can say that it was not heeded.
-            heeds_kill=tail.mode in HEEDED or tail.behind,
+            heeds_kill=tail.behind or (level is not None and stopped is not None and stopped.rank >= level.rank),
             working=len(tail.working),
             memory_bytes=process.memory_bytes,
         )
-        return sight, process
 
     def _process(self, now: datetime, uptime_s: float) -> ProcessSight:
         if self.session.host != platform.node():
