@@ -4,6 +4,7 @@ Invariant: it neither waits nor raises; without a service manager it costs one l
 """
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 
 from peak_trade.settings import service_socket
@@ -23,8 +24,13 @@ def tell_service(words: str) -> None:
         line.sendto(words.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
-def tell_alive(alive: bool) -> bool:
-    """Tell it that this process is alive, if it is; return whether it is."""
-    if alive:
-        tell_service(ALIVE)
-    return alive
+def while_alive(beat: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a heartbeat that also tells it that this process is alive, as long as *beat* says so."""
+
+    def told() -> bool:
+        alive = beat()
+        if alive:
+            tell_service(ALIVE)
+        return alive
+
+    return told

@@ -146,11 +146,13 @@ class JournalTail:
             if self._waiting is None:
                 self._waiting = self._lineage()
             while left > 0:
-                taken = self._take(self._waiting[0], left)
+                taken, at_end = self._take(self._waiting[0], left)
                 left -= taken
-                if len(self._waiting) == 1:
+                if not at_end and taken == 0:
+                    return  # the next line is longer than what is left for this time
+                if at_end and len(self._waiting) == 1:
                     return
-                if taken == 0:
+                if at_end:
                     self._waiting.pop(0)
                     self._read = 0
         except (PeakTradeError, OSError) as error:
@@ -167,16 +169,17 @@ class JournalTail:
             paths.insert(0, path)
         return paths
 
-    def _take(self, path: Path, most: int) -> int:
-        """Read whole lines of a segment; return how many bytes they had."""
+    def _take(self, path: Path, most: int) -> tuple[int, bool]:
+        """Read whole lines of a segment; return how many bytes they had, and whether it has no more of them."""
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < self._read:
                 self.trouble = "it has become shorter"
-                return 0
+                return 0, True
             file.seek(self._read)
             part = file.read(most)
-            if len(part) == most and b"\n" not in part:
-                part += file.read(LINE_MAX)
+            if most == PART_BYTES == len(part) and b"\n" not in part:
+                part += file.readline(LINE_MAX)
+            at_end = len(part) < most
         whole = part[: part.rfind(b"\n") + 1]
         for line in whole.splitlines(keepends=True):
             record = parse_shape(line)
@@ -185,7 +188,7 @@ class JournalTail:
             else:
                 self._note(record)
         self._read += len(whole)
-        return len(whole)
+        return len(whole), at_end
 
     def _note(self, record: Record) -> None:
         """Take note of what a record says of orders and of the session itself."""
