@@ -250,6 +250,8 @@ def _hear(known: SessionMemory | None, sight: SessionSight, look: Observation, w
     unheeded = look.killed and not sight.heeds_kill and not sight.ended
     if known is None:
         return SessionMemory(sight.heartbeat, max(0.0, sight.beat_age_s), sight.journal_bytes, 0.0, 0.0 if unheeded else None)
+    if sight.process is ProcessState.STOPPED:
+        watched_s = 0.0  # that explains its silence, and once it goes on it has its full time again
     # What is not seen this time stands still only as far as it is known to.
     beat, age_s = known.heartbeat, known.beat_age_s
     if sight.heartbeat is not None:

@@ -165,6 +165,14 @@ def test_of_cause_and_consequence_only_the_cause_is_told() -> None:
     assert seen(*each_second(100.0, stopped)) == [Watch.STOPPED]
 
 
+def test_one_that_goes_on_after_it_was_stopped_has_its_full_time_again() -> None:
+    stopped = replace(WELL, process=ProcessState.STOPPED)
+    before = [observed(second, stopped) for second in range(300)]
+    after = [observed(300 + second, WELL) for second in range(29)]
+    assert seen(*before, *after) == []
+    assert seen(*before, *after, observed(329, WELL)) == [Watch.SILENT]
+
+
 def test_a_kill_switch_that_is_not_heeded() -> None:
     quick = {"killed": True}
     assert seen(*each_second(9.999, WELL, **quick)) == []
@@ -307,21 +315,24 @@ def reference(looks: list[Observation]) -> set[tuple[Watch, str]]:
             begin -= 1
         own = [(i, next(item for item in looks[i].sessions if item.session_id == name)) for i in range(begin, len(looks))]
 
-        def still(values: list[tuple[int, Any]], start_s: float = 0.0) -> tuple[float, bool]:
-            """Return for how long a value has stood still, and whether it has ever been another one."""
-            age_s, known, moved = start_s, values[0][1], False
+        def looks_at(number: int, name: str = name) -> SessionSight:
+            return next(item for item in looks[number].sessions if item.session_id == name)
+
+        def still(values: list[tuple[int, Any]], start_s: float = 0.0) -> float:
+            """Return for how long a value has stood still."""
+            age_s, known = start_s, values[0][1]
             for i, value in values[1:]:
                 if value is None:
                     continue
                 if value != known:
-                    age_s, known, moved = 0.0, value, True
-                else:
+                    age_s, known = 0.0, value
+                elif looks_at(i).process is not ProcessState.STOPPED:
                     age_s += watched[i]
-            return age_s, moved
+            return age_s
 
-        beat_s, _ = still([(i, item.heartbeat) for i, item in own], own[0][1].beat_age_s)
+        beat_s = still([(i, item.heartbeat) for i, item in own], own[0][1].beat_age_s)
         beat_known = any(item.heartbeat is not None for _, item in own)
-        still_s, _ = still([(i, item.journal_bytes) for i, item in own])
+        still_s = still([(i, item.journal_bytes) for i, item in own])
         open_since = len(own)
         while (
             open_since
