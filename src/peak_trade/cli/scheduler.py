@@ -92,7 +92,7 @@ def list_command(
     heads = ["job", "kind", "when (UTC)", "next due", "last run", "ended", "runs", "missed", "state"]
     print(table(heads, [_row(line) for line in found["jobs"]], right=(6, 7)))
     for line in found["jobs"]:
-        if (last := line["last"]) and last["status"] != "completed":
+        if (last := line["last"]) and last["status"] not in ("completed", "stopped"):
             print(printable(f"{line['job']}: {last['said'] or 'it said nothing'}"))
         if missed := line["last_missed"]:
             print(printable(f"{line['job']} missed {missed['count']}, the last at {missed['last']}: {missed['words']}"))

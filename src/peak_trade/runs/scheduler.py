@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from peak_trade.compose import Parts
 from peak_trade.model.clock import parse_moment
-from peak_trade.model.errors import InputError, StorageError
+from peak_trade.model.errors import SafetyRefused, StorageError
 from peak_trade.runs import alerts
 from peak_trade.runs.record import Json
 from peak_trade.runs.schedule_file import Job, Schedule
@@ -128,10 +128,11 @@ class Scheduler:
         """Begin a job now, though it is not due.
 
         Raises:
-            InputError: something keeps it from beginning.
+            SafetyRefused: a latch keeps it from beginning.
         """
         if stopped := self._stopped(job):
-            raise InputError(f"expected {job.name} to be free to begin, found {_WORDS[stopped]}; nothing was begun")
+            words = f"expected {job.name} to be free to begin, found that {_WORDS[stopped]}; nothing was begun"
+            raise SafetyRefused(words)
         self._start(job, None, 0)
 
     def stop(self) -> None:
@@ -303,8 +304,7 @@ def run_scheduler(parts: Parts, schedule: Schedule, say: Say, *, once: bool = Fa
         by_hand: run this job now, and nothing else.
 
     Raises:
-        SafetyRefused: another scheduler runs.
-        InputError: something keeps a job by hand from beginning.
+        SafetyRefused: another scheduler runs, or a latch keeps a job by hand from beginning.
         StorageError: the disk refused; what ran was asked to end.
     """
     with ScheduleRecord.opened(parts, schedule) as record, _woken() as wake:
@@ -318,6 +318,8 @@ def run_scheduler(parts: Parts, schedule: Schedule, say: Say, *, once: bool = Fa
         try:
             if by_hand is None:
                 scheduler.tick()
+            if once and not scheduler.busy:
+                say("nothing is due")
             _loop(scheduler, wake, say, drain=once or by_hand is not None)
         finally:
             _end(scheduler, wake)
