@@ -16,6 +16,7 @@ from peak_trade.model.clock import Clock, nanoseconds
 from peak_trade.model.errors import SafetyRefused, StorageError, require
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken import reading
+from peak_trade.venue.kraken.budget import TIER_LIMITS, Budget, rest_cost
 from peak_trade.venue.kraken.classes import Verdict
 from peak_trade.venue.kraken.gateway import Answered, Failed, judged
 from peak_trade.venue.kraken.proof import EmulatorProof
@@ -102,12 +103,18 @@ class EmergencyLine:
         self._keys, self._nonces, self._clock = keys, nonces, clock
         self._line = HttpLine(base_url, timeouts, transport)
         self._proof = EmulatorProof.of(base_url) if is_loopback(base_url) else None
+        # Of the lowest tier, because nobody asks here which one it is; no question waits for it, whoever goes round does.
+        self._calls = Budget(TIER_LIMITS["starter"].rest_most, TIER_LIMITS["starter"].rest_decay)
         self.skew_ns = 0
 
     @property
     def closes(self) -> bool:
         """Whether positions can be closed there: at an emulator on this machine, and nowhere else."""
         return self._proof is not None
+
+    def wait_s(self, questions: int) -> float:
+        """Return in how many seconds so many questions fit into what Kraken allows a key; cancels count for nothing there."""
+        return self._calls.wait_s(questions, self._clock.elapsed_s())
 
     async def cancel_all(self) -> int | Failed:
         """Have every working order of the account cancelled; return how many Kraken says it meant."""
@@ -202,10 +209,14 @@ class EmergencyLine:
         require(endpoint in ALLOWED, f"{endpoint} is a call of an emergency")
         leaps = iter(LEAPS_S)
         while True:
+            self._calls.charge(rest_cost(endpoint), self._clock.elapsed_s())
             found = await self._once(private_request(self._keys, endpoint, self._nonces.take(), fields))
+            self._calls.settle(self._clock.elapsed_s())
             if isinstance(found, Answered):
                 self._nonces.keep()
                 return _read(found, shape, endpoint)
+            if found.code == "rate_limit":
+                self._calls.exceeded(self._clock.elapsed_s())
             seconds = next(leaps, None) if found.code == "invalid_nonce" else None
             if seconds is None:
                 return found
