@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from peak_trade.model.address import is_origin, is_stream
 from peak_trade.model.errors import ConfigError
@@ -343,6 +343,39 @@ class Alerts(Section):
         return tuple(dict.fromkeys(part for name in names for part in (usual if name == EVERY_CHANNEL else [name])))
 
 
+class Supervisor(Section):
+    """The process that watches all sessions of the state folder."""
+
+    required: bool = Field(False, description="sessions may only reduce while no supervisor shows that it is at work")
+    interval_s: float = Field(1.0, ge=0.1, le=10, description="seconds between two looks")
+    sign_s: float = Field(2.0, ge=0.1, le=10, description="how often it shows that it is at work, seconds")
+    sign_stale_s: float = Field(15.0, ge=1, le=25, description="a sign as old as this is none, seconds")
+    hung_s: float = Field(60.0, ge=1, le=3_600, description="longest silence of a journal besides three bars, seconds")
+    confirm_s: float = Field(10.0, ge=1, le=600, description="a session heeds the kill switch within so many seconds")
+    restart_s: float = Field(60.0, ge=0, le=3_600, description="a session that died is started again within so many seconds")
+    calm_s: float = Field(30.0, ge=0, le=3_600, description="what was not seen for so many seconds is over")
+    clock_jump_s: float = Field(2.0, gt=0, le=3_600, description="largest jump of the machine's clock, seconds")
+    exchange_clock_minutes: float = Field(
+        10.0, gt=0, le=1_440, description="how often an exchange's clock is asked for, minutes"
+    )
+    session_memory_mb: int = Field(2_048, ge=64, description="most memory of one session, MB")
+    free_memory_mb: int = Field(256, ge=1, description="least memory that the machine has left, MB")
+    free_disk_mb: int = Field(200, ge=1, description="least space at the state, journal and log folders, MB")
+    free_files: int = Field(1_000, ge=0, description="least number of files that can still be made there")
+    verify_minutes: float = Field(
+        10.0, gt=0, le=1_440, description="how often a journal is verified, one account each time, minutes"
+    )
+
+    @model_validator(mode="after")
+    def _often_enough(self) -> "Supervisor":
+        """Refuse a sign that is old before the next one can be there."""
+        if self.sign_stale_s < 2 * self.sign_s + self.interval_s:
+            raise ValueError(
+                "expected sign_stale_s of at least twice sign_s and interval_s; the sign would be old all the time"
+            )
+        return self
+
+
 class Dashboard(Section):
     """The web dashboard."""
 
@@ -391,6 +424,7 @@ class File(Section):
     safety: Safety = Safety()
     governance: Governance = Governance()
     alerts: Alerts = Alerts()
+    supervisor: Supervisor = Supervisor()
     dashboard: Dashboard = Dashboard()
 
 

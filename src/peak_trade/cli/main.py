@@ -22,6 +22,7 @@ from peak_trade.cli import (
     experiments,
     flow,
     gate,
+    incident,
     journal,
     kill,
     liquidate,
@@ -69,6 +70,7 @@ app.add_typer(journal.app, name="journal")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(incident.app, name="incident")
 app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
 app.add_typer(operator.app, name="operator")

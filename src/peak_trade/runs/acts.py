@@ -17,7 +17,7 @@ import msgspec
 from peak_trade.compose import Parts
 from peak_trade.governance.criteria import EvidenceKind, Subject
 from peak_trade.governance.documents import Fact
-from peak_trade.journal.chain import ENDED, Chain, Record, folder_of, holding, read, segments, sign_end
+from peak_trade.journal.chain import ENDED, Chain, Record, folder_of, holding, read, segment_files, segments, sign_end
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.registry import storable
 from peak_trade.journal.run import RunStatus
@@ -165,7 +165,8 @@ def done(parts: Parts) -> list[Done]:
         CheckFailed: their journal is not as it was written, or not all of it.
         StorageError: a file can't be read.
     """
-    if not folder_of(parts.journal, ACCOUNT).is_dir() and not public_path(parts.key).exists():
+    # Whoever holds the journal and then does nothing leaves a folder.
+    if not segment_files(parts.journal, ACCOUNT) and not public_path(parts.key).exists():
         return []
     verifier = Verifier.load(public_path(parts.key))
     last = parts.operators.last(verifier.key_id)
@@ -184,6 +185,17 @@ def done(parts: Parts) -> list[Done]:
             "peak-trade journal verify tells more"
         )
     return [found for path in segments(parts.journal, ACCOUNT) if (found := _done(path)) is not None]
+
+
+def readable(parts: Parts) -> list[Done]:
+    """Return every act that can be read, proven or not, for who must act whatever the journal's state is."""
+    found = []
+    with suppress(PeakTradeError):
+        for path in segments(parts.journal, ACCOUNT):
+            with suppress(PeakTradeError, KeyError, TypeError):
+                if (act := _done(path)) is not None:
+                    found.append(act)
+    return found
 
 
 def _flaws(parts: Parts, verifier: Verifier, last: tuple[str, tuple[int, str]] | None) -> list[Flaw]:

@@ -17,7 +17,8 @@ from typing import Any
 from peak_trade.compose import Parts
 from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
-from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
+from peak_trade.engine.runner import EndedBy, Heartbeat, Killing, LeaseLost, Marks, Outlook, Runner
+from peak_trade.engine.state import Tripped
 from peak_trade.engine.tape import Tape
 from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, holding
 from peak_trade.journal.registry import stamp
@@ -350,7 +351,7 @@ class _Sitting:
         found = ContractBroken(
             f"expected no open order at the exchange after the session, found {', '.join(left)}; look at the account"
         )
-        await engine.trip(Mode.KILLED, CONTRACT_BROKEN, str(found))
+        await engine.trip(Tripped(Mode.KILLED, CONTRACT_BROKEN, str(found)))
         return found
 
     def _say_begun(self, how: str) -> None:
@@ -377,10 +378,12 @@ class _Sitting:
             killed=self._killed,
         )
 
-    def _killed(self) -> str | None:
-        """Return why everything is to stop; None where nothing is."""
+    def _killed(self) -> Killing | None:
+        """Return why everything is to stop, and how far; None where nothing is."""
         switch = self.parts.kill_switch
-        return None if not switch.is_on() or (killed := switch.state()) is None else str(killed)
+        if not switch.is_on() or (killed := switch.state()) is None or (level := switch.level()) is None:
+            return None
+        return Killing(str(killed), level)
 
     # ---- beginning ---------------------------------------------------------------------------------------------------
 
