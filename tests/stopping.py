@@ -22,7 +22,7 @@ from peak_trade.model.clock import moment, nanoseconds
 from peak_trade.model.errors import InputError
 from peak_trade.safety.exchange_stop import ExchangeStop, StopAim, StopResult, StopTools
 from peak_trade.venue.kraken.emergency import EmergencyLine, SafetyNonces
-from peak_trade.venue.kraken.transport import Timeouts
+from peak_trade.venue.kraken.transport import HttpLine, Timeouts
 from peak_trade.venue.kraken.wire import Credentials
 
 HERE = "http://127.0.0.1:8790"
@@ -70,7 +70,9 @@ class InProcess(httpx2.AsyncBaseTransport):
 class Scene:
     """An account with orders and positions at an exchange, and an emergency."""
 
-    def __init__(self, folder: Path, seed: int = 7, funds: Mapping[str, str] = FUNDS, rights: frozenset[Right] = TRADING) -> None:
+    def __init__(
+        self, folder: Path, seed: int = 7, funds: Mapping[str, str] = FUNDS, rights: frozenset[Right] = TRADING
+    ) -> None:
         self.rig = Rig(PAIRS, seed=seed)
         self.folder, self.chance = folder, random.Random(seed)
         self.key = self.a_key("client-two", rights)
@@ -140,9 +142,7 @@ class Scene:
 
     def flat(self) -> bool:
         """Tell whether the account really has nothing that could be sold."""
-        return all(
-            self.held(name) < self.rig.opened.engine.listings[f"{name}/EUR"].pair.ordermin for name in ("BTC", "ETH")
-        )
+        return all(self.held(name) < self.rig.opened.engine.listings[f"{name}/EUR"].pair.ordermin for name in ("BTC", "ETH"))
 
     def orders(self) -> list[Heard]:
         """Return the orders that were sent."""
@@ -155,16 +155,15 @@ class Scene:
         key = key or self.key
         keys = Credentials.read(key.id, key.secret_text)
         nonces = SafetyNonces(self.folder / f"safety-{keys.short}", lambda: nanoseconds(self.now()))
-        return EmergencyLine(keys, nonces, self, base_url, Timeouts(connect_s=3, read_s=3, total_s=3), self.wire)
+        return EmergencyLine(keys, nonces, self, HttpLine(base_url, Timeouts(connect_s=3, read_s=3, total_s=3), self.wire))
 
     def stop(self, *, flatten: bool = True, base_url: str = HERE, deadline_s: float = 60.0, **limits: Any) -> StopResult:
         """Do it, and return what came of it."""
-        return asyncio.run(self.stopping(flatten=flatten, base_url=base_url, deadline_s=deadline_s, **limits))
+        return asyncio.run(self.stopping(StopAim(flatten, PAIRS, some_limits(**limits), 3.0, deadline_s), base_url))
 
-    async def stopping(self, *, flatten: bool = True, base_url: str = HERE, deadline_s: float = 60.0, **limits: Any) -> StopResult:
+    async def stopping(self, aim: StopAim, base_url: str = HERE) -> StopResult:
         """Do it within a loop."""
         line = self.line(base_url)
-        aim = StopAim(flatten, PAIRS, some_limits(**limits), 3.0, deadline_s)
         tools = StopTools(
             self, self.sleep, lambda: f"{next(self.names):032x}", lambda _s, words: self.told.append(words), self.elapsed_s()
         )

@@ -41,7 +41,7 @@ from peak_trade.runs.session_plan import limits_of
 from peak_trade.safety.exchange_stop import ExchangeStop, StopAim, StopResult, StopTools, with_collar
 from peak_trade.safety.kill_switch import Killed
 from peak_trade.venue.kraken.emergency import EmergencyLine, SafetyNonces
-from peak_trade.venue.kraken.transport import Timeouts
+from peak_trade.venue.kraken.transport import HttpLine, Timeouts
 from peak_trade.venue.kraken.wire import Credentials
 
 #: Levels at which the exchange itself is acted on.
@@ -373,7 +373,7 @@ def _begin_work(parts: Parts, order: StopOrder, say: Say, report: StopReport) ->
     limits = with_collar(limits_of(parts.settings.file.live_risk), order.collar)
     nonces = SafetyNonces(parts.nonces / f"safety-{keys.short}", lambda: nanoseconds(parts.clock.now()))
     timeouts = Timeouts(connect_s=safety.timeout_s, read_s=safety.timeout_s, total_s=safety.timeout_s)
-    line = EmergencyLine(keys, nonces, parts.clock, safety.base_url, timeouts)
+    line = EmergencyLine(keys, nonces, parts.clock, HttpLine(safety.base_url, timeouts))
     aim = StopAim(
         flatten=order.level is KillLevel.FLATTEN,
         symbols=limits.symbols,

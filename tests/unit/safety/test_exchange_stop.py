@@ -78,7 +78,7 @@ def test_the_client_itself_sends_no_order_elsewhere(scene):
 
 def test_what_it_may_call():
     """Nothing moves money, and nothing places orders but the one way for closing."""
-    assert ALLOWED == {"CancelAll", "CancelOrder", "OpenOrders", "ClosedOrders", "BalanceEx"}
+    assert {"CancelAll", "CancelOrder", "OpenOrders", "ClosedOrders", "BalanceEx"} == ALLOWED
 
 
 # ---- what an exchange does -----------------------------------------------------------------------------------------------
