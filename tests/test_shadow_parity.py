@@ -121,7 +121,7 @@ def both(parts: Parts, data: DataChoice, key: str, warmup: int, **changes: Any) 
     session = run_session(parts, request, Watcher())
     bars, strategy = parts.dataset(data).bars, make(key, params)
     targets = checked_targets(bars, strategy).copy()
-    targets[:warmup] = 0.0
+    targets[: max(warmup, strategy.warmup() - 1)] = 0.0
     rules = Terms(
         cash=Decimal(100_000),
         fee_bps=float(terms["fee"]) * 10_000,
