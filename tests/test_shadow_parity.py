@@ -217,7 +217,7 @@ DATA = [
 
 
 @pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("key", ["ma_crossover", "macd"])
+@pytest.mark.parametrize("key", ["ma_crossover", "breakout"])
 def test_the_two_commands_agree(folder, capsys, key, data):
     """`session shadow --warmup-candles 0` and `backtest` with the same terms end with the same figures."""
     own = ["--start-balance", "50000", "--fee-rate", "0.004", "--position-fraction", "0.3", "--warmup-candles", "0"]
