@@ -146,6 +146,11 @@ class LiveFeed:
         self._silent = 0
         self._silent_since = clock.elapsed_s()
 
+    @property
+    def silent_s(self) -> float:
+        """For how long the exchange has not told candles, seconds of its clock; 0 where it answered last."""
+        return (self._clock.elapsed_s() - self._silent_since) * self._speed if self._silent else 0.0
+
     async def next(self, stop: asyncio.Event, most_s: float) -> Heard | None:
         """Return the next tick; None where none comes within so many seconds of the machine's, or it is to stop.
 

@@ -9,27 +9,32 @@ from decimal import Decimal
 from typing import Any
 
 from peak_trade.engine.feed import Tick
-from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, LookUpLost, Missed, Refusal, Send, Settle, Tripped
 from peak_trade.journal.chain import BEGUN, ENDED, Record
 from peak_trade.model.errors import InvariantBroken
-from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
+from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
 from peak_trade.venue.testnet import VALIDATED
 
 Body = dict[str, Any]
 #: Everything that can be told to the engine besides bars.
-Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle | Late
+Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost | Tripped | Settle | Late
 
 OPENED, REJECTED, UNKNOWN, FILLED, CLOSED = "opened", "rejected", "unknown", "filled", "closed"
 ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING = "adopted", "absent", "cancel_lost", "tripped", "settling"
-LATE = "late"
+LATE, LOOK_UP_LOST = "late", "look_up_lost"
 SENDING, REFUSED, CANCELLING, CANCEL_TAKEN, INCIDENT = "sending", "refused", "cancelling", "cancel_taken", "incident"
 RECONCILED, MARK = "reconciled", "mark"
 BAR_OPENED, BAR = "bar_opened", "bar"
 
 #: Kinds that tell what came from outside.
-TOLD = frozenset({OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING, LATE})
+TOLD = frozenset(
+    {
+        *(OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT),
+        *(CANCEL_LOST, LOOK_UP_LOST, TRIPPED, SETTLING, LATE),
+    }
+)
 #: Kinds that neither came from outside nor follow from what did: remarks for readers, and the bars of a session that follows
 #: a market, which are to it what a dataset is to one over recorded bars.
 REMARKS = frozenset({BEGUN, RECONCILED, MARK, ENDED, BAR_OPENED, BAR, VALIDATED})
@@ -55,6 +60,8 @@ def event_record(event: Told) -> tuple[str, Body]:
             return ABSENT, {"client_id": client_id}
         case CancelLost(client_id, words):
             return CANCEL_LOST, {"client_id": client_id, "words": words}
+        case LookUpLost(client_id, words):
+            return LOOK_UP_LOST, {"client_id": client_id, "words": words}
         case Tripped(mode, code, words):
             return TRIPPED, {"mode": mode.value, "code": code, "words": words}
         case Settle(fault):
@@ -83,6 +90,8 @@ def read_event(kind: str, body: Mapping[str, Any]) -> Told:
             return Missed(client_id)
         case "cancel_lost":
             return CancelLost(client_id, body["words"])
+        case "look_up_lost":
+            return LookUpLost(client_id, body["words"])
         case "tripped":
             return Tripped(Mode(body["mode"]), body["code"], body["words"])
         case "settling":
@@ -96,6 +105,11 @@ def sending_record(effect: Send) -> tuple[str, Body]:
     """Return an order that is about to be sent."""
     approved = effect.approved
     return SENDING, {"intent": approved.intent.to_json(), "warnings": [item.code for item in approved.warnings]}
+
+
+def sent_in(records: Iterable[Record]) -> Iterator[Intent]:
+    """Return the orders that a journal says were sent, or were about to be."""
+    return (Intent.from_json(record.body["intent"]) for record in records if record.kind == SENDING)
 
 
 def refused_record(effect: Refusal) -> tuple[str, Body]:

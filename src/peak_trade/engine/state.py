@@ -208,6 +208,13 @@ class CancelLost(NamedTuple):
     words: str
 
 
+class LookUpLost(NamedTuple):
+    """The venue was asked for an order and did not answer."""
+
+    client_id: str
+    words: str
+
+
 class Tripped(NamedTuple):
     """Something demands another mode: a trigger, a fault or a person."""
 
@@ -228,7 +235,8 @@ class Late(NamedTuple):
     late_ns: int
 
 
-Event = BarClosed | Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Settle | Late
+Answer = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
+Event = BarClosed | Answer | Tripped | Settle | Late
 
 
 # ---- effects ---------------------------------------------------------------------------------------------------------
