@@ -107,9 +107,14 @@ def sending_record(effect: Send) -> tuple[str, Body]:
     return SENDING, {"intent": approved.intent.to_json(), "warnings": [item.code for item in approved.warnings]}
 
 
-def sent_in(records: Iterable[Record]) -> Iterator[Intent]:
+def sent_in(records: Iterable[Record]) -> tuple[Intent, ...]:
     """Return the orders that a journal says were sent, or were about to be."""
-    return (Intent.from_json(record.body["intent"]) for record in records if record.kind == SENDING)
+    return tuple(Intent.from_json(record.body["intent"]) for record in records if record.kind == SENDING)
+
+
+def booked_in(records: Iterable[Record]) -> tuple[str, ...]:
+    """Return the names of the fills that a journal has, in its order."""
+    return tuple(str(record.body["fill_id"]) for record in records if record.kind == FILLED)
 
 
 def refused_record(effect: Refusal) -> tuple[str, Body]:

@@ -276,6 +276,11 @@ def start_emulated(folder: Path, run: EmulatedRun, terms: EmulatedTerms, *, spee
     return process
 
 
+def _say(words: str) -> None:
+    sys.stderr.write(words + "\n")
+    sys.stderr.flush()
+
+
 def _told(line: str) -> int:
     """Run the session that a line tells; return the exit code."""
     told = json.loads(line)
@@ -287,14 +292,14 @@ def _told(line: str) -> int:
             run,
             EmulatedTerms.from_json(told["terms"]),
             speed=float(told["speed"]),
-            watcher=Watcher(say=lambda words: print(words, file=sys.stderr, flush=True)),
+            watcher=Watcher(say=_say),
         )
     except KeyboardInterrupt:
         return 130
     except PeakTradeError as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return error.exit_code
-    print(json.dumps(ended.record, default=str))
+    sys.stdout.write(json.dumps(ended.record, default=str) + "\n")
     return 0
 
 

@@ -18,7 +18,7 @@ from peak_trade.compose import Parts
 from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.live import LiveFeed
-from peak_trade.engine.records import FILLED, sent_in
+from peak_trade.engine.records import booked_in, sent_in
 from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.tape import Tape
 from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, holding
@@ -190,10 +190,8 @@ class _Sitting:
                 climbers=tuple(watch.assignment for watch in self.permits),
                 permits=tuple(watch.permit for watch in self.permits),
                 allowed=self._allowed,
-                known=tuple(sent_in(self.dead.records)) if self.dead else (),
-                booked=tuple(record.body["fill_id"] for record in self.dead.records if record.kind == FILLED)
-                if self.dead
-                else (),
+                known=sent_in(self.dead.records) if self.dead else (),
+                booked=booked_in(self.dead.records) if self.dead else (),
                 health=lambda: self._health(chain),
             )
             venue = parts.venue(plan.mode, account, self.watcher.faults)
@@ -237,7 +235,8 @@ class _Sitting:
             raise
         except PeakTradeError as error:
             if not engine.compared or isinstance(error, LeaseLost | Unavailable):
-                # It was not taken up, is no longer ours, or its books lack what an exchange does not tell: the journal stays as it is, to be gone on with.
+                # It was not taken up, is no longer ours, or its books lack what an exchange does not tell: the journal stays as
+                # it is, to be gone on with.
                 self._registered_end(engine, chain, error=str(error))
                 raise
             fault, self.status, self.error = error, RunStatus.FAILED, str(error)

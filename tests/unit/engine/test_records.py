@@ -18,7 +18,19 @@ from peak_trade.engine.records import (
     refused_record,
     sending_record,
 )
-from peak_trade.engine.state import Adopted, CancelLost, Event, Incident, Late, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.engine.state import (
+    Adopted,
+    CancelLost,
+    Event,
+    Incident,
+    Late,
+    LookUpLost,
+    Missed,
+    Refusal,
+    Send,
+    Settle,
+    Tripped,
+)
 from peak_trade.journal.chain import canonical
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.order import Closed, OrderEvent, OrderState
@@ -34,6 +46,7 @@ EVENTS = [
     *(Adopted(OrderReport("a", state, Decimal("1E-8"), "why")) for state in OrderState),
     Adopted(OrderReport("a", OrderState.OPEN, Decimal("0E+2"), "")),
     Missed("a"),
+    LookUpLost("a", "no answer"),
     CancelLost("a", "no answer"),
     *(Tripped(mode, "code", "words") for mode in Mode),
     Settle(),

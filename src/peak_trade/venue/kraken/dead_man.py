@@ -20,8 +20,11 @@ UNARMED, LAPSED = "dead_man_unarmed", "dead_man_lapsed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadManTerms:
-    """Seconds of the exchange's clock: what it waits before it cancels, between two refreshes, and until a failed one is tried
-    again. Kraken advises the first two; two refreshes may fail before orders are lost.
+    """How long things take, seconds of the exchange's clock; the first two are what Kraken advises.
+
+    Attributes:
+        timeout_s: what the exchange waits before it cancels. refresh_s: between two refreshes, of which two may fail.
+        again_s: until one that failed is tried again.
     """
 
     timeout_s: int = 60

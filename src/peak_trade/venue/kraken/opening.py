@@ -39,8 +39,8 @@ class OpeningFile:
             return OpeningBalances(Decimal(told["cash"]), {str(name): Decimal(value) for name, value in told["held"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
             raise SafetyRefused(
-                f"expected what the account held before the session in {self.path.name}, found something else ({error}); nothing "
-                "was sent: look at the account, then begin anew with --fresh"
+                f"expected what the account held before the session in {self.path.name}, found something else ({error}); "
+                "nothing was sent: look at the account, then begin anew with --fresh"
             ) from error
 
     def write(self, found: OpeningBalances) -> None:

@@ -92,8 +92,10 @@ class VenueTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchTimes:
-    """How often the account is looked at between bars, seconds of the exchange's clock: while orders work, and else; and after
-    how long without an answer the venue counts as blind.
+    """How often the account is looked at between bars, seconds of the exchange's clock.
+
+    Attributes:
+        working_s, idle_s: while orders work, and else. blind_s: after so long without an answer the venue counts as blind.
     """
 
     working_s: float = 5.0
@@ -173,6 +175,8 @@ class KrakenVenue:
         self._begun_ns = self._now_ns()
         self._watch = watch
         self._booked = {name: place for place, name in enumerate(booked)}
+        #: Orders whose cancel Kraken took and has not done yet; who asks again waits for it.
+        self._waited: set[str] = set()
         self._told = 0
         self._shown: dict[str, Decimal] | None = None
         self._looked_s = self._answered_s = clock.elapsed_s()
@@ -255,7 +259,8 @@ class KrakenVenue:
                 end, told = self._end_of(client_id, order), client_id in self._ended
                 self._ended.add(client_id)
                 return end if end is not None and not told else Accepted(client_id)
-            if isinstance(found, Answered) and _pending(found) and attempt:
+            if isinstance(found, Answered) and _pending(found) and client_id not in self._waited:
+                self._waited.add(client_id)
                 return Accepted(client_id)
             words = words or "Kraken said that it was cancelled, and it still works"
         return Unknown(client_id, words)
@@ -376,14 +381,14 @@ class KrakenVenue:
         working = (await self._gateway.read("OpenOrders", OpenOrders)).open
         if foreign := self._foreign(working):
             raise SafetyRefused(
-                f"expected no order on the account but this session's, found {', '.join(foreign)}; the dead-man switch would cancel "
-                "them too: close them, or give the session an account of its own"
+                f"expected no order on the account but this session's, found {', '.join(foreign)}; the dead-man switch would "
+                "cancel them too: close them, or give the session an account of its own"
             )
         if watch.opening is not None and watch.opening.read() is None:
             if self._intents:
                 raise SafetyRefused(
-                    f"expected what the account held before the session in {watch.opening.path.name}, found no such file although "
-                    "orders were sent; look at the account, then begin anew with --fresh"
+                    f"expected what the account held before the session in {watch.opening.path.name}, found no such file "
+                    "although orders were sent; look at the account, then begin anew with --fresh"
                 )
             held = await self._gateway.read("BalanceEx", Holdings)
             amounts = {symbol: held[pair.base].balance for symbol, pair in self._pairs.items() if pair.base in held}
