@@ -28,6 +28,7 @@ from peak_trade.cli import (
     kill,
     liquidate,
     operator,
+    pause,
     readiness,
     scheduler,
     session,
@@ -76,6 +77,7 @@ app.add_typer(scheduler.app, name="scheduler")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.command("pause")(pause.pause_command)
 app.add_typer(incident.app, name="incident")
 app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
