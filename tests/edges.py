@@ -78,3 +78,8 @@ def search(bars: Bars, side: str = "both", seed: int = 0, limits: EdgeLimits | N
     )
     found = judge_edge(case, limits or EdgeLimits(), seed)
     return Searched(found, float(again.ratios[best]) * 365**0.5, dict(tried[best].params))
+
+
+def found_in(bars: Bars, side: str, seed: int) -> str:
+    """Return the answer in one word."""
+    return search(bars, side, seed).found.answer.value

@@ -101,6 +101,19 @@ class VerdictLimits(Section):
     cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
 
 
+class Robustness(Section):
+    """What a backtest has to stand before it is called robust."""
+
+    draws: int = Field(1_000, ge=100, le=20_000, description="histories and orders of trades drawn")
+    loss_max: float = Field(0.1, ge=0, le=1, description="share of drawn histories that may end with a loss")
+    drawdown_max: float = Field(0.5, gt=0, le=1, description="deepest fall in all but one of twenty orders of the trades")
+    sign_min: float = Field(0.8, ge=0, le=1, description="share of neighbouring parameters that must earn too")
+    half_min: float = Field(0.6, ge=0, le=1, description="share of them that must have half of the Sharpe ratio")
+    skip_share: float = Field(0.1, ge=0, lt=1, description="share of the decisions that are left out")
+    kept_min: float = Field(0.5, ge=0, le=1, description="share of the Sharpe ratio left with delay or missed fills")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
+
+
 class Shadow(Section):
     """Stage 1: simulated orders over recorded or replayed bars."""
 
@@ -364,6 +377,7 @@ class File(Section):
     risk: Risk = Risk()
     sweep: Sweep = Sweep()
     verdict: VerdictLimits = VerdictLimits()
+    robustness: Robustness = Robustness()
     strategy: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     instrument: dict[str, InstrumentSteps] = Field(default_factory=dict)
     shadow: Shadow = Shadow()

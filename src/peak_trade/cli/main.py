@@ -26,6 +26,7 @@ from peak_trade.cli import (
     kill,
     operator,
     readiness,
+    robustness,
     session,
     smoke,
     status,
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.command("backtest")(backtest.command)
 app.command("sweep")(sweep.command)
 app.command("verdict")(verdict.command)
+app.command("robustness")(robustness.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")

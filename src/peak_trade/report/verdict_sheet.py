@@ -21,8 +21,8 @@ from peak_trade.research.backtest import Result
 #: Bars of the picture of all trials.
 BINS = 40
 _HOLDS = {True: "holds", False: "does not hold", None: "not asked"}
-_BADGES = {True: "good", False: "bad", None: "warn"}
-_HEADS = ("Test", "Found", "Limit", "", "What it says")
+BADGES = {True: "good", False: "bad", None: "warn"}
+HEADS = ("Test", "Found", "Limit", "", "What it says")
 _ANSWERS = {
     "edge": "Edge: every test holds.",
     "no edge": "No edge was shown.",
@@ -33,7 +33,9 @@ _ANSWERS = {
 def verdict_sentence(record: JsonObject) -> str:
     """Return the answer in a few sentences."""
     tried, failed = record["tried"], [line["title"] for line in record["lines"] if line["holds"] is False]
-    text = f"{_ANSWERS[record['answer']]} {plural(tried['counted'], 'combination was', 'combinations were')} tried on this market"
+    text = (
+        f"{_ANSWERS[record['answer']]} {plural(tried['counted'], 'combination was', 'combinations were')} tried on this market"
+    )
     text += f" over a period that overlaps, {tried['of_strategy']:,} of this strategy."
     if failed:
         text += f" What does not hold: {', '.join(failed)}."
@@ -43,7 +45,13 @@ def verdict_sentence(record: JsonObject) -> str:
 def line_rows(record: JsonObject) -> list[tuple[str, str, str, str, str]]:
     """Return the lines as text: test, found, limit, whether it holds, and what it says."""
     return [
-        (line["title"], _number(line["found"]), f"{line['sense']} {_number(line['limit'])}", _HOLDS[line["holds"]], line["words"])
+        (
+            line["title"],
+            _number(line["found"]),
+            f"{line['sense']} {_number(line['limit'])}",
+            _HOLDS[line["holds"]],
+            line["words"],
+        )
         for line in record["lines"]
     ]
 
@@ -101,7 +109,7 @@ def verdict_markdown(record: JsonObject) -> str:
         plain(verdict_sentence(record)),
         warned(verdict_warnings(record)),
         "## What led to it",
-        table(_HEADS, line_rows(record), words=(0, 3, 4)),
+        table(HEADS, line_rows(record), words=(0, 3, 4)),
         "## What was tried",
         pairs("Trials", tried_pairs(record)),
         "## Beside buy and hold",
@@ -160,7 +168,7 @@ def verdict_html(record: JsonObject, result: Result, yardstick: Result, ratios: 
     known = ratios[np.isfinite(ratios)]
     if len(known) > 1:
         charts["trials-chart"] = spread_chart(known, "Sharpe ratio per year", record["metrics"]["sharpe"], record["hurdle"])
-    rows = [(*row, _BADGES[line["holds"]]) for row, line in zip(line_rows(record), record["lines"], strict=True)]
+    rows = [(*row, BADGES[line["holds"]]) for row, line in zip(line_rows(record), record["lines"], strict=True)]
     page = provenance_facts(record, verdict_command(record)) | {
         "title": facts.title(record),
         "verdict": verdict_sentence(record),

@@ -70,7 +70,8 @@ def superior(
             most[name][first : first + each] = (root * (means - centre) / scale).max(axis=1)
     # No maximum below zero: the benchmark itself is always among what could be chosen.
     held = {
-        name: (1.0 + int(np.count_nonzero(np.maximum(values, 0.0) >= statistic))) / (draws + 1.0) for name, values in most.items()
+        name: (1.0 + int(np.count_nonzero(np.maximum(values, 0.0) >= statistic))) / (draws + 1.0)
+        for name, values in most.items()
     }
     return Superior(**held, statistic=statistic)
 
@@ -85,5 +86,3 @@ def _errors(excess: F64, length: float) -> F64:
     stay = 1.0 - 1.0 / length
     kernel = (1.0 - lags / periods) * stay**lags + lags / periods * stay ** (periods - lags)
     return np.asarray(np.sqrt(np.maximum(shared[0] + 2.0 * kernel @ shared[1:], 0.0)))
-
-

@@ -13,8 +13,9 @@ import numpy as np
 
 from peak_trade.model.bar import F64
 from peak_trade.research.bootstrap import Interval, block_length, histories, interval
-from peak_trade.research.data_snooping import Superior, superior
+from peak_trade.research.data_snooping import superior
 from peak_trade.research.overfitting import Overfitting, overfitting
+from peak_trade.research.probe import Probe, probe
 from peak_trade.research.sharpe import Moments, bars_needed, deflated, expected_maximum, least_record, moments_of, probabilistic
 
 #: Histories drawn for a probability; its own error is then below half a hundredth.
@@ -80,26 +81,6 @@ class EdgeCase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeLine:
-    """One line of the answer.
-
-    Attributes:
-        found: the number; None where it can't be computed.
-        sense: how it is held against the limit: at least, at most, above.
-        holds: None where the question does not arise.
-        words: what it means here.
-    """
-
-    name: str
-    title: str
-    found: float | None
-    sense: str
-    limit: float
-    holds: bool | None
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeFound:
     """The answer with everything that led to it.
 
@@ -111,7 +92,7 @@ class EdgeFound:
     """
 
     answer: EdgeAnswer
-    lines: tuple[EdgeLine, ...]
+    lines: tuple[Probe, ...]
     sharpe: Interval | None
     growth: Interval | None
     drawdown: Interval | None
@@ -162,127 +143,72 @@ def beyond_market(returns: F64, market: F64) -> tuple[F64, F64]:
     return returns - np.outer(market, betas), betas
 
 
-def _amounts(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle: float) -> Iterator[EdgeLine]:
+def _amounts(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle: float) -> Iterator[Probe]:
     """Yield what says whether there is enough to judge by."""
-    yield EdgeLine(
-        name="trades",
-        title="Closed trades",
-        found=float(case.trades),
-        sense="at least",
-        limit=float(limits.trades_min),
-        holds=case.trades >= limits.trades_min,
-        words="fewer say nothing about a rule",
-    )
-    root, bars = math.sqrt(case.periods_per_year), len(case.returns)
-    needed = math.inf
+    words = "fewer say nothing about a rule"
+    yield probe("trades", "Closed trades", float(case.trades), "at least", float(limits.trades_min), words)
+    year, bars = case.periods_per_year, len(case.returns)
+    needed = None
     if moments is not None:
-        needed = bars_needed(limits.worthwhile / root, hurdle, moments, 1.0 - limits.error_rate)
-    years = needed / case.periods_per_year
-    yield EdgeLine(
-        name="length",
-        title="Length, years",
-        found=bars / case.periods_per_year,
-        sense="at least",
-        limit=years if math.isfinite(years) else 0.0,
-        holds=bars >= needed,
-        words=f"after so many trials an annual Sharpe ratio of {limits.worthwhile:g} is found in half of the cases with that much",
-    )
+        needed = bars_needed(limits.worthwhile / math.sqrt(year), hurdle, moments, 1.0 - limits.error_rate)
+    words = f"after so many trials an annual Sharpe ratio of {limits.worthwhile:g} is found in half of the cases with that much"
+    enough = needed is not None and bars >= needed
+    yield probe("length", "Length, years", bars / year, "at least", (needed or 0.0) / year, words, unless=enough)
 
 
-def _ratios(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle: float) -> Iterator[EdgeLine]:
+def _ratios(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle: float) -> Iterator[Probe]:
     """Yield the tests of the Sharpe ratio on its own."""
-    confidence = 1.0 - limits.error_rate
-    real = None if moments is None else probabilistic(moments)
-    yield EdgeLine(
-        name="psr",
-        title="Probabilistic Sharpe ratio",
-        found=real,
-        sense="at least",
-        limit=confidence,
-        holds=real is not None and real >= confidence,
-        words="probability that the true Sharpe ratio is above zero, were this the only trial",
-    )
-    best = None if moments is None else deflated(moments, case.effective, case.deviation)
-    yield EdgeLine(
-        name="dsr",
-        title="Deflated Sharpe ratio",
-        found=best,
-        sense="at least",
-        limit=confidence,
-        holds=best is not None and best >= confidence,
-        words=f"the same, as the best of {case.count:,} trials, which amount to {case.effective:,.1f} independent ones",
-    )
+    confidence, year = 1.0 - limits.error_rate, case.periods_per_year
+    found = None if moments is None else probabilistic(moments)
+    words = "probability that the true Sharpe ratio is above zero, were this the only trial"
+    yield probe("psr", "Probabilistic Sharpe ratio", found, "at least", confidence, words)
+    found = None if moments is None else deflated(moments, case.effective, case.deviation)
+    words = f"the same, as the best of {case.count:,} trials, which amount to {case.effective:,.1f} independent ones"
+    yield probe("dsr", "Deflated Sharpe ratio", found, "at least", confidence, words)
     needed = math.inf if moments is None else least_record(moments, hurdle, confidence)
-    years = needed / case.periods_per_year if math.isfinite(needed) else None
-    yield EdgeLine(
-        name="min_track_record",
-        title="Minimum track record, years",
-        found=years,
-        sense="at most",
-        limit=len(case.returns) / case.periods_per_year,
-        holds=needed <= len(case.returns),
-        words="at this Sharpe ratio, to be above what the best of these trials shows by chance; none where it is below that",
-    )
+    found = needed / year if math.isfinite(needed) else None
+    words = "at this Sharpe ratio, to be above what the best of these trials shows by chance; none where it is below that"
+    yield probe("min_track_record", "Minimum track record, years", found, "at most", len(case.returns) / year, words)
 
 
-def _searches(case: EdgeCase, limits: EdgeLimits, hedged: F64, seed: int) -> Iterator[EdgeLine]:
+def _searches(case: EdgeCase, limits: EdgeLimits, hedged: F64, seed: int) -> Iterator[Probe]:
     """Yield the tests that draw the whole search again."""
     periods = len(case.tried)
+    best = "so good a best of all trials, were none better than"
     told = (
-        ("spa_cash", "Superior to cash (SPA), p-value", case.tried, "so good a best of all trials, were none better than cash"),
-        (
-            "spa_market",
-            "Superior to holding the market, p-value",
-            hedged,
-            "so good a best of all trials, were none better than holding a constant share of the market",
-        ),
+        ("spa_cash", "Superior to cash (SPA), p-value", case.tried, f"{best} cash"),
+        ("spa_market", "Superior to holding the market, p-value", hedged, f"{best} holding a constant share of the market"),
     )
     for number, (name, title, excess, words) in enumerate(told):
-        found: Superior | None = None
+        found = None
         if periods >= PERIODS_MIN:
             chance = np.random.default_rng([seed, number])
-            found = superior(excess, DRAWS, block_length(periods), chance, chosen=case.chosen)
-        yield EdgeLine(
-            name=name,
-            title=title,
-            found=None if found is None else found.consistent,
-            sense="at most",
-            limit=limits.error_rate,
-            holds=found is not None and found.consistent <= limits.error_rate,
-            words=words,
-        )
+            found = superior(excess, DRAWS, block_length(periods), chance, chosen=case.chosen).consistent
+        yield probe(name, title, found, "at most", limits.error_rate, words)
 
 
-def _overfit(case: EdgeCase, limits: EdgeLimits) -> EdgeLine:
+def _overfit(case: EdgeCase, limits: EdgeLimits) -> Probe:
     """Cross-validate the choice; where all are about equally good, being below their median is no harm."""
+    title, limit = "Probability of overfitting (PBO)", limits.overfit_max
     found: Overfitting | None = overfitting(case.tried)
-    words = "the best of one half of the time is below the median of the others in the other half"
     if found is None:
         words = "not asked: there is no choice, or too little time, to cross-validate"
-    else:
-        words += f"; it loses money there in {found.loss:.1%}, and up to {limits.error_rate:.0%} of that is enough as well"
-    return EdgeLine(
-        name="pbo",
-        title="Probability of overfitting (PBO)",
-        found=None if found is None else found.probability,
-        sense="at most",
-        limit=limits.overfit_max,
-        holds=None if found is None else found.probability <= limits.overfit_max or found.loss <= limits.error_rate,
-        words=words,
+        return Probe(name="pbo", title=title, found=None, sense="at most", limit=limit, holds=None, words=words)
+    words = (
+        "the best of one half of the time is below the median of the others in the other half; it loses money there in "
+        f"{found.loss:.1%}, and up to {limits.error_rate:.0%} of that is enough as well"
     )
+    holds = found.probability <= limit or found.loss <= limits.error_rate
+    return probe("pbo", title, found.probability, "at most", limit, words, unless=holds)
 
 
-def _costs(case: EdgeCase, limits: EdgeLimits) -> EdgeLine:
+def _costs(case: EdgeCase, limits: EdgeLimits) -> Probe:
+    title = "Sharpe ratio at higher costs"
+    if not case.charged:
+        words = "fees and slippage must both be above zero to say anything"
+        return probe("costs", title, case.costly, "above", 0.0, words, unless=False)
     words = f"annual, with fees and slippage {limits.cost_multiple:g} times as high"
-    return EdgeLine(
-        name="costs",
-        title="Sharpe ratio at higher costs",
-        found=case.costly,
-        sense="above",
-        limit=0.0,
-        holds=case.charged and case.costly is not None and case.costly > 0.0,
-        words=words if case.charged else "fees and slippage must both be above zero to say anything",
-    )
+    return probe("costs", title, case.costly, "above", 0.0, words)
 
 
 def _intervals(

@@ -21,18 +21,18 @@ class Moments(NamedTuple):
     """What the distribution of a series of returns is described by.
 
     Attributes:
-        count: observations. sharpe: per observation. skewness: third standardised moment.
+        size: observations. sharpe: per observation. skewness: third standardised moment.
         kurtosis: fourth standardised moment, 3 for normal returns.
     """
 
-    count: int
+    size: int
     sharpe: float
     skewness: float = 0.0
     kurtosis: float = 3.0
 
     @property
     def spread(self) -> float:
-        """The standard error of the ratio times the root of (count - 1), at the ratio itself; 1 for none.
+        """The standard error of the ratio times the root of (size - 1), at the ratio itself; 1 for none.
 
         Bailey, Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 15(2), 2012, equation 5 (after Mertens,
         2002).
@@ -56,7 +56,7 @@ def moments_of(returns: F64) -> Moments | None:
         return None
     root = math.sqrt(variance)
     return Moments(
-        count=count,
+        size=count,
         sharpe=float(returns.mean()) / (root * math.sqrt(count / (count - 1))),
         skewness=float(np.mean(centred**3)) / root**3,
         kurtosis=float(np.mean(centred**4)) / variance**2,
@@ -68,7 +68,7 @@ def probabilistic(moments: Moments, benchmark: float = 0.0) -> float:
 
     Bailey, Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 15(2), 2012, equation 11.
     """
-    return _NORMAL.cdf((moments.sharpe - benchmark) * math.sqrt(moments.count - 1) / moments.spread)
+    return _NORMAL.cdf((moments.sharpe - benchmark) * math.sqrt(moments.size - 1) / moments.spread)
 
 
 def least_record(moments: Moments, benchmark: float, confidence: float) -> float:
@@ -141,4 +141,4 @@ def bars_needed(worthwhile: float, chance: float, moments: Moments, confidence: 
         confidence: one minus the rate of error.
     """
     spread = moments.spread_at(worthwhile)
-    return ((chance * math.sqrt(moments.count) + _NORMAL.inv_cdf(confidence) * spread) / worthwhile) ** 2
+    return ((chance * math.sqrt(moments.size) + _NORMAL.inv_cdf(confidence) * spread) / worthwhile) ** 2

@@ -100,5 +100,3 @@ def _one(bars: Bars, item: Combination, shared: Shared, space: Workspace, period
     metrics = space.run(bars, strategy, targets, item.terms)[2]
     ratio = np.nan if metrics.sharpe is None else metrics.sharpe / periods**0.5
     return over_periods(space.equity, float(item.terms.cash)), ratio
-
-

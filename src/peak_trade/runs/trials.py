@@ -36,7 +36,7 @@ class Trials:
         correlation: mean correlation of their returns, 0 to 1.
         deviation: standard deviation of their Sharpe ratios, per bar of the dataset.
         done: those that were done again over the dataset, in the order in which they were first tried.
-        periods: what these gained over equal stretches of bars, (periods, trials); ratios: their Sharpe ratios per bar, (trials,).
+        periods: what these gained over equal stretches of bars, (periods, trials); ratios: Sharpe ratio of each per bar, (trials,).
     """
 
     strategy: str
@@ -145,4 +145,4 @@ def _deviation(ratios: F64, bars: int) -> float:
     """
     error = 1.0 / max(bars - 1, 1) ** 0.5
     known = ratios[np.isfinite(ratios)]
-    return min(float(known.std(ddof=1)), error) if len(known) >= RATIOS_MIN else error
+    return float(min(known.std(ddof=1), error)) if len(known) >= RATIOS_MIN else error

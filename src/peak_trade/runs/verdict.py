@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
-from peak_trade.market.dataset import Dataset
 from peak_trade.model.bar import Bars
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits, judge_edge
+from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
 from peak_trade.runs.backtest import configured_params
@@ -25,8 +25,6 @@ from peak_trade.strategy.catalogue import Value, find, make
 VERDICT = "verdict"
 #: The file of its folder that a browser opens.
 VERDICT_SHEET = "verdict.html"
-#: Highest fee and slippage that terms take, basis points.
-BPS_MAX = 9_999.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +131,6 @@ def limits_of(parts: Parts) -> EdgeLimits:
         trades_min=file.trades_min,
         overfit_max=file.overfit_max,
         cost_multiple=file.cost_multiple,
-    )
-
-
-def dearer(terms: Terms, multiple: float) -> Terms:
-    """Return terms with fees and slippage so many times as high."""
-    return replace(
-        terms, fee_bps=min(terms.fee_bps * multiple, BPS_MAX), slippage_bps=min(terms.slippage_bps * multiple, BPS_MAX)
     )
 
 
