@@ -21,6 +21,9 @@ COSTS = {"fee_bps": 10.0, "slippage_bps": 2.0}
 FAST, SLOW = (2, 4, 6, 8, 12, 16, 20, 25), (30, 45, 60, 80, 100, 150)
 #: Mean length of a trend in a market that has them, days.
 TREND = 120
+#: What the best pair of windows truly earns a year in a trending market, as Sharpe ratio after costs, by the strength of the
+#: trends: the largest mean over sixty other markets.
+TRUE_SHARPE = {0.12: 0.84, 0.15: 1.27}
 
 
 def noise(seed: int, days: int = DAYS, drift: float = 0.0) -> Bars:

@@ -1,4 +1,4 @@
-"""`peak-trade verdict`: is this edge real, after everything that was tried?"""
+"""`peak-trade verdict`: whether an edge is real, after everything that was tried."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated

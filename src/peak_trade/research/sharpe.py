@@ -76,9 +76,11 @@ def least_record(moments: Moments, benchmark: float, confidence: float) -> float
 
     Bailey, Lopez de Prado, 2012, equation 13. Infinite where the ratio is not above it.
     """
-    if moments.sharpe <= benchmark:
+    above = moments.sharpe - benchmark
+    # Closer than that no length of time would tell them apart.
+    if above <= 1e-12:
         return math.inf
-    return 1.0 + (moments.spread * _NORMAL.inv_cdf(confidence) / (moments.sharpe - benchmark)) ** 2
+    return 1.0 + (moments.spread * _NORMAL.inv_cdf(confidence) / above) ** 2
 
 
 def expected_maximum(count: float, deviation: float) -> float:

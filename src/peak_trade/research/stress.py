@@ -51,7 +51,7 @@ class StressLimits:
     drawdown_max: float = 0.5
     sign_min: float = 0.8
     half_min: float = 0.6
-    skip_share: float = 0.1
+    skip_share: float = 0.05
     kept_min: float = 0.5
     cost_multiple: float = 2.0
 
@@ -234,7 +234,7 @@ def _of_orders(base: Result, drawdowns: F64, limits: StressLimits) -> Probe:
 
 
 def _kept(base: Result, beside: Sequence[Neighbour]) -> tuple[float, float]:
-    """Return the shares of neighbours that keep the sign, and at least half, of the Sharpe ratio; zero if it is not positive."""
+    """Return the shares of neighbours that earn, and with at least half of the Sharpe ratio; zero if the base earns nothing."""
     own = base.metrics.sharpe
     if own is None or own <= 0.0 or not beside:
         return 0.0, 0.0
@@ -245,7 +245,7 @@ def _kept(base: Result, beside: Sequence[Neighbour]) -> tuple[float, float]:
 def _of_neighbours(beside: Sequence[Neighbour], sign: float, half: float, shape: str, limits: StressLimits) -> Iterator[Probe]:
     told = (
         ("sign", "Neighbours that earn too", sign, limits.sign_min),
-        ("half", "with half of the Sharpe ratio", half, limits.half_min),
+        ("half", "Neighbours with half the Sharpe ratio", half, limits.half_min),
     )
     for name, title, found, limit in told:
         if not beside:

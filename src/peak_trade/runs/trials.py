@@ -36,7 +36,8 @@ class Trials:
         correlation: mean correlation of their returns, 0 to 1.
         deviation: standard deviation of their Sharpe ratios, per bar of the dataset.
         done: those that were done again over the dataset, in the order in which they were first tried.
-        periods: what these gained over equal stretches of bars, (periods, trials); ratios: Sharpe ratio of each per bar, (trials,).
+        periods: what these gained over equal stretches of bars, (periods, trials).
+        ratios: their Sharpe ratios per bar, (trials,); not a number where equity never moved.
     """
 
     strategy: str
