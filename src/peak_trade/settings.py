@@ -91,6 +91,29 @@ class Sweep(Section):
     chunk_s: float = Field(1.0, gt=0, le=60, description="results are stored about this often, in seconds")
 
 
+class VerdictLimits(Section):
+    """What an edge has to show before it is called one."""
+
+    error_rate: float = Field(0.05, gt=0, le=0.2, description="how often a verdict may be edge where there is none")
+    worthwhile_sharpe: float = Field(1.5, gt=0, le=10, description="annual Sharpe ratio that says how much data is enough")
+    trades_min: int = Field(30, ge=2, le=10_000, description="closed trades")
+    overfit_max: float = Field(0.5, gt=0, le=1, description="probability of backtest overfitting")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
+
+
+class Robustness(Section):
+    """What a backtest has to stand before it is called robust."""
+
+    draws: int = Field(1_000, ge=100, le=20_000, description="histories and orders of trades drawn")
+    loss_max: float = Field(0.1, ge=0, le=1, description="share of drawn histories that may end with a loss")
+    drawdown_max: float = Field(0.5, gt=0, le=1, description="deepest fall in all but one of twenty orders of the trades")
+    sign_min: float = Field(0.8, ge=0, le=1, description="share of neighbouring parameters that must earn too")
+    half_min: float = Field(0.6, ge=0, le=1, description="share of them that must have half of the Sharpe ratio")
+    skip_share: float = Field(0.05, ge=0, lt=1, description="share of the decisions that are left out")
+    kept_min: float = Field(0.5, ge=0, le=1, description="share of the Sharpe ratio left with delay or missed fills")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
+
+
 class Shadow(Section):
     """Stage 1: simulated orders over recorded or replayed bars."""
 
@@ -409,6 +432,8 @@ class File(Section):
     backtest: Backtest = Backtest()
     risk: Risk = Risk()
     sweep: Sweep = Sweep()
+    verdict: VerdictLimits = VerdictLimits()
+    robustness: Robustness = Robustness()
     strategy: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     instrument: dict[str, InstrumentSteps] = Field(default_factory=dict)
     shadow: Shadow = Shadow()

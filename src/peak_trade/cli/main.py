@@ -31,6 +31,7 @@ from peak_trade.cli import (
     pause,
     readiness,
     scheduler,
+    robustness,
     session,
     smoke,
     status,
@@ -39,6 +40,7 @@ from peak_trade.cli import (
     supervisor,
     sweep,
     testnet,
+    verdict,
 )
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
@@ -59,6 +61,8 @@ app = typer.Typer(
 )
 app.command("backtest")(backtest.command)
 app.command("sweep")(sweep.command)
+app.command("verdict")(verdict.command)
+app.command("robustness")(robustness.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
