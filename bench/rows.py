@@ -15,7 +15,8 @@ from peak_trade.model.bar import Bars, Timeframe
 from peak_trade.model.instrument import KNOWN
 from peak_trade.research.backtest import run
 from peak_trade.research.kernel import compiled
-from peak_trade.research.sweep import Evaluator, Workers, combinations, core_count, sweep
+from peak_trade.research.executors import Workers, core_count
+from peak_trade.research.sweep import Evaluator, combinations, sweep
 from peak_trade.research.terms import Side, Terms
 from peak_trade.strategy.base import checked_targets
 from peak_trade.strategy.catalogue import make

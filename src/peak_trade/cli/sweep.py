@@ -38,7 +38,7 @@ def command(
     """Run every combination of a sweep file; an interrupted sweep goes on where it ended when run again."""
     from peak_trade.cli.log import open_log
     from peak_trade.research.grid import read_plan
-    from peak_trade.research.sweep import Workers
+    from peak_trade.research.executors import Workers
     from peak_trade.runs.sweep import SweepRequest, run_sweep, write_sweep_sheet
 
     if executor not in [item.value for item in Workers]:

@@ -10,8 +10,9 @@ from peak_trade.journal.session import SESSION_TYPES
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest
+from peak_trade.research.executors import Workers, core_count
 from peak_trade.research.metrics import Metrics
-from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
+from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import finished_backtest, write_tear_sheet
 from peak_trade.runs.record import BACKTEST, SWEEP, recorded_inputs, versions_of
