@@ -13,6 +13,7 @@ each test stretch is flat instead: the position is closed at the open after it, 
 earliest; both fills are paid for.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def steadiness(grid: Mapping[str, Sequence[Value]], windows: Sequence[Walked]) -
 
 def _steady(name: str, values: list[Value], windows: Sequence[Walked]) -> Steadiness:
     path = tuple(walked.params.get(name) for walked in windows)
-    pairs = [(one, two) for one, two in zip(path, path[1:], strict=False) if one is not None and two is not None]
+    pairs = [(one, two) for one, two in itertools.pairwise(path) if one is not None and two is not None]
     moves = [abs(values.index(one) - values.index(two)) for one, two in pairs]
     return Steadiness(
         name=name,

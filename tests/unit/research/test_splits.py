@@ -31,7 +31,13 @@ def hours(count: int, *, without: tuple[int, int] = (0, 0)) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("text", "amount", "timed"),
-    [("365d", 365 * DAY, True), ("12h", 12 * HOUR, True), ("30m", HOUR // 2, True), ("2w", 14 * DAY, True), ("500", 500, False)],
+    [
+        ("365d", 365 * DAY, True),
+        ("12h", 12 * HOUR, True),
+        ("30m", HOUR // 2, True),
+        ("2w", 14 * DAY, True),
+        ("500", 500, False),
+    ],
 )
 def test_lengths_are_time_or_bars(text, amount, timed):
     assert (length(text).amount, length(text).timed) == (amount, timed)
@@ -106,7 +112,7 @@ def test_windows_learn_only_from_before(bars, train, test, embargo, anchored):
     for window in found:
         assert window.train.last + embargo == window.test.first
         assert window.test.bars == test
-        assert window.train.bars == window.train.last if anchored else train
+        assert window.train.bars == (window.train.last if anchored else train)
     assert all(one.test.last == two.test.first for one, two in itertools.pairwise(found))
     assert 0 <= bars - found[-1].test.last < test
 
