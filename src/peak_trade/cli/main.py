@@ -33,6 +33,7 @@ from peak_trade.cli import (
     strategy,
     sweep,
     testnet,
+    walkforward,
 )
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 app.command("backtest")(backtest.command)
 app.command("sweep")(sweep.command)
+app.command("walkforward")(walkforward.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from enum import Enum, unique
+from functools import partial
 from multiprocessing import get_context
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -71,7 +72,8 @@ class Crew(Generic[R]):
         self._asked, self._address, self._code = count, address, code
         self._each_s = 0.0
         self._pool: Executor | None = None
-        self._begin: Callable[[Work], Future[Done[R]]] = self._here
+        # No function here may hold the crew itself: the circle would keep a finished evaluator's memory for a while.
+        self._begin: Callable[[Work], Future[Done[R]]] = partial(_at_once, evaluator)
 
     def __enter__(self) -> Self:
         match self.workers:
@@ -79,10 +81,10 @@ class Crew(Generic[R]):
                 self.count = 1
             case Workers.THREADS:
                 pool: Executor = ThreadPoolExecutor(self.count, thread_name_prefix="sweep")
-                self._pool, self._begin = pool, lambda piece: pool.submit(_evaluate, self.evaluator, piece)
+                self._pool, self._begin = pool, partial(_submit, pool, self.evaluator)
             case Workers.PROCESSES:
                 made = ProcessPoolExecutor(self.count, get_context("spawn"), _set_up_process, (self.evaluator,))
-                self._pool, self._begin = made, lambda piece: made.submit(_evaluate_there, piece)
+                self._pool, self._begin = made, partial(_submit_there, made)
             case Workers.RAY:
                 self._begin = self._cluster()
         return self
@@ -123,11 +125,6 @@ class Crew(Generic[R]):
         finally:
             for future in running:
                 future.cancel()
-
-    def _here(self, piece: Work) -> Future[Done[R]]:
-        done: Future[Done[R]] = Future()
-        done.set_result(_evaluate(self.evaluator, piece))
-        return done
 
     def _pieces(self, work: Work) -> Iterator[Work]:
         """Cut the work so that a piece takes about `PIECE_S`, judged by the first combination, and every worker gets some."""
@@ -192,6 +189,20 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _submit(pool: Executor, evaluator: Evaluates[R], piece: Work) -> Future[Done[R]]:
+    return pool.submit(_evaluate, evaluator, piece)
+
+
+def _submit_there(pool: Executor, piece: Work) -> Future[Done[Any]]:
+    return pool.submit(_evaluate_there, piece)
+
+
+def _at_once(evaluator: Evaluates[R], piece: Work) -> Future[Done[R]]:
+    done: Future[Done[R]] = Future()
+    done.set_result(_evaluate(evaluator, piece))
+    return done
 
 
 def _evaluate(evaluator: Evaluates[R], piece: Work) -> Done[R]:

@@ -42,7 +42,7 @@ class Window(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Spans to learn from and stretches to test on; `tested` numbers the groups that the test stretches are."""
+    """Stretches to learn from and stretches to test on; `tested` numbers the groups that the test stretches are."""
 
     train: tuple[Stretch, ...]
     test: tuple[Stretch, ...]
@@ -133,9 +133,10 @@ def walk_windows(timestamp: I64, step_ns: int, plan: WalkPlan) -> tuple[Window, 
         for name, stretch in zip(("train", "test"), window, strict=True):
             if stretch.bars < 2:
                 raise DataError(
-                    "empty", f"expected at least 2 bars in each stretch, found {stretch.bars} to {name} in window {number + 1}; "
+                    "empty",
+                    f"expected at least 2 bars in each stretch, found {stretch.bars} to {name} in window {number + 1}; "
                     "choose longer stretches",
-                )  # fmt: skip
+                )
         found.append(window)
     return tuple(found)
 

@@ -78,8 +78,9 @@ class Journey:
         """Return the figures of the walk besides the metrics of the joined run.
 
         `efficiency` is growth per year over all test stretches / mean growth per year of the chosen over their train
-        stretches (Pardo 2008). `metric_efficiency` is mean metric of the chosen over test / over train. Both are None where
-        what stands below is not above zero. `windows_with_profit` is a share.
+        stretches (Pardo 2008). `metric_efficiency` is mean metric of the chosen over test / over train; windows without a
+        value are left out of the mean. Both are None where what stands below is not above zero. `windows_with_profit` is a
+        share.
         """
         chosen = [walked for walked in self.windows if walked.train is not None]
         learned = _mean([walked.train.cagr for walked in chosen if walked.train is not None])

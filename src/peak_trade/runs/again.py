@@ -15,9 +15,10 @@ from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import finished_backtest, write_tear_sheet
-from peak_trade.runs.record import BACKTEST, SWEEP, recorded_inputs, versions_of
+from peak_trade.runs.record import BACKTEST, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
 from peak_trade.runs.session_again import remake_session
 from peak_trade.runs.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
+from peak_trade.runs.walk_forward import finished_walk, walk_again, walk_figures, walk_sha256, write_walk_sheet
 from peak_trade.strategy.catalogue import make
 
 #: A figure's name, its value then and its value now.
@@ -28,7 +29,7 @@ Difference = tuple[str, object, object]
 class Reproduction:
     """How a run compares with itself done again; `differences` holds name, then, now.
 
-    `result` is the backtest done again, None for a sweep.
+    `result` is the backtest done again, None for a sweep or walk-forward.
     """
 
     run: Run
@@ -56,12 +57,12 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     run = parts.registry.get(run_id)
     if run.run_type in SESSION_TYPES:
         raise CheckFailed(
-            f"expected a backtest or sweep, found the session {run.run_id}; "
+            f"expected a backtest, sweep or walk-forward, found the session {run.run_id}; "
             f"peak-trade session replay {run.run_id} decides it again"
         )
-    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP):
+    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP, WALK_FORWARD):
         raise CheckFailed(
-            f"expected a completed backtest or sweep, found the {run.run_type} {run.run_id} {run.status.value}; "
+            f"expected a completed backtest, sweep or walk-forward, found the {run.run_type} {run.run_id} {run.status.value}; "
             f"{run.error or 'choose another run'}"
         )
     try:
@@ -77,6 +78,8 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     if run.run_type == BACKTEST:
         result = backtest(dataset.bars, make(run.strategy, run.params), terms)
         differences = _compare_backtest(run, result)
+    elif run.run_type == WALK_FORWARD:
+        differences = _compare_walk(run, dataset, terms)
     else:
         differences = _compare_sweep(parts, run, dataset, terms)
     return Reproduction(
@@ -105,6 +108,16 @@ def _compare_backtest(run: Run, result: Result) -> list[Difference]:
     return found
 
 
+def _compare_walk(run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
+    _, journey = walk_again(run, dataset, terms)
+    then, now = dict(run.metrics), walk_figures(journey, run.spec["metric"])
+    names = dict.fromkeys([*then, *now])
+    found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
+    if (again := walk_sha256(journey)) != run.result_sha256:
+        found.append(("choices, fills and equity (sha256)", run.result_sha256, again))
+    return found
+
+
 def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
     evaluator = Evaluator(dataset.bars, run.strategy, terms)
     stored = parts.registry.trials(run.run_id)
@@ -129,7 +142,7 @@ def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> li
 
 
 def remake_report(parts: Parts, run_id: str) -> Path:
-    """Do a backtest, sweep or session again, check that it is the same, and write its folder anew.
+    """Do a backtest, sweep, walk-forward or session again, check that it is the same, and write its folder anew.
 
     Raises:
         CheckFailed: it does not come out the same.
@@ -142,6 +155,8 @@ def remake_report(parts: Parts, run_id: str) -> Path:
         raise CheckFailed(
             f"expected run {run.run_id} to come out the same, found differences; peak-trade reproduce {run.run_id} lists them"
         )
+    if run.run_type == WALK_FORWARD:
+        return write_walk_sheet(finished_walk(parts, run, *walk_again(run, dataset, again.terms)))
     if again.result is None:
         return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), again.terms, dataset))
     return write_tear_sheet(finished_backtest(parts, run, dataset, dataset_facts(dataset), again.result))
