@@ -219,7 +219,7 @@ def reproduce_command(
         raise CheckFailed(f"expected run {run.run_id} to come out the same, found that {why}; compare code, data and versions")
     if not as_json:
         every = "every fill, every equity value and every metric"
-        known = {"backtest": every, "walk_forward": f"every choice, {every}"}
+        known = {"backtest": every, "holdout": every, "walk_forward": f"every choice, {every}"}
         what = known.get(run.run_type, f"all {run.trials:,} trials")
         print(f"identical: {what}")
 

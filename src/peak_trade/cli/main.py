@@ -22,6 +22,7 @@ from peak_trade.cli import (
     experiments,
     flow,
     gate,
+    holdout,
     journal,
     kill,
     operator,
@@ -63,6 +64,7 @@ app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
+app.add_typer(holdout.app, name="holdout")
 app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")

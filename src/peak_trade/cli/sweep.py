@@ -202,7 +202,7 @@ def _bar() -> "Iterator[Progress]":
 
 
 def _print(swept: "Swept", as_json: bool) -> None:
-    from peak_trade.cli.show import document, figure, table
+    from peak_trade.cli.show import document, figure, table, told_notes
     from peak_trade.report.ranking import ranked
 
     record, metric = swept.record, swept.record["metric"]
@@ -224,6 +224,7 @@ def _print(swept: "Swept", as_json: bool) -> None:
     total, different = record["trials_on_dataset"]["total"], record["trials_on_dataset"]["different"]
     beside = ", ".join(f"{name.replace('_', ' ')} {figure(name, record['benchmark'][name])}" for name in shown[:3])
     print(f"buy and hold: {beside}")
+    print(told_notes(record), end="")
     print(f"{different:,} different combinations were tried on this data so far, this sweep included ({total:,} with repeats):")
     print("the best of many is good by chance; judge it on data it has not seen")
     print(f"run {record['run_id']}")

@@ -149,7 +149,7 @@ def _plan(
 
 
 def _print(done: "WalkDone", as_json: bool) -> None:
-    from peak_trade.cli.show import document, printable, table
+    from peak_trade.cli.show import document, printable, table, told_notes
     from peak_trade.report.walk_facts import walk_pairs, walk_verdict, window_heads, window_rows
 
     record = done.record
@@ -166,6 +166,7 @@ def _print(done: "WalkDone", as_json: bool) -> None:
     print("\n".join(f"{name:<{width}}  {printable(value)}" for name, value in pairs))
     print()
     print(walk_verdict(record))
+    print(told_notes(record), end="")
     total, different = record["trials_on_dataset"]["total"], record["trials_on_dataset"]["different"]
     print(f"{different:,} different combinations were tried on this data so far, these included ({total:,} with repeats)")
     print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s")

@@ -8,6 +8,7 @@ from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
 from peak_trade.journal.run import Run, RunStatus, plain_json, sha256_of
 from peak_trade.journal.session import SESSION_TYPES
 from peak_trade.market.dataset import Dataset
+from peak_trade.model.clock import nanoseconds, parse_moment
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest
 from peak_trade.research.executors import Workers, core_count
@@ -15,7 +16,8 @@ from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import finished_backtest, write_tear_sheet
-from peak_trade.runs.record import BACKTEST, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
+from peak_trade.runs.holdout import over_holdout
+from peak_trade.runs.record import BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
 from peak_trade.runs.session_again import remake_session
 from peak_trade.runs.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.runs.walk_forward import finished_walk, walk_again, walk_figures, walk_sha256, write_walk_sheet
@@ -60,7 +62,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
             f"expected a backtest, sweep or walk-forward, found the session {run.run_id}; "
             f"peak-trade session replay {run.run_id} decides it again"
         )
-    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP, WALK_FORWARD):
+    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD):
         raise CheckFailed(
             f"expected a completed backtest, sweep or walk-forward, found the {run.run_type} {run.run_id} {run.status.value}; "
             f"{run.error or 'choose another run'}"
@@ -77,6 +79,11 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     result = None
     if run.run_type == BACKTEST:
         result = backtest(dataset.bars, make(run.strategy, run.params), terms)
+        differences = _compare_backtest(run, result)
+    elif run.run_type == HOLDOUT:
+        start = parse_moment(run.spec["start"])
+        result = over_holdout(dataset.bars, make(run.strategy, run.params), terms, nanoseconds(start))
+        dataset = dataset.between(start, None)
         differences = _compare_backtest(run, result)
     elif run.run_type == WALK_FORWARD:
         differences = _compare_walk(run, dataset, terms)
@@ -95,7 +102,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
 
 
 def _versions_now(parts: Parts, run: Run) -> dict[str, str]:
-    params = run.params if run.run_type == BACKTEST else json.loads(parts.registry.trials(run.run_id)[0][1])
+    params = run.params if run.run_type in (BACKTEST, HOLDOUT) else json.loads(parts.registry.trials(run.run_id)[0][1])
     return versions_of(make(run.strategy, params))
 
 

@@ -28,6 +28,7 @@ from peak_trade.research.sweep import Constraint, Evaluator
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import SWEEP, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -85,7 +86,7 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
         StorageError: the disk or the registry refused; what was stored before is intact.
     """
     plan = request.plan
-    dataset = parts.dataset(request.data)
+    dataset = research_data(parts, request.data)
     space = space_of(parts, plan)
     search = search_for(space, request.search)
     parts.registry.close_dead(SWEEP, parts.clock.now())

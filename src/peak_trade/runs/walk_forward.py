@@ -24,6 +24,7 @@ from peak_trade.research.terms import Terms
 from peak_trade.research.walk_forward import Journey, Params, steadiness, walk_forward
 from peak_trade.runs.backtest import equity_frame, write_trades
 from peak_trade.runs.record import WALK_FORWARD, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.runs.sweep import space_of
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -96,7 +97,7 @@ def run_walk_forward(parts: Parts, request: WalkRequest) -> WalkDone:
     """
     begun = parts.clock.elapsed_s()
     plan = request.plan
-    dataset = parts.dataset(request.data)
+    dataset = research_data(parts, request.data)
     space = space_of(parts, plan)
     every = [{**space.fixed, **params} for params in combinations(plan.strategy, plan.grid, plan.constraints, space.fixed)]
     windows = walk_windows(dataset.bars.timestamp, dataset.bars.timeframe.step_ns, request.walk)
