@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from peak_trade.model.address import is_origin, is_stream
+from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import ConfigError
 from peak_trade.model.secret import Secret
 from peak_trade.model.stage import Stage
@@ -82,6 +83,25 @@ class Risk(Section):
     stop_loss: float = Field(0.0, ge=0, lt=1, description="exit at this loss")
     take_profit: float = Field(0.0, ge=0, description="exit at this gain")
     trailing_stop: float = Field(0.0, ge=0, lt=1, description="exit at this distance from the best price since entry")
+
+
+class Research(Section):
+    """What research may read."""
+
+    holdout: dict[str, str] = Field(
+        default_factory=dict, description="bars that research never reads, by market: the last 20%, or from a date on"
+    )
+
+    @field_validator("holdout")
+    @classmethod
+    def _share_or_date(cls, value: dict[str, str]) -> dict[str, str]:
+        for market, rule in value.items():
+            if not re.fullmatch(r"\*|[A-Z0-9.]{1,16}/[A-Z0-9.]{1,16}( [1-9]\d{0,3}[smhdw])?", market):
+                raise ValueError(f'it should name a market such as "BTC/EUR", "BTC/EUR 1h" or "*", not {market!r}')
+            share = re.fullmatch(r"(\d{1,2}(?:\.\d{1,3})?)%", rule)
+            if not (share and float(share[1]) > 0) and not _is_date(rule):
+                raise ValueError(f'it should be a share such as "20%" or a date such as "2025-01-01", not {rule!r}')
+        return value
 
 
 class Sweep(Section):
@@ -431,6 +451,7 @@ class File(Section):
     paths: Paths = Paths()
     backtest: Backtest = Backtest()
     risk: Risk = Risk()
+    research: Research = Research()
     sweep: Sweep = Sweep()
     verdict: VerdictLimits = VerdictLimits()
     robustness: Robustness = Robustness()
@@ -568,6 +589,14 @@ class Settings:
     def every_key(self) -> tuple[str, ...]:
         """Return every dotted key that has a value, in the order of the sections."""
         return tuple(_walk(self.file.model_dump(mode="json"), ""))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        parse_moment(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def load_config(path: str | Path | None = None) -> Settings:

@@ -24,6 +24,7 @@ from peak_trade.cli import (
     flow,
     gate,
     incident,
+    holdout,
     journal,
     kill,
     liquidate,
@@ -41,6 +42,7 @@ from peak_trade.cli import (
     sweep,
     testnet,
     verdict,
+    walkforward,
 )
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
@@ -63,6 +65,7 @@ app.command("backtest")(backtest.command)
 app.command("sweep")(sweep.command)
 app.command("verdict")(verdict.command)
 app.command("robustness")(robustness.command)
+app.command("walkforward")(walkforward.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
@@ -71,6 +74,7 @@ app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
+app.add_typer(holdout.app, name="holdout")
 app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")
