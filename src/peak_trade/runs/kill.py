@@ -295,7 +295,7 @@ def _written_act(parts: Parts, order: StopOrder, report: StopReport, stack: Exit
 
 def _follow(parts: Parts, order: StopOrder, work: "_Work | None", report: StopReport, act: Act | None) -> None:
     """Write down what the exchange is asked as it happens, and listen to the sessions meanwhile."""
-    sessions = parts.settings.file.safety.sessions_s
+    until_s = parts.clock.elapsed_s() + parts.settings.file.safety.sessions_s
     for told in _steps(parts, work, order):
         if act is not None and told is not None:
             try:
@@ -307,7 +307,8 @@ def _follow(parts: Parts, order: StopOrder, work: "_Work | None", report: StopRe
         report.exchange = work.result
         if work.error:
             report.troubles.append(f"expected the exchange to be acted on, found a fault of ours: {work.error}; {BY_HAND}")
-    report.sessions = sessions_told(parts, order.level, sessions)
+    # They had the time that the exchange took.
+    report.sessions = sessions_told(parts, order.level, max(until_s - parts.clock.elapsed_s(), 0.0))
 
 
 def _steps(parts: Parts, work: "_Work | None", order: StopOrder) -> Iterator[tuple[float, str] | None]:
