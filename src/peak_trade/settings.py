@@ -570,8 +570,7 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
     Raises:
         ConfigError: an unknown key, a wrong value or a secret.
     """
-    _refuse_secrets(raw, path)
-    _refuse_comments(text, path)
+    refuse_secrets(raw, text, path)
     try:
         file = File.model_validate(raw)
     except ValidationError as error:
@@ -579,9 +578,24 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
     return Settings(path=path, root=path.resolve().parent, text=text, file=file, raw=raw)
 
 
+def refuse_secrets(raw: Mapping[str, object], text: str, path: Path) -> None:
+    """Let a parsed file pass that holds no secret, in its comments neither.
+
+    Raises:
+        ConfigError: it holds one.
+    """
+    _refuse_secrets(raw, path)
+    _refuse_comments(text, path)
+
+
 def split_key(key: str) -> list[str]:
     """Split a dotted key; a part in double quotes may hold dots: `instrument."BTC/EUR".lot_step`."""
     return [part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+', key)]
+
+
+def service_socket() -> str:
+    """Return where a service manager that started this process waits to hear of it; empty where none does."""
+    return _ENVIRONMENT.get("NOTIFY_SOCKET", "")
 
 
 def _locate(path: str | Path | None) -> Path:

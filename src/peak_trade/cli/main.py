@@ -13,6 +13,7 @@ from peak_trade import __version__
 from peak_trade.cli import (
     alert,
     backtest,
+    backup,
     checklist,
     config,
     dashboard,
@@ -28,11 +29,13 @@ from peak_trade.cli import (
     liquidate,
     operator,
     readiness,
+    scheduler,
     session,
     smoke,
     status,
     strategies,
     strategy,
+    supervisor,
     sweep,
     testnet,
 )
@@ -67,12 +70,16 @@ app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")
 app.add_typer(journal.app, name="journal")
+app.add_typer(backup.app, name="backup")
+app.command("restore")(backup.restore_command)
+app.add_typer(scheduler.app, name="scheduler")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
 app.add_typer(incident.app, name="incident")
 app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
+app.add_typer(supervisor.app, name="supervisor")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")

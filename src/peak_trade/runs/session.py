@@ -36,6 +36,7 @@ from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
 from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.service_notice import while_alive
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_evidence import session_evidence, subject_of
@@ -363,7 +364,7 @@ class _Sitting:
     def _outlook(self, chain: Chain, deciders: Mapping[str, Decider]) -> Outlook:
         parts, request, plan = self.parts, self.request, self.plan
         lease_s = parts.settings.file.shadow.lease_s
-        beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
+        beat = Heartbeat(while_alive(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s)), lease_s)
         return Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
             deciders=deciders,
