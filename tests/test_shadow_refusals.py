@@ -298,7 +298,7 @@ def test_the_emergency_client_closes_on_this_machine_alone():
         ("line.base_url", " if is_loopback(line.base_url) else None")
     ]
     assert source.count("live_order_request(") == 1
-    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill.py"}
+    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill_first.py"}
 
 
 @pytest.mark.parametrize("address", ["https://api.kraken.com", "http://127.0.0.1.example.org:80", "https://127.0.0.1:8790"])

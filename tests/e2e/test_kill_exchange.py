@@ -23,7 +23,7 @@ from peak_trade.engine.runner import KILL_SWITCH
 from peak_trade.journal.chain import Chain, holding
 from peak_trade.model.errors import StorageError
 from peak_trade.model.kill_level import KillLevel
-from peak_trade.runs import acts
+from peak_trade.runs import acts, kill
 from peak_trade.runs.kill import sessions_told
 from peak_trade.safety.holds import HoldKind
 from peak_trade.safety.kill_switch import KillSwitch
@@ -330,6 +330,32 @@ def test_a_switch_that_can_not_be_turned_on(project, account, monkeypatch):
     assert (ended.code, account.held) == (1, 0)
     assert "the kill switch is NOT on, but expected to set the kill switch" in ended.err.splitlines()[-1]
     assert project.run("kill", "--status").code == 0
+
+
+def test_a_fault_of_ours_meanwhile(project, account, monkeypatch):
+    """What is done besides may fail in any way: the exchange is acted on to the end, and the exit code is not 0."""
+
+    def fail(*_given: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(kill, "see_through", fail)
+    account.rest_order()
+    ended = project.run(*FLATTEN)
+
+    assert (ended.code, account.working, account.held) == (1, 0, 0)
+    assert "internal fault" in ended.err
+
+
+def test_a_terminal_that_went_away(project, account, monkeypatch):
+    """Who can't be told anything is helped all the same."""
+    read, write = os.pipe()
+    os.close(read)
+    account.rest_order()
+    with os.fdopen(write, "wb", buffering=0) as nobody, project.start(*FLATTEN, stdout=nobody, stderr=nobody) as command:
+        command.wait()
+
+    assert (account.working, account.held) == (0, 0)
+    assert last_act(project)[-1]["body"]["exchange"]["finished"] is True
 
 
 def test_interrupted(project, account, monkeypatch):
