@@ -308,7 +308,7 @@ def test_the_emergency_client_closes_on_this_machine_alone():
         ("line.base_url", " if is_loopback(line.base_url) else None")
     ]
     assert source.count("live_order_request(") == 1
-    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill.py"}
+    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill_first.py"}
 
 
 def test_an_emulated_session_trades_at_the_emulator_it_is_given():

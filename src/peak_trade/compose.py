@@ -222,7 +222,7 @@ class Parts:
     @cached_property
     def kill_switch(self) -> KillSwitch:
         """What stops every session of this state folder."""
-        return KillSwitch(self.state / "kill_switch.json")
+        return KillSwitch.of(self.state)
 
     @cached_property
     def holds(self) -> AccountHolds:
