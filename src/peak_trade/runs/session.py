@@ -38,11 +38,8 @@ from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
 from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
-<<<<<<< HEAD
 from peak_trade.runs.rollback import check_in_rotation
-=======
 from peak_trade.runs.service_notice import while_alive
->>>>>>> main
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_evidence import session_evidence, subject_of
