@@ -82,16 +82,36 @@ def test_down_by_a_stage(project):
     assert (project.folder / "config.toml").read_text() == text.replace('mode = "research"', 'mode = "shadow"')
 
 
-def test_a_session_is_stopped_by_its_lock(project):
-    """A real one, that runs in time: listed with its process, paused for good, ended in order."""
-    process = project.start("session", "run", "--strategy", "ma_crossover", "--speed", "60", "--no-html")
+def test_a_real_session_heeds_all_of_it(project):
+    """One that runs in time: a strategy out of it, then paused, then ended in order by its lock."""
+    both = ("--strategy", "ma_crossover", "--param", "ma_crossover.fast_window=2", "--param", "ma_crossover.slow_window=3")
+    process = project.start("session", "run", *both, "--strategy", "macd", "--speed", "3600", "--no-html")
     try:
         while not list((project.folder / "var" / "journal").glob("paper/*.jsonl")):
             assert process.poll() is None, process.communicate()
         assert f"{process.pid} on " in project.run("session", "list", "--status", "started").out
-        stopped = project.run("session", "stop", "paper", "--wait", "60", "--json")
-        assert (stopped.code, stopped.json["sessions"][0]["process"]) == (0, process.pid), stopped.err
-        assert process.wait(60) == 0
+        words = (
+            "rollback",
+            "strategy",
+            "ma_crossover",
+            "--why",
+            "it loses",
+            "--wait",
+            "120",
+            "--close-within",
+            "120",
+            "--json",
+        )
+        rolled = project.run(*words)
+        assert rolled.code == 0, rolled.err
+        steps = {step["step"]: step["words"] for step in rolled.json["steps"]}
+        assert "closes what it was told to" in steps["stopped paper"]
+        assert "flat by the journal" in steps["closed ma_crossover on paper"]
+        paused = project.run("pause", "paper", "--why", "odd", "--cancel", "--wait", "120", "--json")
+        assert paused.code == 0, paused.err
+        assert any("is paused since" in step["words"] for step in paused.json["steps"])
+        assert project.run("session", "stop", "--all", "--wait", "120", "--json").json["sessions"][0]["process"] == process.pid
+        assert process.wait(60) in (0, 1)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)

@@ -168,7 +168,7 @@ def strategy_of(leg: str) -> str:
     return leg.partition("@")[0]
 
 
-def sessions_strategies(parts: Parts, account: str) -> tuple[str, ...]:
+def strategies_on(parts: Parts, account: str) -> tuple[str, ...]:
     """Return the keys of the strategies of an account's last session, from the registry; none where nobody knows."""
     try:
         found = segments(parts.journal, account)

@@ -25,8 +25,11 @@ from peak_trade.engine import records as kinds
 from peak_trade.governance.files import load_roles
 from peak_trade.governance.incidents import (
     CLOSED_ACT,
+    KEY_MAX,
     NOTED_ACT,
     OPENED_ACT,
+    SAID_MAX,
+    TITLE_MAX,
     IncidentAct,
     IncidentSeverity,
     TrackedIncident,
@@ -90,6 +93,9 @@ def open_incident(
         StorageError: it could not be written down.
     """
     level = IncidentSeverity.parse(severity)
+    if via == MACHINE:
+        # Nobody is there to shorten it.
+        key, title, why = _kept(key, KEY_MAX), _kept(title, TITLE_MAX), _kept(why, SAID_MAX)
     check_opening(key, title, why)
     with held(parts):
         known = open_of_key(track(_about(readable(parts))), key)
@@ -379,8 +385,7 @@ def report_incident(parts: Parts, *, key: str, severity: str, title: str, why: s
         reporter = _REPORTERS.get(parts.state)
         if reporter is None:
             reporter = _REPORTERS.setdefault(parts.state, _Reporter(parts))
-        texts = [_kept(text, most) for text, most in ((key, 64), (title, 120), (why, 2_000))]
-        reporter.put(_Report(texts[0], severity, texts[1], texts[2], session_id))
+        reporter.put(_Report(_kept(key, KEY_MAX), severity, str(title), str(why), session_id))
 
 
 def flush_reports(parts: Parts, wait_s: float = FLUSH_S) -> bool:

@@ -20,7 +20,7 @@ from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs import alerts
 from peak_trade.runs.acts import COMMAND, held, written
-from peak_trade.runs.holdings import Holdings, holdings, strategy_of
+from peak_trade.runs.holdings import Holdings, holdings, strategies_on, strategy_of
 from peak_trade.runs.incidents import open_incident
 from peak_trade.runs.record import Json
 from peak_trade.runs.secured import secure
@@ -178,18 +178,18 @@ class _Pausing:
 
     def _heeded(self, account: str) -> tuple[bool, str]:
         """Wait until the session's journal says that it heeds the hold."""
-        found = self._wait(account, self._order.heed_s, self._heeds)
+        found = self._wait(account, self._order.heed_s, partial(self._heeds, account))
         self._before[account] = found
         if found.state != "at work":
             return True, f"no session is at work on it ({found.state}); {len(found.working)} orders still work by its journal"
-        if (words := self._heeds(found)) is not None:
+        if (words := self._heeds(account, found)) is not None:
             return True, words
         return False, (
             f"session {found.session_id} did not say within {self._order.heed_s:g} s that it heeds the hold: is it hung? "
             f'stop it with: peak-trade kill --level cancel-all --why "{account} does not heed its pause"'
         )
 
-    def _heeds(self, found: Holdings) -> str | None:
+    def _heeds(self, account: str, found: Holdings) -> str | None:
         if found.state != "at work":
             return f"session {found.session_id} is {found.state}"
         tripped = found.tripped_since(self.report.at)
@@ -198,6 +198,9 @@ class _Pausing:
             return f"session {found.session_id} is {tripped.body['mode']} since {tripped.at}, {max(took, 0.0):.1f} s after"
         if any(record.kind == RETIRING and parse_moment(record.at) >= self._at for record in found.records):
             return f"session {found.session_id} closes what it was told to"
+        running = () if self._order.pausing else strategies_on(self._parts, account)
+        if running and not set(running) & set(self._order.close):
+            return f"session {found.session_id} trades {', '.join(running)} and nothing of what is closed"
         mode = mode_now(found.records)
         if mode in ("paused", "killed"):
             return f"session {found.session_id} was {mode} already"

@@ -56,6 +56,16 @@ def test_opened_noted_closed_and_reported(parts):
     assert len(incidents.tracked(parts)) == 3
 
 
+def test_what_a_program_says_is_cut_and_not_refused(parts):
+    name = incidents.open_incident(
+        parts, key="k" * 99, severity="high", title="t\n" * 99, why="w" * 9_999, by="peak-trade", via=acts.MACHINE
+    )
+    found = incidents.tracked(parts)[name]
+    assert (len(found.key), len(found.title), len(found.why)) == (64, 120, 2_000)
+    with pytest.raises(InputError):
+        open_one(parts, key="k" * 99)
+
+
 def test_an_open_critical_one_blocks_gates_until_it_is_closed(parts):
     before = parts.clock.now()
     open_one(parts, severity="high")

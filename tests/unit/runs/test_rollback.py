@@ -239,6 +239,17 @@ def test_one_that_closes_is_waited_for(parts):
     assert [item["leg"] for item in noted["positions"]] == ["macd"]
 
 
+def test_a_session_that_trades_something_else_is_not_waited_for(parts):
+    """It ran there once; what runs there now has nothing to heed."""
+    ran(parts, "a", symbol="SPX/USD", timeframe="1d")
+    with playing(parts, "a") as session:
+        at = parts.clock.now()
+        parts.sessions.begin(a_session("a", run_id=session.name, started_at=stamp(at), strategy="macd", params={}), at, 30)
+        report = roll_back_strategy(parts, out(heed_s=60.0))
+    assert names(report, well=False) == []
+    assert "trades macd and nothing" in next(step.words for step in report.steps if step.name == "stopped a")
+
+
 def test_what_never_ran_needs_no_rollback(parts):
     with pytest.raises(InputError, match="found none"):
         roll_back_strategy(parts, out(strategy="macd"))
