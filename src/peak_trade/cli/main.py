@@ -33,6 +33,7 @@ from peak_trade.cli import (
     readiness,
     scheduler,
     robustness,
+    rollback,
     session,
     smoke,
     status,
@@ -86,6 +87,8 @@ app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
 app.command("pause")(pause.pause_command)
+app.command("resume")(pause.resume_command)
+app.add_typer(rollback.app, name="rollback")
 app.add_typer(incident.app, name="incident")
 app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")

@@ -60,7 +60,8 @@ class PauseOrder:
 
     Attributes:
         cancel: also wait until no working order could enlarge a position. close: strategies whose positions are closed.
-        severity: of the incident. code: of the pausing hold. closing_code: of the closing ones.
+        severity: of the incident; incident: its key, that of a pause where there is none. title: what people are told.
+        pausing: whether the whole account is held. code: of that hold; closing_code: of those that close.
         heed_s, close_s: how long sessions may take, seconds.
     """
 
@@ -70,6 +71,8 @@ class PauseOrder:
     cancel: bool = False
     close: tuple[str, ...] = ()
     severity: str = "high"
+    incident: str | None = None
+    title: str = "was paused"
     code: str = PAUSED_CODE
     closing_code: str = CLOSED_CODE
     pausing: bool = True
@@ -250,7 +253,7 @@ class _Pausing:
             mine = next((item for item in self.report.noted if item["account"] == account), None)
             positions = "; ".join(f"{item['symbol']} {item['quantity']}" for item in mine["positions"]) if mine else "unknown"
             text = f"by {order.by}: {order.why}; positions: {positions or 'none'}" + (f"; {failed[0]}" if failed else "")
-            alerts.tell(parts, Alert(alert_key(account), Severity.CRITICAL, f"{account} is paused", text))
+            alerts.tell(parts, Alert(alert_key(account), Severity.CRITICAL, f"{account} {order.title}", text))
         if not alerts.flush(parts):
             return False, "the alert could not be written in time; tell people yourself"
         channels = parts.settings.file.alerts.channels
@@ -264,9 +267,9 @@ class _Pausing:
         steps = " | ".join(f"{step.name}: {'ok' if step.well else 'FAILED'} {step.words}" for step in report.steps)
         name = open_incident(
             self._parts,
-            key=f"{KEY}{account}"[:64],
+            key=(order.incident or f"{KEY}{account}")[:64],
             severity=order.severity,
-            title=f"{account} was paused"[:120],
+            title=f"{account} {order.title}"[:120],
             why=f"{order.why}. {steps}"[:2_000],
             by=order.by,
             session_id=found.session_id if found else None,
