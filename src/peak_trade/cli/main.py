@@ -23,8 +23,8 @@ from peak_trade.cli import (
     experiments,
     flow,
     gate,
-    incident,
     holdout,
+    incident,
     journal,
     kill,
     liquidate,
@@ -34,7 +34,11 @@ from peak_trade.cli import (
     scheduler,
     robustness,
     rollback,
+    robustness,
+    rollback,
+    scheduler,
     session,
+    shutdown,
     smoke,
     status,
     strategies,
@@ -86,6 +90,7 @@ app.add_typer(scheduler.app, name="scheduler")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(shutdown.app, name="shutdown")
 app.command("pause")(pause.pause_command)
 app.command("resume")(pause.resume_command)
 app.add_typer(rollback.app, name="rollback")

@@ -17,6 +17,7 @@ from peak_trade.compose import Parts
 from peak_trade.engine.records import SENDING
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.stage import Stage
 from peak_trade.runs import alerts
 from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.holdings import Holdings, holdings, strategy_of
@@ -327,14 +328,24 @@ def wait_until_flat(
     if flat(found):
         return True, f"flat by the journal of {found.session_id or 'no session'}"
     what = "; ".join(f"{item['symbol']} {item['quantity']}" for item in found.positions(strategy)) or "nothing, but orders work"
+    if found.state == "ended" and _simulated(parts, str(found.session_id)):
+        return True, f"nothing to close: session {found.session_id} has ended, and its simulated position ({what}) with it"
     if found.state == "at work":
         how = "wait for its market, or close everything: peak-trade kill --level flatten"
     else:
         how = (
-            "nobody trades it: a simulated position ends with its session; one at an exchange is closed with peak-trade "
+            "nobody trades it: one that is simulated ends with its session; one at an exchange is closed with peak-trade "
             "liquidate, or by hand there"
         )
     return False, f"not flat: session {found.session_id} ({found.state}) holds {what}; {how}"
+
+
+def _simulated(parts: Parts, session_id: str) -> bool:
+    """Tell whether what a session held was simulated; where nobody knows, it was not."""
+    try:
+        return Stage(parts.sessions.get(session_id).mode) is not Stage.LIVE
+    except (PeakTradeError, ValueError):
+        return False
 
 
 def alert_key(account: str) -> str:
