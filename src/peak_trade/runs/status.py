@@ -18,6 +18,7 @@ from peak_trade.runs.locks import locks_of
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.session_dead import lineage
 from peak_trade.runs.session_marks import mode_now, retired_now
+from peak_trade.runs.supervisor_sign import sign_trouble, supervisor_trouble
 from peak_trade.runs.testnet import budget_of
 
 Json = dict[str, Any]
@@ -48,12 +49,16 @@ def status(parts: Parts, now: datetime) -> Json:
         wants.append(f"{unhandled} failed sessions wait to be acknowledged: peak-trade session list --unhandled")
     permits = told("permits", lambda: _permits(parts, now)) or []
     wants += [f"permit {item['id']} is good no more: {item['why']}" for item in permits if not item["good"]]
+    unwatched = supervisor_trouble(parts)
+    if unwatched is not None:
+        wants.append(f"nobody watches the sessions: {unwatched}")
     return {
         "at": moment_text(nanoseconds(now)),
         "kill_switch": None if killed is None else killed._asdict(),
         "locks": [{"name": lock.name, "closed": lock.closed, "reasons": list(lock.reasons)} for lock in locks_of(parts)],
         "sessions": sessions,
         "unhandled": unhandled,
+        "supervisor": {"required": parts.settings.file.supervisor.required, "trouble": sign_trouble(parts)},
         "budget": told("the day's budget", lambda: _budget(parts, now)),
         "permits": permits,
         "wants": wants,

@@ -24,7 +24,7 @@ from peak_trade.model.errors import PeakTradeError
 SIGN = "supervisor.json"
 #: So far a sign may lie in the future: two readings of the clocks are not made at once.
 AHEAD_S = 1.0
-_BYTES_MAX = 65_536
+_BYTES_MAX = 4_096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -44,12 +44,7 @@ class Uptime(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """What the file says: when (ISO 8601, UTC, and by the machine's uptime), by which process, and what it did last.
-
-    Attributes:
-        process_began: when the process began, ISO 8601.
-        seen: what the supervisor saw in its last look, for people.
-    """
+    """What the file says: when (ISO 8601, UTC, and by the machine's uptime), by which process, and since when that runs."""
 
     at: str
     uptime: Uptime
@@ -57,7 +52,6 @@ class Sign(NamedTuple):
     host: str
     process_began: str
     duty: Duty
-    seen: dict[str, Any]
 
 
 def machine_uptime() -> Uptime:
@@ -75,10 +69,8 @@ def sign_path(parts: Parts) -> Path:
     return parts.state / SIGN
 
 
-def write_sign(parts: Parts, began: str, duty: Duty, seen: dict[str, Any], uptime: Uptime) -> None:
+def write_sign(parts: Parts, began: str, duty: Duty, uptime: Uptime) -> None:
     """Write the sign; the caller is the only supervisor of the state folder.
-
-    It is not forced to disk: after a power cut it would be of another boot anyway, and a slow disk must not make it late.
 
     Raises:
         OSError: the disk refused; the sign before stays, and grows old.
@@ -91,9 +83,18 @@ def write_sign(parts: Parts, began: str, duty: Duty, seen: dict[str, Any], uptim
         "host": platform.node(),
         "process_began": began,
         "duty": duty.value,
-        "seen": seen,
     }
-    path = sign_path(parts)
+    put_in_place(sign_path(parts), body)
+
+
+def put_in_place(path: Path, body: dict[str, Any]) -> None:
+    """Write a JSON object whole or not at all, and soon: not forced to disk.
+
+    After a power cut it would be of another boot anyway, and a slow disk must not make it late.
+
+    Raises:
+        OSError: the disk refused; what was there before stays.
+    """
     draft = path.with_name(f".{path.name}.draft")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -119,11 +120,11 @@ def read_sign(parts: Parts) -> Sign:
         given = json.loads(content or b"")
         words = [given[name] for name in ("at", "boot", "host", "process_began")]
         numbers = (float(given["uptime_s"]), int(given["process"]))
-        if not all(isinstance(word, str) for word in words) or not isinstance(given["seen"], dict):
+        if not all(isinstance(word, str) for word in words):
             raise ValueError("no words")
         parse_moment(given["at"])
         at, boot, host, began = words
-        return Sign(at, Uptime(boot, numbers[0]), numbers[1], host, began, Duty(given["duty"]), given["seen"])
+        return Sign(at, Uptime(boot, numbers[0]), numbers[1], host, began, Duty(given["duty"]))
     except (KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError("it holds no words") from error
 

@@ -1,6 +1,6 @@
 """What a supervisor sees of an installation, and what follows from it: observations in, alarms out; pure.
 
-An *observation* is everything that was seen at one moment, a *alarm* is something wrong in it, and a *condition* is an alarm
+An *observation* is everything that was seen at one moment, an *alarm* is something wrong in it, and a *condition* is an alarm
 that goes on. Time is counted only as far as somebody watched: a gap between two looks counts for at most `GAP_MAX_S`, so that a
 machine that slept, or a supervisor that was kept waiting, accuses nobody.
 
@@ -81,7 +81,7 @@ REMEDIES: Mapping[Watch, Remedy] = {
     Watch.JOURNAL: Remedy(Severity.CRITICAL, incident=True, hold=HoldKind.PAUSE),
     Watch.REGISTRY: Remedy(Severity.CRITICAL, incident=True),
     Watch.LATE: Remedy(Severity.WARNING),
-    Watch.NOT_SEEN: Remedy(Severity.INFO),
+    Watch.NOT_SEEN: Remedy(Severity.WARNING),
 }
 
 
@@ -201,13 +201,16 @@ class Alarm(NamedTuple):
 
 
 class SessionMemory(NamedTuple):
-    """What is remembered of a session: the last heartbeat and length of its journal, and for how long these stood still."""
+    """What is remembered of a session: the last heartbeat and length of its journal, and for how long these stood still.
+
+    `unheeded_s` is for how long the kill switch was on without an effect; None where it was off, or had one.
+    """
 
     heartbeat: str | None
     beat_age_s: float
     journal_bytes: int | None
     still_s: float
-    unheeded_s: float
+    unheeded_s: float | None
 
 
 class Memory(NamedTuple):
@@ -244,10 +247,12 @@ def watch(memory: Memory | None, look: Observation, limits: WatchLimits) -> tupl
 
 def _hear(known: SessionMemory | None, sight: SessionSight, look: Observation, watched_s: float) -> SessionMemory:
     """Return what is remembered of a session after a look."""
-    # What is not seen this time stands still only as far as it is known to.
+    unheeded = look.killed and not sight.heeds_kill and not sight.ended
     if known is None:
-        unheeded = 0.0
-        return SessionMemory(sight.heartbeat, max(0.0, sight.beat_age_s), sight.journal_bytes, 0.0, unheeded)
+        return SessionMemory(sight.heartbeat, max(0.0, sight.beat_age_s), sight.journal_bytes, 0.0, 0.0 if unheeded else None)
+    if sight.process is ProcessState.STOPPED:
+        watched_s = 0.0  # that explains its silence, and once it goes on it has its full time again
+    # What is not seen this time stands still only as far as it is known to.
     beat, age_s = known.heartbeat, known.beat_age_s
     if sight.heartbeat is not None:
         moved = sight.heartbeat != known.heartbeat
@@ -256,8 +261,8 @@ def _hear(known: SessionMemory | None, sight: SessionSight, look: Observation, w
     if sight.journal_bytes is not None:
         moved = sight.journal_bytes != known.journal_bytes
         size, still_s = sight.journal_bytes, 0.0 if moved else still_s + watched_s
-    open_ended = look.killed and not sight.heeds_kill and not sight.ended
-    return SessionMemory(beat, age_s, size, still_s, known.unheeded_s + watched_s if open_ended else 0.0)
+    so_far = 0.0 if known.unheeded_s is None else known.unheeded_s + watched_s
+    return SessionMemory(beat, age_s, size, still_s, so_far if unheeded else None)
 
 
 def _of_session(sight: SessionSight, heard: SessionMemory, limits: WatchLimits) -> list[Alarm | None]:
@@ -309,7 +314,7 @@ def _hung(sight: SessionSight, heard: SessionMemory, limits: WatchLimits) -> Ala
 
 def _unheeded(sight: SessionSight, heard: SessionMemory, limits: WatchLimits) -> Alarm | None:
     """The kill switch is looked at each second, and what was seen stands in the journal at once."""
-    if heard.unheeded_s < limits.confirm_s:
+    if heard.unheeded_s is None or heard.unheeded_s < limits.confirm_s:
         return None
     words = f"has not heeded the kill switch for {heard.unheeded_s:.0f} s"
     return _session(Watch.UNHEEDED, sight, words, f"{heard.unheeded_s:.1f} s", f"{limits.confirm_s:g} s")

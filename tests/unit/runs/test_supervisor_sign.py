@@ -41,7 +41,7 @@ def parts_at(folder: Path, required: bool = True) -> Parts:
 def parts(tmp_path: Path) -> Parts:
     """A state folder in which a supervisor showed itself 1,000 s after the machine started."""
     parts = parts_at(tmp_path)
-    write_sign(parts, BEGAN, Duty.AT_WORK, {}, Uptime("this", 1_000.0))
+    write_sign(parts, BEGAN, Duty.AT_WORK, Uptime("this", 1_000.0))
     return parts
 
 
@@ -79,7 +79,7 @@ def test_one_of_another_start_of_the_machine_is_none(parts: Parts) -> None:
 
 def test_where_boots_are_not_told_the_wall_clock_counts_too(tmp_path: Path) -> None:
     parts = parts_at(tmp_path)
-    write_sign(parts, BEGAN, Duty.AT_WORK, {}, Uptime("", 1_000.0))
+    write_sign(parts, BEGAN, Duty.AT_WORK, Uptime("", 1_000.0))
     parts.clock = SetClock(NOW + timedelta(seconds=STALE_S - 0.001))
     assert trouble_at(parts, 1_001.0, "") is None
     parts.clock = SetClock(NOW + timedelta(seconds=STALE_S))
@@ -87,13 +87,13 @@ def test_where_boots_are_not_told_the_wall_clock_counts_too(tmp_path: Path) -> N
 
 
 def test_one_that_was_stopped_on_purpose_is_none_at_once(parts: Parts) -> None:
-    write_sign(parts, BEGAN, Duty.STOPPED, {}, Uptime("this", 1_000.0))
+    write_sign(parts, BEGAN, Duty.STOPPED, Uptime("this", 1_000.0))
     assert "was stopped on purpose" in str(trouble_at(parts, 1_000.0))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"null", b"{}", b"[]", b"\xff", b"[" * 60_000, b'{"at": "yesterday"}'],
+    [b"", b"null", b"{}", b"[]", b"\xff", b"[" * 4_000, b'{"at": "yesterday"}'],
     ids=["empty", "null", "nothing", "list", "bytes", "deep", "half"],
 )
 def test_one_that_cant_be_read_is_none(parts: Parts, content: bytes) -> None:
@@ -102,7 +102,7 @@ def test_one_that_cant_be_read_is_none(parts: Parts, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"uptime_s": float("nan")}, {"uptime_s": None}, {"at": "x"}, {"duty": "asleep"}, {"process": "x"}, {"seen": 1}]
+    "change", [{"uptime_s": float("nan")}, {"uptime_s": None}, {"at": "x"}, {"duty": "asleep"}, {"process": "x"}]
 )
 def test_one_with_a_wrong_word_is_none(parts: Parts, change: dict[str, object]) -> None:
     path = sign_path(parts)
@@ -128,7 +128,7 @@ def test_where_none_is_required_nothing_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_sign_of_this_machine_is_fresh_at_once(tmp_path: Path) -> None:
     parts = parts_at(tmp_path)
-    write_sign(parts, BEGAN, Duty.AT_WORK, {"sessions": []}, machine_uptime())
+    write_sign(parts, BEGAN, Duty.AT_WORK, machine_uptime())
     assert supervisor_trouble(parts) is None
 
 
@@ -137,5 +137,5 @@ def test_a_disk_that_refuses_leaves_the_sign_before(parts: Parts) -> None:
     before = path.read_bytes()
     (path.parent / f".{path.name}.draft").mkdir()
     with pytest.raises(OSError, match="directory"):
-        write_sign(parts, BEGAN, Duty.AT_WORK, {}, Uptime("this", 1_005.0))
+        write_sign(parts, BEGAN, Duty.AT_WORK, Uptime("this", 1_005.0))
     assert path.read_bytes() == before
