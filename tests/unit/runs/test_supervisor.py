@@ -438,7 +438,7 @@ def test_a_look_that_fails_shows_no_sign(ward: Ward, monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_remembered_does_not_grow(ward: Ward) -> None:
-    for _ in range(12):
+    for _ in range(6):
         session = ward.session()
         ward.rounds(2)
         ward.processes[-1].kill()
