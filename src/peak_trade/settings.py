@@ -570,13 +570,22 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
     Raises:
         ConfigError: an unknown key, a wrong value or a secret.
     """
-    _refuse_secrets(raw, path)
-    _refuse_comments(text, path)
+    refuse_secrets(raw, text, path)
     try:
         file = File.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_sentence(error, path)) from error
     return Settings(path=path, root=path.resolve().parent, text=text, file=file, raw=raw)
+
+
+def refuse_secrets(raw: Mapping[str, object], text: str, path: Path) -> None:
+    """Let a parsed file pass that holds no secret, in its comments neither.
+
+    Raises:
+        ConfigError: it holds one.
+    """
+    _refuse_secrets(raw, path)
+    _refuse_comments(text, path)
 
 
 def split_key(key: str) -> list[str]:

@@ -13,6 +13,7 @@ from peak_trade import __version__
 from peak_trade.cli import (
     alert,
     backtest,
+    backup,
     checklist,
     config,
     dashboard,
@@ -28,6 +29,7 @@ from peak_trade.cli import (
     liquidate,
     operator,
     readiness,
+    scheduler,
     session,
     smoke,
     status,
@@ -68,6 +70,9 @@ app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")
 app.add_typer(journal.app, name="journal")
+app.add_typer(backup.app, name="backup")
+app.command("restore")(backup.restore_command)
+app.add_typer(scheduler.app, name="scheduler")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)

@@ -352,10 +352,10 @@ class Runner:
     async def _heed(self) -> None:
         """Heed what stops the session, or a part of it: for good, and between two events, never within one.
 
-        What is played back had its own day, and the first bar after it is not waited for.
+        What is played back had its own day.
         """
         engine, outlook = self.engine, self._outlook
-        if not engine.live:
+        if engine.replaying:
             return
         if (killing := outlook.killed()) is not None and self._goes_further(killing):
             outlook.say(f"killed: {killing.words}; {_KILLED_WORDS[killing.level]}, until the session ends")

@@ -108,7 +108,7 @@ def data_gap(symbol: str, due_ns: int, now_ns: int, given: Thresholds) -> Firing
     return Firing(
         Mode.RESTRICTED,
         DATA_GAP,
-        f"no bar of {symbol} {late:.1f} s after one was due ({moment_text(due_ns)}), allowed are {allowed:f} s; check its source",
+        f"no bar of {symbol} {late:.1f} s after one was due ({moment_text(due_ns)}), allowed are {allowed:f} s; check the feed",
         (("symbol", symbol), ("due", moment_text(due_ns)), ("late_s", f"{late:f}")),
     )
 

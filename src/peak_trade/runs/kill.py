@@ -41,7 +41,7 @@ from peak_trade.runs.session_plan import limits_of
 from peak_trade.safety.exchange_stop import ExchangeStop, StopAim, StopResult, StopTools, with_collar
 from peak_trade.safety.kill_switch import Killed
 from peak_trade.venue.kraken.emergency import EmergencyLine, SafetyNonces
-from peak_trade.venue.kraken.transport import Timeouts
+from peak_trade.venue.kraken.transport import HttpLine, Timeouts
 from peak_trade.venue.kraken.wire import Credentials
 
 #: Levels at which the exchange itself is acted on.
@@ -160,13 +160,15 @@ class StopReport:
     """What came of stopping everything.
 
     Attributes:
-        killed: what the switch says; None where it could not be turned on. troubles: sentences of what went wrong here.
+        level: that was asked for. killed: what the switch says, switched: how far it goes; None where it could not be turned on.
+        troubles: sentences of what went wrong here.
         exchange: None where nothing could be asked there; why_not says why. act: the act in the journal of operators.
         took_s: seconds from the command's start to its end.
     """
 
     level: KillLevel
     killed: Killed | None = None
+    switched: KillLevel | None = None
     base_url: str = ""
     exchange: StopResult | None = None
     why_not: str = ""
@@ -180,7 +182,8 @@ class StopReport:
         return {
             "on": self.killed is not None,
             **(dict.fromkeys(Killed._fields) if self.killed is None else self.killed._asdict()),
-            "level": self.level.value,
+            "level": None if self.switched is None else self.switched.value,
+            "asked": self.level.value,
             "exchange": None if self.exchange is None else {"base_url": self.base_url, **self.exchange.to_json()},
             "why_not": self.why_not,
             "sessions": [one.to_json() for one in self.sessions],
@@ -191,14 +194,16 @@ class StopReport:
 
     def lines(self) -> list[str]:
         """Return what there is to tell, line by line."""
-        switch = "the kill switch is NOT on" if self.killed is None else f"{self.killed} (level {self.level.value})"
+        switch = "the kill switch is NOT on"
+        if self.killed is not None and self.switched is not None:
+            switch = f"{self.killed} (level {self.switched.value})"
         told = [switch, *map(str, self.sessions)]
         if self.exchange is None:
             return [*told, "nothing was done at the exchange"]
         found = self.exchange
         gone = "not confirmed" if found.cancelled_s is None else f"confirmed gone after {found.cancelled_s:.2f} s"
-        told.append(f"orders at {self.base_url}: {len(found.seen)} found working, {gone}")
-        told += [f"  {name}: {words}" for name, words in found.seen.items()]
+        told.append(f"orders at {self.base_url}: {found.cancels} cancelled, as the exchange says; {gone}")
+        told += [f"  was seen working: {name}, {words}" for name, words in found.seen.items()]
         if self.level is KillLevel.FLATTEN:
             flat = "not confirmed closed" if found.flat_s is None else f"confirmed closed after {found.flat_s:.2f} s"
             told.append(f"positions: {flat}")
@@ -208,7 +213,7 @@ class StopReport:
 
     def failure(self) -> PeakTradeError | None:
         """Return what did not go well as one sentence, None where everything did."""
-        switch = "the kill switch is on" if self.killed is not None else "the kill switch is NOT on"
+        switch = "the kill switch is NOT on" if self.switched is None else f"the kill switch is on ({self.switched.value})"
         words = [*self.troubles]
         if self.why_not:
             words.append(self.why_not)
@@ -216,7 +221,7 @@ class StopReport:
         if found is not None and not (found.finished or (found.refused and found.cancelled)):
             words.append(_unfinished(found))
         if words:
-            return CheckFailed(f"{switch} ({self.level.value}), but {'; '.join(words)}")
+            return CheckFailed(f"{switch}, but {'; '.join(words)}")
         if found is not None and found.refused:
             held_there = ", ".join(f"{asset} {amount}" for asset, amount in (found.left_positions or {}).items())
             return SafetyRefused(
@@ -254,6 +259,7 @@ def stop_everything(parts: Parts, order: StopOrder, say: Say, meanwhile: Callabl
         report.troubles.append(str(error))
         # At a milder level it may be on.
         report.killed = parts.kill_switch.state()
+    report.switched = parts.kill_switch.level()
     work = _begin_work(parts, order, say, report)
     report.troubles += meanwhile()
     try:
@@ -270,6 +276,7 @@ def stop_everything(parts: Parts, order: StopOrder, say: Say, meanwhile: Callabl
         with suppress(StorageError):
             # A release that was under way must not have the last word.
             parts.kill_switch.trip(order.by, order.why, parts.clock.now(), order.level)
+            report.switched = parts.kill_switch.level()
     report.took_s = parts.clock.elapsed_s() - order.began_s
     return report
 
@@ -366,7 +373,7 @@ def _begin_work(parts: Parts, order: StopOrder, say: Say, report: StopReport) ->
     limits = with_collar(limits_of(parts.settings.file.live_risk), order.collar)
     nonces = SafetyNonces(parts.nonces / f"safety-{keys.short}", lambda: nanoseconds(parts.clock.now()))
     timeouts = Timeouts(connect_s=safety.timeout_s, read_s=safety.timeout_s, total_s=safety.timeout_s)
-    line = EmergencyLine(keys, nonces, parts.clock, safety.base_url, timeouts)
+    line = EmergencyLine(keys, nonces, parts.clock, HttpLine(safety.base_url, timeouts))
     aim = StopAim(
         flatten=order.level is KillLevel.FLATTEN,
         symbols=limits.symbols,

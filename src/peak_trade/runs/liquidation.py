@@ -96,8 +96,9 @@ def _written(parts: Parts, report: StopReport, by: str, why: str, held: Iterable
     now = parts.clock.now()
     folder = parts.settings.folder(parts.settings.file.paths.reports) / "liquidations"
     stem = folder / f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z"
-    body = {"at": moment_text(nanoseconds(now)), "ordered_by": by, "reason": why, "held": list(held), **report.to_json()}
-    texts = {".json": json.dumps(body, indent=2, allow_nan=False) + "\n", ".md": _markdown(report, by, why, held, body["at"])}
+    at = moment_text(nanoseconds(now))
+    body = {"written_at": at, "ordered_by": by, "reason": why, "held": list(held), **report.to_json()}
+    texts = {".json": json.dumps(body, indent=2, allow_nan=False) + "\n", ".md": _markdown(report, by, why, held, at)}
     files = []
     for suffix, text in texts.items():
         try:

@@ -53,6 +53,7 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
+from peak_trade.runs.session_watch import AccountWatch, SessionWatch
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.safety.alerts import Alert, Severity
@@ -82,11 +83,13 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
 
     Raises:
         InputError: strategies, data or terms don't fit, or there is no key for the exchange.
-        SafetyRefused: the kill switch is on, the account is in use, books and venue differ, or the session lost its lease.
+        SafetyRefused: the kill switch is on, the account is held or in use, books and venue differ, or the lease was lost.
         StorageError: disk or registry refused; what was journalled before is intact.
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
+    if request.run_type != SHADOW_RUN:
+        parts.holds.check_free(request.account)
     check_ready(parts, request.mode)
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
@@ -158,6 +161,9 @@ class _Sitting:
         self.asked = 0
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
+        self.real = request.register and request.run_type != SHADOW_RUN
+        mine = AccountWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
+        self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
@@ -174,6 +180,7 @@ class _Sitting:
         try:
             return self._trade(chain)
         finally:
+            self.watch.close()
             chain.close()
 
     def _trade(self, chain: Chain) -> EndedSession:
@@ -209,6 +216,7 @@ class _Sitting:
             tape,
             parts.clock,
             observe=self.watcher.record,
+            latch=self.watch.account.latch,
             faults=self.watcher.faults,
         )
         self.engine = engine
@@ -306,6 +314,9 @@ class _Sitting:
         if step_s:
             self._say_begun(f"a bar every {step_s:g} s" if step_s >= 0.001 else "as fast as it can")
         outlook = self._outlook(chain, self.plan.deciders(timed=step_s >= ASKED_EVERY_S))
+        if self.real:
+            profit = self.watch.profit(lambda: engine.state, request.speed)
+            outlook = replace(outlook, watches=(self.watch.supervision, profit))
         self.runner = Runner(engine, outlook, self.parts.clock)
         return await self.runner.run()
 
@@ -318,6 +329,10 @@ class _Sitting:
             async with parts.market_reader(timeframe) as reader:
                 feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
                 await venue.prepare()
+                watches = [self.watch.api_errors, self.watch.silence(feed)]
+                if self.real:
+                    profit = self.watch.profit(lambda: engine.state, parts.exchange.speed, following.bars)
+                    watches += [self.watch.supervision, profit]
                 self._say_begun(f"on {', '.join(plan.datasets)} {timeframe.label} at {parts.exchange.base_url}")
                 outlook = replace(
                     self._outlook(chain, plan.deciders(timed=True, growing=following.bars)),
@@ -326,9 +341,13 @@ class _Sitting:
                     past=following.past,
                     live=feed,
                     take=following.take,
+                    watches=watches,
                 )
                 self.runner = Runner(engine, outlook, parts.clock)
-                ended = await self.runner.run()
+                try:
+                    ended = await self.runner.run()
+                finally:
+                    await feed.close()
             if left := await self._left_open(engine, venue):
                 raise await self._broken(engine, left)
         except PeakTradeError as error:
@@ -377,6 +396,7 @@ class _Sitting:
             progress=self.watcher.progress,
             say=self.watcher.say,
             killed=self._killed,
+            demands=self.watch.account.demands,
         )
 
     def _killed(self) -> Killing | None:

@@ -17,7 +17,7 @@ from peak_trade.runs.gate_record import gate_record
 from peak_trade.runs.locks import locks_of
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.session_dead import lineage
-from peak_trade.runs.session_marks import mode_now
+from peak_trade.runs.session_marks import mode_now, retired_now
 from peak_trade.runs.supervisor_sign import sign_trouble, supervisor_trouble
 from peak_trade.runs.testnet import budget_of
 
@@ -85,6 +85,7 @@ def _session(parts: Parts, session: Session, now: datetime) -> Json:
         "heartbeat_age_s": _since(session.heartbeat_at, now),
         "lease_left_s": None if (past := _since(session.lease_until, now)) is None else -past,
         "state": None,
+        "retired": [],
         "last_record_age_s": None,
         "wants": [],
     }
@@ -96,6 +97,9 @@ def _session(parts: Parts, session: Session, now: datetime) -> Json:
         line["wants"].append(f"has a journal that can't be read: {error}")
         return line
     line["state"], line["last_record_age_s"] = mode_now(records), _since(records[-1].at, now)
+    line["retired"] = retired_now(records)
+    if line["retired"]:
+        line["wants"].append(f"has closed {', '.join(line['retired'])} for good: peak-trade session tail {session.session_id}")
     if line["state"] != "running":
         line["wants"].append(f"is {line['state']}: peak-trade session tail {session.session_id}")
     return line

@@ -109,6 +109,7 @@ class StopResult:
         refused: whether positions had to be left, because no order may be sent to that address.
         cancelled_s, flat_s: when the last order was seen to be gone and the last position closed, seconds from the command's
             start; None where that was not seen.
+        cancels: how many orders the exchange said that it cancelled; one that it did not may be counted twice.
         seen: working orders that were found, by Kraken's ids, in words.
         left_orders, left_positions: what was there at the last look; None where there was no answer to it.
         dust: what is too small to be sold. troubles: codes of what went wrong, and how often. status: of the exchange.
@@ -120,6 +121,7 @@ class StopResult:
     refused: bool = False
     cancelled_s: float | None = None
     flat_s: float | None = None
+    cancels: int = 0
     seen: dict[str, str] = field(default_factory=dict)
     closings: list[Closing] = field(default_factory=list)
     left_orders: list[str] | None = None
@@ -138,6 +140,7 @@ class StopResult:
             "cancelled": self.cancelled,
             "refused": self.refused,
             **seconds,
+            "cancels": self.cancels,
             "orders_seen": dict(self.seen),
             "closings": [one.to_json() for one in self.closings],
             "left_orders": self.left_orders,
@@ -186,6 +189,8 @@ class ExchangeStop:
                 break
             else:
                 pause = clean_at + self._aim.lag_s - now
+            questions = 2 + 2 * len(self._doubt) if self._aim.flatten else 1
+            pause = max(pause, self._line.wait_s(questions))
             # What is left of the time is used; a second look at nothing may come after it.
             if not clean and (pause := min(pause, end - now)) <= 0:
                 break
@@ -196,10 +201,13 @@ class ExchangeStop:
 
     async def _round(self) -> bool:
         """Cancel, look and close; return whether nothing was left, as far as the exchange tells."""
-        clean = await self._cancelled()
+        before = self.result.cancels
+        gone = await self._cancelled()
+        # Orders that there were to cancel are a finding, also where they are gone by now.
+        clean = gone and self.result.cancels == before
         if self.result.why or not self._aim.flatten:
             return clean
-        if not clean and self.result.rounds < ROUNDS_FIRST:
+        if not gone and (self.result.rounds < ROUNDS_FIRST or self.result.status == "maintenance"):
             return False
         return await self._closed() and clean
 
@@ -212,8 +220,15 @@ class ExchangeStop:
             if self.result.why:
                 self._say(self.result.why)
                 return False
-        elif meant:
-            self._say(f"{meant} orders were working; Kraken says that it cancels them")
+            if self.result.status == "maintenance" and self.result.rounds:
+                # Nothing that is asked now would change anything; questions are saved for when it is over.
+                return False
+        elif self.result.status == "maintenance":
+            self.result.status = ""
+            self._say("the exchange takes cancels again")
+        if not isinstance(meant, Failed) and meant:
+            self.result.cancels, self.result.cancelled_s = self.result.cancels + meant, None
+            self._say(f"{meant} orders were working; the exchange says that it cancels them")
         found = await self._line.open_orders()
         if isinstance(found, Failed):
             self.result.left_orders = None
@@ -230,8 +245,7 @@ class ExchangeStop:
         for name, order in working.items():
             if name not in self.result.seen:
                 self.result.seen[name] = _order_words(order)
-                if self.result.cancelled_s is not None:
-                    self._say(f"an order shows late: {self.result.seen[name]}")
+                self._say(f"an order works still: {self.result.seen[name]}")
         return self._orders_gone(working)
 
     def _orders_gone(self, working: Iterable[str] | None) -> bool:
@@ -407,7 +421,7 @@ class ExchangeStop:
         self._count(failed.code)
         self._wait_s = max(self._wait_s, WAITS_S.get(failed.code, 0.0))
         self._once(f"{doing}: {failed.words}", key=f"{doing} {failed.code}")
-        if failed.code not in HOPELESS and failed.code not in WAITS_S:
+        if failed.code not in HOPELESS and failed.code not in WAITS_S and failed.code != "not_sent":
             status = await self._line.status()
             if isinstance(status, str) and status != self.result.status:
                 self.result.status = status

@@ -1,5 +1,6 @@
 """How far a session is stopped: what each level of the kill switch does to orders, exits and positions; and closing out."""
 
+import itertools
 from random import Random
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_the_tables_know_every_mode_and_level():
     assert set(REACHES) == set(Mode)
     assert set(CONDUCT) == {None, *KillLevel}
     order = [None, *KillLevel]
-    for milder, stricter in zip(order, order[1:], strict=False):
+    for milder, stricter in itertools.pairwise(order):
         one, other = CONDUCT[milder], CONDUCT[stricter]
         assert one.enlarges >= other.enlarges
         assert one.protects >= other.protects

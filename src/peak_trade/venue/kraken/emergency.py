@@ -8,7 +8,7 @@ machine, for which this module makes the proof itself, because no version of thi
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from peak_trade.durable import write_text
 from peak_trade.model.address import is_loopback
@@ -16,10 +16,11 @@ from peak_trade.model.clock import Clock, nanoseconds
 from peak_trade.model.errors import SafetyRefused, StorageError, require
 from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken import reading
+from peak_trade.venue.kraken.budget import TIER_LIMITS, Budget, rest_cost
 from peak_trade.venue.kraken.classes import Verdict
 from peak_trade.venue.kraken.gateway import Answered, Failed, judged
 from peak_trade.venue.kraken.proof import EmulatorProof
-from peak_trade.venue.kraken.transport import HttpLine, Timeouts
+from peak_trade.venue.kraken.transport import HttpLine
 from peak_trade.venue.kraken.wire import (
     ADD_ORDER,
     NONCE_LIMIT,
@@ -33,9 +34,6 @@ from peak_trade.venue.kraken.wire import (
     private_request,
     public_request,
 )
-
-if TYPE_CHECKING:
-    import httpx2
 
 Told = TypeVar("Told")
 NS: Final = 1_000_000_000
@@ -85,29 +83,22 @@ class SafetyNonces:
 class EmergencyLine:
     """The calls of the safety key, one after the other."""
 
-    def __init__(
-        self,
-        keys: Credentials,
-        nonces: SafetyNonces,
-        clock: Clock,
-        base_url: str,
-        timeouts: Timeouts,
-        transport: "httpx2.AsyncBaseTransport | None" = None,
-    ) -> None:
-        """Make ready; nothing is opened yet.
-
-        Raises:
-            SafetyRefused: the address can't be an exchange's.
-        """
-        self._keys, self._nonces, self._clock = keys, nonces, clock
-        self._line = HttpLine(base_url, timeouts, transport)
-        self._proof = EmulatorProof.of(base_url) if is_loopback(base_url) else None
+    def __init__(self, keys: Credentials, nonces: SafetyNonces, clock: Clock, line: HttpLine) -> None:
+        """Make ready; nothing is sent yet."""
+        self._keys, self._nonces, self._clock, self._line = keys, nonces, clock, line
+        self._proof = EmulatorProof.of(line.base_url) if is_loopback(line.base_url) else None
+        # Of the lowest tier, because nobody asks here which one it is; no question waits for it, whoever goes round does.
+        self._calls = Budget(TIER_LIMITS["starter"].rest_most, TIER_LIMITS["starter"].rest_decay)
         self.skew_ns = 0
 
     @property
     def closes(self) -> bool:
         """Whether positions can be closed there: at an emulator on this machine, and nowhere else."""
         return self._proof is not None
+
+    def wait_s(self, questions: int) -> float:
+        """Return in how many seconds so many questions fit into what Kraken allows a key; cancels count for nothing there."""
+        return self._calls.wait_s(questions, self._clock.elapsed_s())
 
     async def cancel_all(self) -> int | Failed:
         """Have every working order of the account cancelled; return how many Kraken says it meant."""
@@ -180,7 +171,7 @@ class EmergencyLine:
             SafetyRefused: the address is none of this machine's.
         """
         require(type(approved) is Approved, "an order leaves as what the gate approved")
-        if self._proof is None or self._proof.base_url.rstrip("/") != self._line.base_url:
+        if self._proof is None or self._proof.base_url != self._line.base_url:
             raise SafetyRefused(f"expected an emulator on this machine, found {self._line.base_url}; no order was sent")
         fields = order_fields(approved.intent, pair.altname, deadline_ns - self.skew_ns)
         found = await self._once(live_order_request(self._keys, self._nonces.take(), fields))
@@ -202,10 +193,14 @@ class EmergencyLine:
         require(endpoint in ALLOWED, f"{endpoint} is a call of an emergency")
         leaps = iter(LEAPS_S)
         while True:
+            self._calls.charge(rest_cost(endpoint), self._clock.elapsed_s())
             found = await self._once(private_request(self._keys, endpoint, self._nonces.take(), fields))
+            self._calls.settle(self._clock.elapsed_s())
             if isinstance(found, Answered):
                 self._nonces.keep()
                 return _read(found, shape, endpoint)
+            if found.code == "rate_limit":
+                self._calls.exceeded(self._clock.elapsed_s())
             seconds = next(leaps, None) if found.code == "invalid_nonce" else None
             if seconds is None:
                 return found
