@@ -105,11 +105,16 @@ class Aside(Generic[Found]):
         self._thread.start()
         return True
 
+    def wait(self, wait_s: float) -> None:
+        """Wait for the answer, which is still to be taken."""
+        if self._thread is not None:
+            self._thread.join(wait_s)
+
     def take(self, wait_s: float = 0.0) -> AsideAnswer[Found] | None:
         """Return the answer, once; None while there is none."""
         if self._thread is None:
             return None
-        self._thread.join(wait_s)
+        self.wait(wait_s)
         if self._thread.is_alive():
             return None
         self._thread, found = None, self._answer
