@@ -35,7 +35,7 @@ from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import ConfigError, DataError, InputError, NotFound, SafetyRefused
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
-from peak_trade.model.order import Candle
+from peak_trade.model.order import Candle, Intent
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.safety.holds import AccountHolds
@@ -110,6 +110,8 @@ class AccountChoice:
         note: told what the venue saw besides its answers.
         climbers: the strategy versions that trade on it, as the gates know them; permits: what allows them to.
         allowed: asked right before every order that leaves; returns why none may any more, None where it may.
+        known: orders that earlier processes of the session sent or may have sent; booked: names of the fills they booked.
+        health: says why working orders must not be kept alive, empty where all is well.
     """
 
     name: str
@@ -123,6 +125,9 @@ class AccountChoice:
     climbers: tuple[Assignment, ...] = ()
     permits: tuple[Permit, ...] = ()
     allowed: Callable[[], str | None] = lambda: None
+    known: tuple[Intent, ...] = ()
+    booked: tuple[str, ...] = ()
+    health: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +222,7 @@ class Parts:
     @cached_property
     def kill_switch(self) -> KillSwitch:
         """What stops every session of this state folder."""
-        return KillSwitch(self.state / "kill_switch.json")
+        return KillSwitch.of(self.state)
 
     @cached_property
     def holds(self) -> AccountHolds:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from peak_trade.model.address import is_origin, is_stream
+from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import ConfigError
 from peak_trade.model.secret import Secret
 from peak_trade.model.stage import Stage
@@ -84,11 +85,53 @@ class Risk(Section):
     trailing_stop: float = Field(0.0, ge=0, lt=1, description="exit at this distance from the best price since entry")
 
 
+class Research(Section):
+    """What research may read."""
+
+    holdout: dict[str, str] = Field(
+        default_factory=dict, description="bars that research never reads, by market: the last 20%, or from a date on"
+    )
+
+    @field_validator("holdout")
+    @classmethod
+    def _share_or_date(cls, value: dict[str, str]) -> dict[str, str]:
+        for market, rule in value.items():
+            if not re.fullmatch(r"\*|[A-Z0-9.]{1,16}/[A-Z0-9.]{1,16}( [1-9]\d{0,3}[smhdw])?", market):
+                raise ValueError(f'it should name a market such as "BTC/EUR", "BTC/EUR 1h" or "*", not {market!r}')
+            share = re.fullmatch(r"(\d{1,2}(?:\.\d{1,3})?)%", rule)
+            if not (share and float(share[1]) > 0) and not _is_date(rule):
+                raise ValueError(f'it should be a share such as "20%" or a date such as "2025-01-01", not {rule!r}')
+        return value
+
+
 class Sweep(Section):
     """How parameter sweeps run."""
 
     workers: int = Field(0, ge=0, le=256, description="threads or processes; 0 is one for each core")
     chunk_s: float = Field(1.0, gt=0, le=60, description="results are stored about this often, in seconds")
+
+
+class VerdictLimits(Section):
+    """What an edge has to show before it is called one."""
+
+    error_rate: float = Field(0.05, gt=0, le=0.2, description="how often a verdict may be edge where there is none")
+    worthwhile_sharpe: float = Field(1.5, gt=0, le=10, description="annual Sharpe ratio that says how much data is enough")
+    trades_min: int = Field(30, ge=2, le=10_000, description="closed trades")
+    overfit_max: float = Field(0.5, gt=0, le=1, description="probability of backtest overfitting")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
+
+
+class Robustness(Section):
+    """What a backtest has to stand before it is called robust."""
+
+    draws: int = Field(1_000, ge=100, le=20_000, description="histories and orders of trades drawn")
+    loss_max: float = Field(0.1, ge=0, le=1, description="share of drawn histories that may end with a loss")
+    drawdown_max: float = Field(0.5, gt=0, le=1, description="deepest fall in all but one of twenty orders of the trades")
+    sign_min: float = Field(0.8, ge=0, le=1, description="share of neighbouring parameters that must earn too")
+    half_min: float = Field(0.6, ge=0, le=1, description="share of them that must have half of the Sharpe ratio")
+    skip_share: float = Field(0.05, ge=0, lt=1, description="share of the decisions that are left out")
+    kept_min: float = Field(0.5, ge=0, le=1, description="share of the Sharpe ratio left with delay or missed fills")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
 
 
 class Shadow(Section):
@@ -408,7 +451,10 @@ class File(Section):
     paths: Paths = Paths()
     backtest: Backtest = Backtest()
     risk: Risk = Risk()
+    research: Research = Research()
     sweep: Sweep = Sweep()
+    verdict: VerdictLimits = VerdictLimits()
+    robustness: Robustness = Robustness()
     strategy: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     instrument: dict[str, InstrumentSteps] = Field(default_factory=dict)
     shadow: Shadow = Shadow()
@@ -543,6 +589,14 @@ class Settings:
     def every_key(self) -> tuple[str, ...]:
         """Return every dotted key that has a value, in the order of the sections."""
         return tuple(_walk(self.file.model_dump(mode="json"), ""))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        parse_moment(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def load_config(path: str | Path | None = None) -> Settings:

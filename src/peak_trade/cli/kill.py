@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from peak_trade.model.kill_level import KillLevel
     from peak_trade.runs.kill import SessionAnswer, StopReport
+    from peak_trade.runs.kill_first import Begun
     from peak_trade.safety.kill_switch import Killed
 
 Why = Annotated[str | None, typer.Option("--why", help="The reason, for everyone who finds it so.")]
@@ -42,44 +43,84 @@ def kill_command(
     by this command itself, whatever became of the sessions.
     """
     from peak_trade.model.kill_level import KillLevel
-    from peak_trade.runs import acts, kill
 
     if status and any(given is not None for given in (why, by, level, wait, collar)):
         raise InputError("expected --status by itself, found other options with it; leave them out")
     wanted = _level_of(level)
-    if wanted not in kill.AT_EXCHANGE and (wait is not None or collar is not None):
-        raise InputError(
-            f"expected --wait and --collar with --level cancel-all or flatten, found {wanted.value}; leave them out"
-        )
+    at_exchange = wanted in (KillLevel.CANCEL_ALL, KillLevel.FLATTEN)
+    if not at_exchange and (wait is not None or collar is not None):
+        raise InputError(f"expected --wait and --collar with --level cancel-all or flatten, found {wanted.value}; leave it out")
     if collar is not None and wanted is not KillLevel.FLATTEN:
         raise InputError(f"expected --collar with --level flatten, found {wanted.value}; leave it out")
+    if at_exchange:
+        from peak_trade.runs.kill_first import kept_going
+
+        begun = begin_stop("kill", wanted, why, by, wait, collar, config)
+        with kept_going(begun):
+            # Only now what takes a second to load: the exchange is being acted on.
+            from peak_trade.compose import Parts
+            from peak_trade.runs import kill
+
+            with closing(Parts(begun.settings)) as parts:
+                report = kill.see_through(parts, begun)
+        print_report(report, as_json)
+        if (failure := report.failure()) is not None:
+            raise failure
+        return
+    _turn_on(wanted, why, by, config, as_json, status=status)
+
+
+def _turn_on(
+    level: "KillLevel", why: str | None, by: str | None, config: options.ConfigFile, as_json: bool, *, status: bool
+) -> None:
+    """Turn the switch on, or tell whether it is; and nothing besides."""
+    from peak_trade.runs import acts, kill
+
     with closing(options.open_parts(config)) as parts:
-        began_s = parts.clock.elapsed_s()
         if status:
             found = parts.kill_switch.state()
             print_state(found, parts.kill_switch.level(), as_json)
             raise typer.Exit(0 if found is None else 1)
         reason = options.check_reason(why, "peak-trade kill")
         who = options.check_name(by, "--by", acts.machine_user())
-        if wanted not in kill.AT_EXCHANGE:
-            killed = kill.kill(parts, who, reason, acts.COMMAND, wanted)
-            sessions = kill.sessions_told(parts, wanted, parts.settings.file.safety.sessions_s)
-            print_state(killed, parts.kill_switch.level(), as_json, sessions)
-            return
-        order = kill.StopOrder(
-            action="kill",
-            by=who,
-            why=reason,
-            via=acts.COMMAND,
-            level=wanted,
-            began_s=began_s,
-            deadline_s=None if wait is None else wait * 60,
-            collar=per_cent(collar),
-        )
-        report = kill.stop_everything(parts, order, say_progress)
-    print_report(report, as_json)
-    if (failure := report.failure()) is not None:
-        raise failure
+        killed = kill.kill(parts, who, reason, acts.COMMAND, level)
+        sessions = kill.sessions_told(parts, level, parts.settings.file.safety.sessions_s)
+        print_state(killed, parts.kill_switch.level(), as_json, sessions)
+
+
+def begin_stop(
+    action: str,
+    level: "KillLevel",
+    why: str | None,
+    by: str | None,
+    wait: float | None,
+    collar: float | None,
+    config: options.ConfigFile,
+) -> "Begun":
+    """Turn the switch on and begin to act on the exchange, with as little loaded as that needs.
+
+    Raises:
+        InputError: a wrong option or configuration; nothing has begun.
+    """
+    import random
+
+    from peak_trade.model.clock import MachineClock
+    from peak_trade.runs.kill_first import StopOrder, begin
+    from peak_trade.runs.machine import machine_user
+    from peak_trade.settings import load_config
+
+    clock = MachineClock()
+    order = StopOrder(
+        action=action,
+        by=options.check_name(by, "--by", machine_user()),
+        why=options.check_reason(why, f"peak-trade {action}"),
+        via="command",
+        level=level,
+        began_s=clock.elapsed_s(),
+        deadline_s=None if wait is None else wait * 60,
+        collar=per_cent(collar),
+    )
+    return begin(load_config(config), clock, random.SystemRandom(), order, say_progress)
 
 
 def release_command(

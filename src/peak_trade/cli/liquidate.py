@@ -5,7 +5,7 @@ from contextlib import closing
 import typer
 
 from peak_trade.cli import options
-from peak_trade.cli.kill import Collar, WaitMinutes, Why, per_cent, print_report, say_progress
+from peak_trade.cli.kill import Collar, WaitMinutes, Why, begin_stop, print_report
 
 
 def command(
@@ -18,22 +18,17 @@ def command(
 ) -> None:
     """Turn the kill switch on, cancel every order, close every position, and hold every account until the restart."""
     from peak_trade.cli.show import printable
-    from peak_trade.runs import acts
-    from peak_trade.runs.liquidation import liquidate
+    from peak_trade.model.kill_level import KillLevel
+    from peak_trade.runs.kill_first import kept_going
 
-    with closing(options.open_parts(config)) as parts:
-        began_s = parts.clock.elapsed_s()
-        reason = options.check_reason(why, "peak-trade liquidate")
-        who = options.check_name(by, "--by", acts.machine_user())
-        done = liquidate(
-            parts,
-            who,
-            reason,
-            say_progress,
-            began_s=began_s,
-            deadline_s=None if wait is None else wait * 60,
-            collar=per_cent(collar),
-        )
+    begun = begin_stop("liquidate", KillLevel.FLATTEN, why, by, wait, collar, config)
+    with kept_going(begun):
+        # Only now what takes a second to load: the exchange is being acted on.
+        from peak_trade.compose import Parts
+        from peak_trade.runs.liquidation import liquidate
+
+        with closing(Parts(begun.settings)) as parts:
+            done = liquidate(parts, begun)
     print_report(done.report, as_json, {"held": list(done.held), "files": [str(path) for path in done.files]})
     if not as_json:
         print(printable(f"read-only until the restart: {', '.join(done.held) or 'nothing could be held'}"))

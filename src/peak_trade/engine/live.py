@@ -157,6 +157,11 @@ class LiveFeed:
         """Return up to which moment each symbol was told, nanoseconds UTC, intervals without trades too; -1: never."""
         return {symbol: market.heard_ns for symbol, market in self._markets.items()}
 
+    @property
+    def silent_s(self) -> float:
+        """For how long the exchange has not told candles, seconds of its clock; 0 where it answered last."""
+        return (self._clock.elapsed_s() - self._silent_since) * self._speed if self._silent else 0.0
+
     async def next(self, stop: asyncio.Event, most_s: float) -> Heard | None:
         """Return the next tick; None where none comes within so many seconds of the machine's, or it is to stop.
 

@@ -22,7 +22,7 @@ from peak_trade.engine.records import MARK, tick_record
 from peak_trade.engine.state import Retire, Tripped
 from peak_trade.model.bar import Bars
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import ContractBroken, SafetyRefused, StorageError
+from peak_trade.model.errors import ContractBroken, SafetyRefused, StorageError, Unavailable
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import MarketBar
 from peak_trade.risk.gate import Mode, farther
@@ -149,6 +149,7 @@ class Outlook:
         past: what was told before, in its order, of a session that follows a market; None: the bars of the series.
         live: tells what happens from now on; None where the series is all there is.
         take: given each complete bar of a market that is followed, before it is decided on.
+        look_s: seconds between two looks at the venue and the kill switch while nothing comes.
         deciders: the strategies' targets by symbol.
         traded_from: first bar of the first symbol that may be decided on, by number.
         sign: signs the journal's head.
@@ -174,6 +175,7 @@ class Outlook:
     past: Sequence[Tick] | None = None
     live: LiveFeed | None = None
     take: Callable[[MarketBar], None] = lambda _bar: None
+    look_s: float = _LOOK_S
 
     def ticks(self) -> Iterator[Tick]:
         """Return what is known beforehand."""
@@ -309,8 +311,10 @@ class Runner:
         engine, outlook, stop = self.engine, self._outlook, self._stop
         first = next(iter(outlook.series))
         while not stop.is_set():
-            heard = await feed.next(stop, _LOOK_S)
+            heard = await feed.next(stop, outlook.look_s)
             await self._look_around(number)
+            # In this task's own turn: what must stop when the loop stands still hangs on it.
+            await engine.hear()
             if heard is None:
                 continue
             await self._beat_when_overdue()
@@ -473,7 +477,7 @@ class Runner:
         After a refused write the state is ahead of the journal, and before books and venue were compared nothing may be
         sent: then nothing more is done, so that the same command goes on.
         """
-        if isinstance(error, StorageError | LeaseLost) or not self.engine.compared:
+        if isinstance(error, StorageError | LeaseLost | Unavailable) or not self.engine.compared:
             return
         try:
             if isinstance(error, ContractBroken):

@@ -215,6 +215,13 @@ class CancelLost(NamedTuple):
     words: str
 
 
+class LookUpLost(NamedTuple):
+    """The venue was asked for an order and did not answer."""
+
+    client_id: str
+    words: str
+
+
 class Tripped(NamedTuple):
     """Something demands another mode: a trigger, a fault or a person.
 
@@ -249,9 +256,8 @@ class Late(NamedTuple):
     late_ns: int
 
 
-Event = (
-    BarClosed | Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | Tripped | Retire | Settle | Late
-)
+Answer = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
+Event = BarClosed | Answer | Tripped | Retire | Settle | Late
 
 
 # ---- effects ---------------------------------------------------------------------------------------------------------

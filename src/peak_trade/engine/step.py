@@ -23,6 +23,7 @@ from peak_trade.engine.state import (
     Late,
     LegPlan,
     LookUp,
+    LookUpLost,
     Missed,
     Order,
     Plan,
@@ -61,6 +62,8 @@ _EXITS = (OrderKind.STOP, OrderKind.TAKE_PROFIT)
 _LOST_MAX = 10
 #: How many fills are remembered by name.
 _SEEN_MAX = 64
+#: The code of a venue that does not tell what became of orders.
+BLIND = "blind"
 
 Stepped = tuple[State, Effects]
 
@@ -101,6 +104,9 @@ def _on_bar(plan: Plan, state: State, event: BarClosed, effects: list[Effect]) -
     if state.reach is not None:
         # A cancel may have been lost since the mode became stricter.
         effects += [Cancel(order.intent.client_id) for order in _recalled(state) if order.intent.symbol == bar.symbol]
+    # One that the venue did not answer for is asked for again.
+    unknown = (order.intent for order in state.orders.values() if order.state is OrderState.UNKNOWN)
+    effects += [LookUp(intent.client_id) for intent in unknown if intent.symbol == bar.symbol]
     if equity < state.day_start and state.mode in (Mode.RUNNING, Mode.RESTRICTED):
         _watch_loss(plan, state, effects)
     for number, target in event.targets:
@@ -477,6 +483,11 @@ def _on_cancel_lost(_plan: Plan, state: State, event: CancelLost, effects: list[
         effects.append(LookUp(event.client_id))
 
 
+def _on_look_up_lost(plan: Plan, state: State, event: LookUpLost, effects: list[Effect]) -> None:
+    """The venue does not answer: nothing is opened by somebody who can't see; the order is asked for at every bar."""
+    _trip(plan, state, Tripped(Mode.RESTRICTED, BLIND, event.words), effects)
+
+
 # ---- modes and the end -----------------------------------------------------------------------------------------------
 
 
@@ -524,6 +535,9 @@ def _recalled(state: State) -> list[Order]:
 
 def _on_settle(_plan: Plan, state: State, event: Settle, effects: list[Effect]) -> None:
     effects += [Cancel(client_id) for client_id, order in state.orders.items() if order.state is not OrderState.UNKNOWN]
+    if state.settling:
+        # It was begun before: those whose fate the venue did not tell are asked for again.
+        effects += [LookUp(client_id) for client_id, order in state.orders.items() if order.state is OrderState.UNKNOWN]
     state.settling, state.fault = True, event.fault
     state.legs = tuple(leg._replace(wanted=None) for leg in state.legs)
 
@@ -579,6 +593,7 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     Fill: _on_fill,
     Closed: _on_closed,
     CancelLost: _on_cancel_lost,
+    LookUpLost: _on_look_up_lost,
     Tripped: _trip,
     Retire: _on_retire,
     Settle: _on_settle,

@@ -25,6 +25,7 @@ from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, Flaw, verify_account
 from peak_trade.model.clock import RunId, parse_moment
 from peak_trade.model.errors import CheckFailed, DataError, PeakTradeError, SafetyRefused, StorageError
+from peak_trade.runs.machine import machine_user as machine_user  # noqa: PLC0414 - who does an act
 from peak_trade.runs.record import Json
 
 #: How an act came: from a terminal, from the dashboard, or from a program that watches.
@@ -87,16 +88,6 @@ class Done(NamedTuple):
     def at(self) -> datetime:
         """When its last record was written."""
         return parse_moment(self.last.at)
-
-
-def machine_user() -> str:
-    """Return the operating system's name of who runs this process, not what the environment says."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 @contextmanager

@@ -1,18 +1,14 @@
 """The kill switch on and off, and what is done besides: at the exchange by this very process, and told of running sessions.
 
-Invariant: the switch is turned on before anything else; then the exchange is acted on at once, by a thread that needs no lock,
-no journal and no registry, while this one writes the act down as it goes.
+Invariant: what `kill_first` has begun goes on whatever becomes of journal, locks and registry, which are touched here alone.
 Invariant: what could not be done is told, and never reported as done.
 """
 
-import asyncio
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +19,8 @@ from peak_trade.journal.chain import accounts, holder, holding, is_held, lines, 
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import SessionFilter
-from peak_trade.model.clock import nanoseconds
 from peak_trade.model.errors import (
     CheckFailed,
-    ConfigError,
     InputError,
     PeakTradeError,
     SafetyRefused,
@@ -35,23 +29,15 @@ from peak_trade.model.errors import (
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.runs.acts import COMMAND, Act, held, written
 from peak_trade.runs.journal_check import verify_journals
+from peak_trade.runs.kill_first import BY_HAND, Begun, Say, begin, kept_going, time_of
+from peak_trade.runs.kill_first import StopOrder as StopOrder  # noqa: PLC0414 - who stops everything asks for it by this
 from peak_trade.runs.record import Json
 from peak_trade.runs.session_dead import close_dead
-from peak_trade.runs.session_plan import limits_of
-from peak_trade.safety.exchange_stop import ExchangeStop, StopAim, StopResult, StopTools, with_collar
+from peak_trade.safety.exchange_stop import StopResult
 from peak_trade.safety.kill_switch import Killed
-from peak_trade.venue.kraken.emergency import EmergencyLine, SafetyNonces
-from peak_trade.venue.kraken.transport import HttpLine, Timeouts
-from peak_trade.venue.kraken.wire import Credentials
 
-#: Levels at which the exchange itself is acted on.
-AT_EXCHANGE = frozenset({KillLevel.CANCEL_ALL, KillLevel.FLATTEN})
-#: Seconds between two looks at the journals of running sessions, and longest wait for the thread once its time is up.
-LOOK_S, MORE_S = 0.1, 60.0
-#: What a person does where this program can't.
-BY_HAND = "log in at Kraken, cancel all open orders there and sell what is held"
-
-Say = Callable[[float, str], None]
+#: Seconds between two looks at the journals of running sessions.
+LOOK_S = 0.1
 
 
 class Released(NamedTuple):
@@ -117,25 +103,6 @@ def release(parts: Parts, by: str, why: str) -> Released:
 # ---- the exchange --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopOrder:
-    """What is asked for.
-
-    Attributes:
-        action: how the act is called. deadline_s: how long it is tried; None is as configured.
-        collar: per cent, where it is to be wider than configured. began_s: when the command began, by the clock's seconds.
-    """
-
-    action: str
-    by: str
-    why: str
-    via: str
-    level: KillLevel
-    began_s: float
-    deadline_s: float | None = None
-    collar: Decimal | None = None
-
-
 class SessionAnswer(NamedTuple):
     """A session that was at work when the switch was turned on: how far its journal says that it stopped, None for nothing."""
 
@@ -160,7 +127,7 @@ class StopReport:
     """What came of stopping everything.
 
     Attributes:
-        level: that was asked for. killed: what the switch says, switched: how far it goes; None where it could not be turned on.
+        level: that was asked for. killed: what the switch says; switched: how far it goes; None where it is not on.
         troubles: sentences of what went wrong here.
         exchange: None where nothing could be asked there; why_not says why. act: the act in the journal of operators.
         took_s: seconds from the command's start to its end.
@@ -243,31 +210,39 @@ def _unfinished(found: StopResult) -> str:
     return f"not everything is done at the exchange: {'; '.join(told)}; repeat the command, or {BY_HAND}"
 
 
-def stop_everything(parts: Parts, order: StopOrder, say: Say, meanwhile: Callable[[], list[str]] = list) -> StopReport:
+def stop_everything(parts: Parts, order: StopOrder, say: Say) -> StopReport:
     """Turn the switch on, act on the exchange, write it down, and listen to the sessions; all of it is in the report.
 
     Args:
         say: told seconds since the beginning and a sentence, also from another thread.
-        meanwhile: done once the exchange is being acted on; returns sentences of what went wrong.
     """
-    report = StopReport(level=order.level)
-    before, now = parts.kill_switch.is_on(), parts.clock.now()
-    try:
-        report.killed = parts.kill_switch.trip(order.by, order.why, now, order.level)
-        say(parts.clock.elapsed_s() - order.began_s, f"the kill switch is on: {order.level.value}")
-    except StorageError as error:
-        report.troubles.append(str(error))
-        # At a milder level it may be on.
-        report.killed = parts.kill_switch.state()
-    report.switched = parts.kill_switch.level()
-    work = _begin_work(parts, order, say, report)
-    report.troubles += meanwhile()
+    begun = begin(parts.settings, parts.clock, parts.ids.randomness, order, say)
+    with kept_going(begun):
+        return see_through(parts, begun)
+
+
+def see_through(parts: Parts, begun: Begun, meanwhile: Callable[[], list[str]] = list) -> StopReport:
+    """Write down what has begun and goes on at the exchange, and listen to the sessions; all of it is in the report.
+
+    Args:
+        begun: the switch is on, and the exchange is being acted on.
+        meanwhile: done first; returns sentences of what went wrong.
+    """
+    order, work = begun.order, begun.work
+    report = StopReport(
+        level=order.level,
+        killed=begun.killed,
+        switched=parts.kill_switch.level(),
+        base_url=parts.settings.file.safety.base_url,
+        why_not=begun.why_not,
+        troubles=[*begun.troubles, *meanwhile()],
+    )
     try:
         with ExitStack() as stack:
             act = _written_act(parts, order, report, stack)
-            _follow(parts, order, work, report, act)
+            _follow(parts, begun, report, act)
             if act is not None:
-                act.outcome |= {"was_on": before} | {
+                act.outcome |= {"was_on": begun.was_on} | {
                     name: value for name, value in report.to_json().items() if name not in ("act", "on", *Killed._fields)
                 }
     except PeakTradeError as error:
@@ -277,6 +252,8 @@ def stop_everything(parts: Parts, order: StopOrder, say: Say, meanwhile: Callabl
             # A release that was under way must not have the last word.
             parts.kill_switch.trip(order.by, order.why, parts.clock.now(), order.level)
             report.switched = parts.kill_switch.level()
+    if work is not None:
+        report.exchange = work.result
     report.took_s = parts.clock.elapsed_s() - order.began_s
     return report
 
@@ -293,10 +270,11 @@ def _written_act(parts: Parts, order: StopOrder, report: StopReport, stack: Exit
     return act
 
 
-def _follow(parts: Parts, order: StopOrder, work: "_Work | None", report: StopReport, act: Act | None) -> None:
+def _follow(parts: Parts, begun: Begun, report: StopReport, act: Act | None) -> None:
     """Write down what the exchange is asked as it happens, and listen to the sessions meanwhile."""
-    sessions = parts.settings.file.safety.sessions_s
-    for told in _steps(parts, work, order):
+    until_s = parts.clock.elapsed_s() + parts.settings.file.safety.sessions_s
+    work, order = begun.work, begun.order
+    for told in _steps(parts, begun):
         if act is not None and told is not None:
             try:
                 act.record("exchange", {"elapsed_s": f"{told[0]:.3f}", "words": told[1]})
@@ -307,12 +285,14 @@ def _follow(parts: Parts, order: StopOrder, work: "_Work | None", report: StopRe
         report.exchange = work.result
         if work.error:
             report.troubles.append(f"expected the exchange to be acted on, found a fault of ours: {work.error}; {BY_HAND}")
-    report.sessions = sessions_told(parts, order.level, sessions)
+    # They had the time that the exchange took.
+    report.sessions = sessions_told(parts, order.level, max(until_s - parts.clock.elapsed_s(), 0.0))
 
 
-def _steps(parts: Parts, work: "_Work | None", order: StopOrder) -> Iterator[tuple[float, str] | None]:
+def _steps(parts: Parts, begun: Begun) -> Iterator[tuple[float, str] | None]:
     """Yield what the thread tells until it has ended."""
-    end = parts.clock.elapsed_s() + _deadline(parts, order) + MORE_S
+    work = begun.work
+    end = parts.clock.elapsed_s() + time_of(begun)
     while work is not None and (work.thread.is_alive() or not work.told.empty()):
         if parts.clock.elapsed_s() > end:
             work.error = work.error or "it did not end in time"
@@ -321,105 +301,6 @@ def _steps(parts: Parts, work: "_Work | None", order: StopOrder) -> Iterator[tup
             yield work.told.get(timeout=LOOK_S)
         except queue.Empty:
             yield None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Work:
-    """The thread that acts on the exchange, and what it tells."""
-
-    stop: ExchangeStop
-    line: EmergencyLine
-    told: "queue.SimpleQueue[tuple[float, str]]"
-    thread: threading.Thread
-    error: str = ""
-
-    @property
-    def result(self) -> StopResult:
-        return self.stop.result
-
-    def run(self) -> None:
-        try:
-            asyncio.run(self._run())
-        except Exception as error:  # noqa: BLE001 - told with the rest, by the thread that waits for this one
-            self.error = f"{type(error).__name__}: {error}"
-
-    async def _run(self) -> None:
-        try:
-            await self.stop.run()
-        finally:
-            await self.line.close()
-
-
-def _begin_work(parts: Parts, order: StopOrder, say: Say, report: StopReport) -> _Work | None:
-    """Begin to act on the exchange; None where there is no way to it, which is told."""
-    safety = parts.settings.file.safety
-    report.base_url = safety.base_url
-    if order.level not in AT_EXCHANGE:
-        return None
-    try:
-        keys = safety_keys(parts)
-    except ConfigError as error:
-        report.why_not = f"{error}; nothing was done at the exchange: {BY_HAND}"
-        say(parts.clock.elapsed_s() - order.began_s, str(error))
-        return None
-    told: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
-
-    def tell(elapsed_s: float, words: str) -> None:
-        told.put((elapsed_s, words))
-        say(elapsed_s, words)
-
-    if _is_used_elsewhere(parts, keys):
-        tell(parts.clock.elapsed_s() - order.began_s, "the safety key is the testnet's: give it one of its own")
-    limits = with_collar(limits_of(parts.settings.file.live_risk), order.collar)
-    nonces = SafetyNonces(parts.nonces / f"safety-{keys.short}", lambda: nanoseconds(parts.clock.now()))
-    timeouts = Timeouts(connect_s=safety.timeout_s, read_s=safety.timeout_s, total_s=safety.timeout_s)
-    line = EmergencyLine(keys, nonces, parts.clock, HttpLine(safety.base_url, timeouts))
-    aim = StopAim(
-        flatten=order.level is KillLevel.FLATTEN,
-        symbols=limits.symbols,
-        limits=limits,
-        lag_s=safety.lag_s,
-        deadline_s=_deadline(parts, order),
-    )
-    chance = parts.ids.randomness
-    tools = StopTools(parts.clock, asyncio.sleep, lambda: f"{chance.getrandbits(128):032x}", tell, order.began_s)
-    stop = ExchangeStop(line, aim, tools)
-    work = _Work(stop=stop, line=line, told=told, thread=threading.Thread())
-    # A daemon: Ctrl+C ends the command, whatever a call waits for.
-    work.thread = threading.Thread(target=work.run, daemon=True)
-    work.thread.start()
-    return work
-
-
-def _deadline(parts: Parts, order: StopOrder) -> float:
-    return parts.settings.file.safety.deadline_s if order.deadline_s is None else order.deadline_s
-
-
-def safety_keys(parts: Parts) -> Credentials:
-    """Return the safety key.
-
-    Raises:
-        ConfigError: it is not in the environment, or what is there can be none.
-    """
-    safety = parts.settings.file.safety
-    names = (safety.api_key_env, safety.api_secret_env)
-    missing = [name for name in names if not parts.settings.has_secret(name)]
-    if missing:
-        raise ConfigError(
-            f"expected a safety key in the environment ({' and '.join(names)}), found {' and '.join(missing)} not set"
-        )
-    try:
-        return Credentials.read(*(parts.settings.secret(name).reveal() for name in names))
-    except InputError:
-        raise ConfigError(
-            f"expected a safety key and its secret in base64 in {' and '.join(names)}, as Kraken shows them, found something "
-            "else"
-        ) from None
-
-
-def _is_used_elsewhere(parts: Parts, keys: Credentials) -> bool:
-    other = parts.settings.file.exchange.kraken_testnet.api_key_env
-    return parts.settings.has_secret(other) and parts.settings.secret(other).reveal().strip() == keys.id
 
 
 # ---- sessions ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ switch does not.
 
 import json
 from collections.abc import Iterable
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,12 @@ from peak_trade.journal.chain import accounts
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import PeakTradeError
-from peak_trade.model.kill_level import KillLevel
-from peak_trade.runs.acts import COMMAND
-from peak_trade.runs.kill import Say, StopOrder, StopReport, stop_everything
+from peak_trade.runs.kill import StopReport, see_through
+from peak_trade.runs.kill_first import Begun
 from peak_trade.safety.holds import Hold, HoldKind
 
-#: The code of a liquidation's holds, and how its act is called.
-LIQUIDATED, LIQUIDATE = "liquidated", "liquidate"
+#: The code of a liquidation's holds.
+LIQUIDATED = "liquidated"
 
 
 class Liquidation(NamedTuple):
@@ -33,34 +31,11 @@ class Liquidation(NamedTuple):
     files: tuple[Path, ...]
 
 
-def liquidate(
-    parts: Parts,
-    by: str,
-    why: str,
-    say: Say,
-    *,
-    began_s: float,
-    deadline_s: float | None = None,
-    collar: Decimal | None = None,
-) -> Liquidation:
-    """Get everything off the exchange, hold every account, and write a report; what went wrong is in it.
-
-    Args:
-        say: told seconds since the beginning and a sentence. began_s: when the command began, by the clock's seconds.
-        deadline_s: how long it is tried; None is as configured. collar: per cent, where it is to be wider than configured.
-    """
+def liquidate(parts: Parts, begun: Begun) -> Liquidation:
+    """Hold every account while everything is got off the exchange, and write a report; what went wrong is in it."""
     held: list[str] = []
-    order = StopOrder(
-        action=LIQUIDATE,
-        by=by,
-        why=why,
-        via=COMMAND,
-        level=KillLevel.FLATTEN,
-        began_s=began_s,
-        deadline_s=deadline_s,
-        collar=collar,
-    )
-    report = stop_everything(parts, order, say, lambda: _hold_all(parts, by, why, held))
+    by, why = begun.order.by, begun.order.why
+    report = see_through(parts, begun, lambda: _hold_all(parts, by, why, held))
     return Liquidation(report, tuple(held), tuple(_written(parts, report, by, why, held)))
 
 

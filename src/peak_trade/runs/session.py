@@ -17,6 +17,8 @@ from typing import Any
 from peak_trade.compose import Parts
 from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
+from peak_trade.engine.live import LiveFeed
+from peak_trade.engine.records import booked_in, sent_in
 from peak_trade.engine.runner import EndedBy, Heartbeat, Killing, LeaseLost, Marks, Outlook, Runner
 from peak_trade.engine.state import Tripped
 from peak_trade.engine.tape import Tape
@@ -64,6 +66,8 @@ from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
 #: What a session that a second signal ended says of itself.
 INTERRUPTED = "interrupted; the same command goes on with it"
+#: Seconds between two looks at a followed market's exchange, by its clock, and the fewest of the machine's.
+LOOK_S, LOOK_MIN_S = 1.0, 0.05
 #: Where bars come at least this far apart, a strategy is asked at every one; where they come faster, in blocks.
 ASKED_EVERY_S = 0.1
 
@@ -158,6 +162,7 @@ class _Sitting:
         self.status, self.error, self.ended_by = RunStatus.STARTED, "", ""
         self.runner: Runner | None = None
         self.engine: Engine | None = None
+        self.feed: LiveFeed | None = None
         self.asked = 0
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
@@ -194,6 +199,9 @@ class _Sitting:
                 climbers=tuple(watch.assignment for watch in self.permits),
                 permits=tuple(watch.permit for watch in self.permits),
                 allowed=self._allowed,
+                known=sent_in(self.dead.records) if self.dead else (),
+                booked=booked_in(self.dead.records) if self.dead else (),
+                health=lambda: self._health(chain),
             )
             venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
@@ -236,8 +244,9 @@ class _Sitting:
                 self._registered_end(engine, chain, error=str(error))
             raise
         except PeakTradeError as error:
-            if not engine.compared or isinstance(error, LeaseLost):
-                # It was not taken up, or is no longer ours: the journal stays as it is, to be gone on with.
+            if not engine.compared or isinstance(error, LeaseLost | Unavailable):
+                # It was not taken up, is no longer ours, or its books lack what an exchange does not tell: the journal stays as
+                # it is, to be gone on with.
                 self._registered_end(engine, chain, error=str(error))
                 raise
             fault, self.status, self.error = error, RunStatus.FAILED, str(error)
@@ -298,6 +307,19 @@ class _Sitting:
         """Return why no order may leave any more."""
         return next((why for watch in self.permits if (why := watch.trouble()) is not None), None)
 
+    def _health(self, chain: Chain) -> str:
+        """Return why orders that work at an exchange must not be kept alive; empty where all is well."""
+        if self.engine is None or not self.engine.compared:
+            return "books and exchange were not compared yet"
+        silent_s = 0.0 if self.feed is None else self.feed.silent_s
+        if silent_s > self.plan.limits.max_data_age_s:
+            return f"the market was not heard of for {silent_s:.0f} s"
+        try:
+            chain.flush()
+        except StorageError as error:
+            return str(error)
+        return ""
+
     def _prepay(self) -> None:
         self.budget.prepay(self.session_id, self.parts.clock.now())
 
@@ -327,7 +349,7 @@ class _Sitting:
         timeframe = plan.first.bars.timeframe
         try:
             async with parts.market_reader(timeframe) as reader:
-                feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
+                self.feed = feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
                 await venue.prepare()
                 watches = [self.watch.api_errors, self.watch.silence(feed)]
                 if self.real:
@@ -340,6 +362,7 @@ class _Sitting:
                     speed=None,
                     past=following.past,
                     live=feed,
+                    look_s=max(LOOK_S / max(parts.exchange.speed, 1.0), LOOK_MIN_S),
                     take=following.take,
                     watches=watches,
                 )

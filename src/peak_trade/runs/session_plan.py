@@ -25,9 +25,10 @@ from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Limits
 from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.limits import limits_of
 from peak_trade.runs.record import Json, exact_choice, instrument_from, steps_of
 from peak_trade.runs.session_market import followed_item, history, journalled_dataset
-from peak_trade.settings import LiveRisk, TestnetLimits
+from peak_trade.settings import TestnetLimits
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import SizedBy, Sizing
@@ -223,13 +224,6 @@ class SessionPlan:
 
     def _on(self, symbol: str) -> list[tuple[int, Leg]]:
         return [(number, leg) for number, leg in enumerate(self.legs) if leg.symbol == symbol]
-
-
-def limits_of(section: LiveRisk) -> Limits:
-    """Return the configured limits, exact."""
-    given = section.model_dump()
-    exact = {name: Decimal(repr(given[name])) for name in ("max_daily_loss_pct", "price_collar_pct")}
-    return Limits(**given | exact)
 
 
 def tightened(limits: Limits, testnet: TestnetLimits, symbols: Sequence[str | None]) -> Limits:

@@ -18,7 +18,20 @@ from peak_trade.engine.records import (
     refused_record,
     sending_record,
 )
-from peak_trade.engine.state import Adopted, CancelLost, Event, Incident, Late, Missed, Refusal, Retire, Send, Settle, Tripped
+from peak_trade.engine.state import (
+    Adopted,
+    CancelLost,
+    Event,
+    Incident,
+    Late,
+    LookUpLost,
+    Missed,
+    Refusal,
+    Retire,
+    Send,
+    Settle,
+    Tripped,
+)
 from peak_trade.journal.chain import canonical
 from peak_trade.model.errors import InvariantBroken
 from peak_trade.model.kill_level import KillLevel
@@ -35,6 +48,7 @@ EVENTS = [
     *(Adopted(OrderReport("a", state, Decimal("1E-8"), "why")) for state in OrderState),
     Adopted(OrderReport("a", OrderState.OPEN, Decimal("0E+2"), "")),
     Missed("a"),
+    LookUpLost("a", "no answer"),
     CancelLost("a", "no answer"),
     *(Tripped(mode, "code", "words") for mode in Mode),
     *(Tripped(Mode.KILLED, "kill_switch", "words", level=level) for level in KillLevel),
