@@ -409,7 +409,7 @@ class Stand(NamedTuple):
     calm_s: float
 
 
-class Turn(NamedTuple):
+class Turned(NamedTuple):
     """What a look changed: conditions that go on, that began, and that are over."""
 
     standing: Mapping[str, Stand]
@@ -417,7 +417,7 @@ class Turn(NamedTuple):
     over: tuple[Alarm, ...]
 
 
-def turn(standing: Mapping[str, Stand], alarms: Iterable[Alarm], watched_s: float, calm_s: float) -> Turn:
+def turn(standing: Mapping[str, Stand], alarms: Iterable[Alarm], watched_s: float, calm_s: float) -> Turned:
     """Return which conditions stand after a look.
 
     Args:
@@ -438,7 +438,7 @@ def turn(standing: Mapping[str, Stand], alarms: Iterable[Alarm], watched_s: floa
         else:
             after[key] = stand
     begun = tuple(alarm for key, alarm in found.items() if key not in standing)
-    return Turn(after | {alarm.key: Stand(alarm, 0.0, 0.0) for alarm in begun}, begun, tuple(over))
+    return Turned(after | {alarm.key: Stand(alarm, 0.0, 0.0) for alarm in begun}, begun, tuple(over))
 
 
 def holds_due(standing: Mapping[str, Stand], patience_s: float) -> Iterator[tuple[Alarm, HoldKind]]:
