@@ -242,7 +242,7 @@ def _patience() -> Callable[[int, int, int], None]:
 
     def look(_status: int, left: int, _total: int) -> None:
         nonlocal left_before, anew
-        anew += left_before >= 0 and left > left_before
+        anew += left_before >= 0 and left >= left_before
         left_before = left
         if anew > ANEW_MAX:
             raise _BusyRegistry
