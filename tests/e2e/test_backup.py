@@ -27,6 +27,7 @@ from peak_trade.runs.acts import done
 from peak_trade.runs.backup import archives_in, back_up
 from peak_trade.runs.backup_archive import verify_archive
 from peak_trade.runs.schedule_record import SCHEDULER
+from peak_trade.runs.supervisor import sole_supervisor
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import load_config
 
@@ -129,7 +130,7 @@ def test_no_secret_of_the_environment_is_in_it(home, monkeypatch):
     """Nor a nonce, nor what an emulator keeps, nor market data."""
     monkeypatch.setenv("KRAKEN_TESTNET_API_KEY", "hush-key-71")
     monkeypatch.setenv("KRAKEN_TESTNET_API_SECRET", "hush-secret-71")
-    for name in ("nonces/nonce-a", "emulator/8200.json", "data/bars.parquet", "keys/other.pem"):
+    for name in ("nonces/nonce-a", "emulator/8200.json", "data/bars.parquet", "keys/other.pem", "supervisor.json"):
         (home.folder / "var" / name).parent.mkdir(exist_ok=True)
         (home.folder / "var" / name).write_text("hush")
     (home.folder / "var" / "link").symlink_to("/etc/hostname")
@@ -283,6 +284,9 @@ def test_in_place_only_where_nothing_is_at_work(home, monkeypatch):
                 ended = home.run("restore", str(archive), "--in-place")
                 assert (ended.code, "expected nothing at work before a restore in place" in ended.err) == (3, True)
                 assert content_of(state) == before
+        with sole_supervisor(parts):
+            ended = home.run("restore", str(archive), "--in-place")
+            assert (ended.code, "expected no supervisor at work" in ended.err) == (3, True)
         with restore._staging(home.folder, "var"):
             ended = home.run("restore", str(archive), "--in-place")
             assert (ended.code, "expected no other restore" in ended.err) == (3, True)
