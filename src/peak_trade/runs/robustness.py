@@ -144,7 +144,7 @@ def _told(found: Stressed) -> Json:
 
 
 def _write_folder(shaken: Shaken) -> None:
-    from peak_trade.report.robustness_sheet import robustness_markdown
+    from peak_trade.report.robustness_facts import robustness_markdown
 
     write_text(shaken.folder / "run.json", json.dumps(shaken.record, indent=2, allow_nan=False) + "\n")
     write_text(shaken.folder / "report.md", robustness_markdown(shaken.record))

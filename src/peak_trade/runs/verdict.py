@@ -210,7 +210,7 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
 
 
 def _write_folder(judged: Judged) -> None:
-    from peak_trade.report.verdict_sheet import verdict_markdown
+    from peak_trade.report.verdict_facts import verdict_markdown
 
     write_text(judged.folder / "run.json", json.dumps(judged.record, indent=2, allow_nan=False) + "\n")
     write_text(judged.folder / "report.md", verdict_markdown(judged.record))
