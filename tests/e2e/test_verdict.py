@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -119,6 +120,28 @@ def test_trials_on_other_timeframes_count_without_being_done_again(project):
     assert (found.different, len(found.done)) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update trials set params = '{'",
+        "update trials set params = '[1]'",
+        "update runs set strategy = 'gone'",
+        "update runs set spec = '{}'",
+        "update runs set spec = 'x'",
+    ],
+)
+def test_what_cant_be_done_again_still_counts(project, damage):
+    """A damaged row, a run without terms or a strategy that is not installed any more lowers no count."""
+    file = kept(project, noise(1, days=600))
+    backtest(project, file)
+    with closing(sqlite3.connect(project.folder / "var" / "registry.db")) as connection, connection:
+        connection.execute(damage)
+    found = ledger(project, file)
+
+    assert (found.different, len(found.done)) == (1, 0)
+    assert verdict(project, file, "--json", "--no-html").json["tried"]["counted"] == 2
+
+
 def test_noise_is_no_edge_after_a_sweep(project):
     """The best of the sweep is judged, all of it is counted, the answer has its page, and the exit code is 1."""
     file = kept(project, noise(4))
@@ -191,6 +214,31 @@ def test_without_costs_there_is_no_edge(project):
 
     assert ended.code == 1
     assert {line["name"]: line["holds"] for line in ended.json["lines"]}["costs"] is False
+
+
+def keep_back(project, date: str) -> None:
+    """Set up a hold-out from a date on."""
+    config = project.folder / "config.toml"
+    text = config.read_text()
+    assert "[research.holdout]" in text
+    lines = [f'{line}\n"BTC/EUR" = "{date}"' if line.startswith("[research.holdout]") else line for line in text.splitlines()]
+    config.write_text("\n".join(lines) + "\n")
+
+
+def test_a_hold_out_is_not_read(project):
+    """The verdict ends where the hold-out begins; one that is asked to go on is refused, as is an older backtest's stress."""
+    file = kept(project, noise(4, days=900))
+    backtest(project, file)
+    keep_back(project, "2025-06-01")
+    found = verdict(project, file, "--json", "--no-html").json
+    beyond = verdict(project, file, "--end", "2025-07-01", "--no-html")
+    stressed = project.run("robustness", "latest:backtest", "--no-html")
+
+    assert found["dataset"]["last"] == "2025-05-31T00:00:00Z"
+    assert found["tried"]["counted"] == 1
+    assert (beyond.code, stressed.code) == (3, 3)
+    assert "hold-out" in beyond.err
+    assert "hold-out" in stressed.err
 
 
 @pytest.mark.parametrize(
