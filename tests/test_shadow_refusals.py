@@ -40,6 +40,7 @@ from peak_trade.runs import drill_orders, emulated
 from peak_trade.runs import session as sessions
 from peak_trade.runs.drill_orders import OrderTerms, run_orders
 from peak_trade.runs.emulated import EmulatedRun
+from peak_trade.runs.emulated_session import EmulatedParts, EmulatedTerms, emulated_session
 from peak_trade.runs.session_plan import RUNNABLE, Paper, SessionRequest, recorded_plan
 from peak_trade.settings import PATH_VARIABLE, load_config
 from peak_trade.strategy.catalogue import make
@@ -231,20 +232,32 @@ def test_every_class_that_could_take_an_order_is_known():
         *("venue/port.py:Venue", "venue/simulated.py:SimulatedVenue"),
         *("venue/testnet.py:TestnetVenue", "venue/testnet.py:OrderCheck", "venue/kraken/checking.py:KrakenCheck"),
         "venue/kraken/validating.py:ValidatingOrders",
-        "venue/kraken/trading.py:KrakenVenue",  # until there are permits only tests and a drill can build it
+        "venue/kraken/trading.py:KrakenVenue",  # until there are permits only tests, a drill and emulated sessions build it
     }
 
 
 #: The drill that leads orders through their life at the emulator which it started; nothing else that runs sends one.
 DRILL = "runs/drill_orders.py"
+#: What takes everything off an exchange when nothing else may be alive. It cancels anywhere, and closes positions at an address
+#: of this machine alone: it makes the proof itself, because there may be nobody left who could hand it one.
+EMERGENCY = "venue/kraken/emergency.py"
+#: Sessions at an emulator that drills and tests started; no command, setting or variable leads there.
+EMULATED = "runs/emulated_session.py"
 #: Who may name what real orders are made of: a name, and the modules below `peak_trade` that have it.
 REAL = {
-    "KrakenVenue": {"venue/kraken/trading.py", DRILL},
-    "EmulatorProof": {"venue/kraken/proof.py", "venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL},
+    "KrakenVenue": {"venue/kraken/trading.py", DRILL, EMULATED},
+    "EmulatorProof": {
+        "venue/kraken/proof.py",
+        "venue/kraken/gateway.py",
+        "venue/kraken/trading.py",
+        DRILL,
+        EMULATED,
+        EMERGENCY,
+    },
     "_PROOF_SEAL": {"venue/kraken/proof.py"},
     "trading_door": {"venue/kraken/gateway.py"},
-    "live_order_request": {"venue/kraken/wire.py", "venue/kraken/trading.py"},
-    "LiveOrderRequest": {"venue/kraken/wire.py", "venue/kraken/gateway.py", "venue/kraken/trading.py"},
+    "live_order_request": {"venue/kraken/wire.py", "venue/kraken/trading.py", EMERGENCY},
+    "LiveOrderRequest": {"venue/kraken/wire.py", "venue/kraken/gateway.py", "venue/kraken/trading.py", EMERGENCY},
 }
 
 
@@ -261,12 +274,12 @@ def names(path: Path) -> set[str]:
 
 
 def test_nobody_names_what_real_orders_are_made_of():
-    """The venue that trades, its proof, its door and its requests are known to their own modules; two, to a drill."""
+    """The venue that trades, its proof, its door and its requests are known to their own modules; some, to two more."""
     known = {path.relative_to(SOURCES).as_posix(): names(path) for path in SOURCES.rglob("*.py")}
 
     assert {name: {path for path, found in known.items() if name in found} for name in REAL} == REAL
     makers = {path for path in known if re.search(r"EmulatorProof\s*(\.\s*of\b|\()", (SOURCES / path).read_text())}
-    assert makers == {DRILL}
+    assert makers == {DRILL, EMULATED, EMERGENCY}
 
 
 def test_the_drill_trades_with_the_emulator_that_it_started():
@@ -284,6 +297,56 @@ def test_the_drill_trades_with_the_emulator_that_it_started():
     assert [ast.unparse(block.items[-1]).partition("(")[0] for block in blocks] == ["emulator_for_run"]
     assert ast.unparse(blocks[0].items[-1]).endswith(" as run")
     assert not names(SOURCES / DRILL) & {"Parts", "Settings", "settings", "exchange", "live_exchange"}
+
+
+def test_the_emergency_client_closes_on_this_machine_alone():
+    """Its one proof is for the address that it sends to, and only where that is of this machine; its users are two commands."""
+    source = (SOURCES / EMERGENCY).read_text()
+    users = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if "EmergencyLine" in names(path)}
+
+    assert re.findall(r"EmulatorProof\s*\.\s*of\((.*?)\)(.*)", source) == [
+        ("line.base_url", " if is_loopback(line.base_url) else None")
+    ]
+    assert source.count("live_order_request(") == 1
+    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill_first.py"}
+
+
+def test_an_emulated_session_trades_at_the_emulator_it_is_given():
+    """One proof, for the address of an `EmulatedRun`; drills start such sessions, and no command does."""
+    proofs = re.findall(r"EmulatorProof\s*\.\s*of\((.*?)\)", (SOURCES / EMULATED).read_text())
+    users = {
+        path.relative_to(SOURCES).as_posix()
+        for path in SOURCES.rglob("*.py")
+        if {"emulated_session", "EmulatedParts", "start_emulated", "peak_trade.runs.emulated_session"}
+        & (names(path) | {*imports(path)})
+    }
+
+    assert proofs == ["run.base_url"]
+    assert {user for user in users - {EMULATED} if not user.startswith("runs/drill")} == set()
+
+
+@pytest.mark.parametrize("address", ["https://api.kraken.com", "http://127.0.0.1.example.org:80", "https://127.0.0.1:8790"])
+def test_an_emulated_session_asks_nothing_of_another_exchange(folder, monkeypatch, address):
+    """Whatever an `EmulatedRun` says: nothing is begun, and no line is opened."""
+    before = contents(folder)
+    monkeypatch.setattr(public.PublicMarket, "__init__", lambda *_given: pytest.fail("a line was opened"))
+    run = EmulatedRun(base_url=address, stream_url="", keys={"trading": ("key", "c2VjcmV0")}, control_token="")
+
+    with pytest.raises(SafetyRefused, match="loopback"):
+        emulated_session(load_config(), run, EmulatedTerms(), speed=1.0)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.TESTNET])
+def test_an_emulated_sessions_parts_have_a_venue_for_one_stage(folder, stage):
+    """And only while the exchange is the one that was proven."""
+    run = EmulatedRun(base_url="http://127.0.0.1:9", stream_url="", keys={"trading": ("key", "c2VjcmV0")}, control_token="")
+    with closing(EmulatedParts(load_config(), run, EmulatedTerms(), 1.0)) as parts:
+        with pytest.raises(SafetyRefused):
+            parts.venue(stage, an_account())
+        parts.settings = load_config()
+        with pytest.raises(SafetyRefused, match="expected the emulator"):
+            parts.venue(Stage.TESTNET, an_account())
 
 
 @pytest.mark.parametrize("address", ["https://api.kraken.com", "http://127.0.0.1.example.org:80", "https://127.0.0.1:8790"])
@@ -325,7 +388,7 @@ def test_no_command_reaches_the_venue_that_trades():
     """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert importers <= {"venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL}
+    assert importers <= {"venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL, EMULATED, EMERGENCY}
     assert ended.stdout.split() == ["True", "False"]
 
 

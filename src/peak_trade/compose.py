@@ -35,7 +35,7 @@ from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import Clock, IdSource, MachineClock, moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import ConfigError, DataError, InputError, NotFound, SafetyRefused
 from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
-from peak_trade.model.order import Candle
+from peak_trade.model.order import Candle, Intent
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.safety.holds import AccountHolds
@@ -48,7 +48,7 @@ from peak_trade.venue.testnet import BookView, Note, OrderCheck, TestnetVenue
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
-    from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
+    from peak_trade.venue.kraken.gateway import Gateway, GatewayParts, ObservedCall
     from peak_trade.venue.kraken.market import KrakenMarket
     from peak_trade.venue.kraken.market_stream import MarketNews, MarketStream
     from peak_trade.venue.kraken.public import PublicMarket
@@ -110,6 +110,8 @@ class AccountChoice:
         note: told what the venue saw besides its answers.
         climbers: the strategy versions that trade on it, as the gates know them; permits: what allows them to.
         allowed: asked right before every order that leaves; returns why none may any more, None where it may.
+        known: orders that earlier processes of the session sent or may have sent; booked: names of the fills they booked.
+        health: says why working orders must not be kept alive, empty where all is well.
     """
 
     name: str
@@ -123,6 +125,9 @@ class AccountChoice:
     climbers: tuple[Assignment, ...] = ()
     permits: tuple[Permit, ...] = ()
     allowed: Callable[[], str | None] = lambda: None
+    known: tuple[Intent, ...] = ()
+    booked: tuple[str, ...] = ()
+    health: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +186,8 @@ class Parts:
         self.exchange_speed = exchange_speed
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
+        #: Told of every call of an exchange; a session that runs watches them.
+        self.call_seen: Callable[[ObservedCall], None] = lambda _call: None
 
     def close(self) -> None:
         """Let go of what was opened."""
@@ -215,7 +222,7 @@ class Parts:
     @cached_property
     def kill_switch(self) -> KillSwitch:
         """What stops every session of this state folder."""
-        return KillSwitch(self.state / "kill_switch.json")
+        return KillSwitch.of(self.state)
 
     @cached_property
     def holds(self) -> AccountHolds:
@@ -391,6 +398,7 @@ class Parts:
         return GatewayParts(
             clock=self.clock,
             chance=random.Random(self.ids.randomness.getrandbits(64)),  # noqa: S311 - for the length of pauses
+            observe=self.call_seen,
             timeouts=Timeouts(connect_s=min(most, 5.0), read_s=most, total_s=most),
         )
 

@@ -6,6 +6,7 @@ Invariant: an order is sent once; what is not known of it is asked, never sent a
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -33,18 +34,20 @@ from peak_trade.engine.state import (
     Incident,
     Late,
     LookUp,
+    LookUpLost,
     Missed,
     Plan,
     Refusal,
+    Retire,
     Send,
     Settle,
     State,
     Tripped,
 )
-from peak_trade.engine.step import step
+from peak_trade.engine.step import BLIND, step
 from peak_trade.engine.tape import Tape
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import CheckFailed, ContractBroken, SafetyRefused
+from peak_trade.model.errors import CheckFailed, ContractBroken, SafetyRefused, Unavailable
 from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.risk.gate import Approved, Mode
@@ -63,6 +66,8 @@ class OffTheTape(CheckFailed):
 
 #: A bar that is worked through so long after it was due is noted, because the age of its price counts.
 LATE_NS = 1_000_000_000
+#: How often working orders are called back at a session's end, until the venue has told the end of each.
+SETTLES = 6
 #: Ends that a venue may report of an order, and the events that lead there.
 _ENDED = {OrderState.CANCELLED: OrderEvent.CANCEL, OrderState.EXPIRED: OrderEvent.EXPIRE}
 #: How news came: from a market event, as an answer, from reconciling, or from a person or a trigger.
@@ -86,6 +91,8 @@ class NoScribe:
 
 #: Told every record as it is written: its kind and body.
 Observer = Callable[[str, Mapping[str, Any]], None]
+#: Told an incident before it is written: its code and words.
+Latch = Callable[[str, str], None]
 
 
 class Engine:
@@ -103,9 +110,10 @@ class Engine:
         clock: Clock,
         *,
         observe: Observer | None = None,
+        latch: Latch = lambda _code, _words: None,
         faults: Faults = no_faults,
     ) -> None:
-        self._observe = observe
+        self._observe, self._latch = observe, latch
         self.plan, self.state = plan, State.initial(plan)
         #: What the process before this one had come to, as far as its journal tells.
         self.taken_up = self.state
@@ -117,6 +125,8 @@ class Engine:
         self._todo: deque[Effect] = deque()
         self._bars: dict[str, MarketBar] = {}
         self._compared = False
+        #: Whether the venue told what no bar does: then it is compared once more at the end.
+        self._by_news = False
         self._venue, self._chain, self._tape, self._clock, self._faults = venue, chain, tape, clock, faults
         self._live = False
         #: Why the session is to end at once: what the venue raised instead of an answer.
@@ -162,9 +172,11 @@ class Engine:
         if self._todo:
             await self._work_off()
 
-    async def trip(self, mode: Mode, code: str, words: str) -> None:
-        """Demand a stricter mode; only between two ticks of a live session."""
-        await self._tell(Tripped(mode, code, words), DEMAND)
+    async def trip(self, demand: Tripped | Retire) -> None:
+        """Demand a stricter mode, or that positions are closed; only between two ticks of a live session."""
+        if isinstance(demand, Tripped) and not self._tape.left:
+            self._latch(demand.code, demand.words)
+        await self._tell(demand, DEMAND)
         await self._work_off()
 
     @property
@@ -178,11 +190,54 @@ class Engine:
         return self._sent
 
     async def settle(self, fault: str = "") -> None:
-        """End the session: cancel what works; *fault* says what went wrong, empty where nothing did."""
+        """End the session: cancel what works, and hear what became of it; *fault* says what went wrong, if anything did.
+
+        Raises:
+            Unavailable: the venue does not tell the end of every order; the session can be gone on with.
+            SafetyRefused: books and venue differ after the last of them.
+        """
         await self._go_live(between=False)
         await self._tell_due(everything=True)
-        await self._tell(Settle(fault), DEMAND)
-        await self._work_off()
+        for _ in range(SETTLES):
+            await self._tell(Settle(fault), DEMAND)
+            await self._work_off()
+            if not self.state.orders:
+                break
+            self._by_news = True
+            with suppress(Unavailable):
+                await self._fetch()
+                await self._tell_due(everything=True)
+            if not self.state.orders:
+                break
+        if self.state.orders:
+            raise Unavailable(
+                f"expected the venue to tell how every order ended, found {len(self.state.orders)} of which it does not; look "
+                "at the account, then give the same command again: it goes on from here"
+            )
+        if self._by_news:
+            await self._compare()
+
+    async def hear(self) -> None:
+        """Take what the venue tells between two bars of a followed market, and open nothing more where it says so.
+
+        Raises:
+            Unavailable: what happened before this process began can't be had.
+        """
+        if self._tape.left or self.broken is not None:
+            return
+        if not self._live:
+            await self._go_live(between=False)
+        news = await self._venue_or_stop().news()
+        if self._found or not self._compared:
+            self._found.extend(event for event in news.events if self._is_news(event))
+            return
+        for event in news.events:
+            if self._is_news(event):
+                self._by_news = True
+                await self._tell(event, RECONCILE)
+                await self._work_off()
+        if news.trouble and self.state.mode is Mode.RUNNING:
+            await self.trip(Tripped(Mode.RESTRICTED, news.code, news.trouble))
 
     async def catch_up(self) -> bool:
         """Take from the tape what came from a person or a trigger at this tick; return whether the session is ending."""
@@ -221,7 +276,7 @@ class Engine:
         """Write down what came from outside, then believe it."""
         kind, body = event_record(event)
         # A mode that was latched, or an end that was begun, must not be forgotten by a machine that loses its power.
-        await self._write(kind, {"via": via, **body}, durable=isinstance(event, Tripped | Settle))
+        await self._write(kind, {"via": via, **body}, durable=isinstance(event, Tripped | Retire | Settle))
         self._apply(event)
 
     async def _perform(self, effect: Effect) -> None:
@@ -237,7 +292,10 @@ class Engine:
                 await self._look_up(client_id)
             case Refusal():
                 await self._write(*refused_record(effect))
-            case Incident():
+            case Incident(code, words):
+                # What outlives this session is on disk before anyone can read of it here.
+                if not self._tape.left:
+                    self._latch(code, words)
                 await self._write(*incident_record(effect))
 
     async def _heard_of(self, approved: Approved, *, recorded: bool) -> Told:
@@ -297,7 +355,11 @@ class Engine:
             raise self._tape.differs(ADOPTED, self._tagged({"client_id": client_id}))
         await self._go_live()
         self._faults("venue.look_up.before")
-        found = await self._venue_or_stop().look_up([client_id])
+        try:
+            found = await self._venue_or_stop().look_up([client_id])
+        except Unavailable as error:
+            await self._tell(LookUpLost(client_id, str(error)), REPLY)
+            return
         self._faults("venue.look_up.after")
         report = found.get(client_id)
         order = self.state.orders.get(client_id)
@@ -308,7 +370,12 @@ class Engine:
             )
         await self._tell(Missed(client_id) if report is None else Adopted(report), REPLY)
         if report is not None:
-            await self._fetch()
+            try:
+                await self._fetch()
+            except Unavailable as error:
+                # Its fills are told by what the venue tells next.
+                await self._tell(Tripped(Mode.RESTRICTED, BLIND, str(error)), RECONCILE)
+                return
             # Once books and venue agreed, what it tells is of now; before that it may be of bars to come.
             await self._tell_due(everything=self._compared, between=True)
             if report.state in _ENDED and client_id in self.state.orders and not self._found:
@@ -365,7 +432,11 @@ class Engine:
                     await self._work_off()
         if not self._found and not self._compared:
             self._compared = True
-            await self._compare()
+            try:
+                await self._compare()
+            except Unavailable:
+                self._compared = False
+                raise
 
     async def _played(self, *via: str) -> None:
         """Tell what the tape says came at this tick by one of these ways."""
@@ -415,6 +486,8 @@ class Engine:
             "working orders that are not ours": ([], [name for name in venue.working if name not in self.state.orders]),
             "working orders that the venue lost": ([], [name for name in open_orders if name not in venue.working]),
         }
+        if abs(books.cash - venue.cash) <= venue.cash_step:
+            del found["cash"]
         wrong = [f"{name}: books {ours}, venue {theirs}" for name, (ours, theirs) in found.items() if ours != theirs]
         if wrong:
             raise SafetyRefused(

@@ -12,6 +12,7 @@ from peak_trade.model.stage import Stage
 SESSION_TYPES: Mapping[str, Stage] = {
     "live_session_shadow": Stage.SHADOW,
     "live_session_testnet": Stage.TESTNET,
+    "live_session_emulated": Stage.TESTNET,
     "live_session_shadow_live": Stage.SHADOW_LIVE,
     "live_session_live": Stage.LIVE,
     "shadow_run": Stage.SHADOW,

@@ -15,7 +15,7 @@ from peak_trade.compose import Parts
 from peak_trade.journal.run import Run, RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.model.errors import CheckFailed, ConfigError
-from peak_trade.runs import operators
+from peak_trade.runs import kill, operators
 from peak_trade.runs.again import remake_report
 from peak_trade.runs.backtest import TEAR_SHEET
 from peak_trade.runs.gate_view import gates_of
@@ -76,7 +76,7 @@ def desk_over(parts: Parts) -> "Desk":
         reports=parts.reports,
         stages=tuple(stage.value for stage in parts.stages()),
         actions=Actions(
-            kill=lambda by, why: operators.kill(parts, by, why, VIA),
+            kill=lambda by, why: kill.kill(parts, by, why, VIA),
             acknowledge=lambda session_id, by, note: operators.acknowledge(parts, session_id, by, note, VIA),
         ),
         tripped=parts.kill_switch.state,

@@ -17,7 +17,10 @@ from typing import Any
 from peak_trade.compose import Parts
 from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
-from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
+from peak_trade.engine.live import LiveFeed
+from peak_trade.engine.records import booked_in, sent_in
+from peak_trade.engine.runner import EndedBy, Heartbeat, Killing, LeaseLost, Marks, Outlook, Runner
+from peak_trade.engine.state import Tripped
 from peak_trade.engine.tape import Tape
 from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, holding
 from peak_trade.journal.registry import stamp
@@ -35,6 +38,7 @@ from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
 from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.service_notice import while_alive
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_evidence import session_evidence, subject_of
@@ -51,6 +55,7 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
+from peak_trade.runs.session_watch import AccountWatch, SessionWatch
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.safety.alerts import Alert, Severity
@@ -61,6 +66,8 @@ from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 SHADOW_RUN, LIVE_SESSION_SHADOW = "shadow_run", "live_session_shadow"
 #: What a session that a second signal ended says of itself.
 INTERRUPTED = "interrupted; the same command goes on with it"
+#: Seconds between two looks at a followed market's exchange, by its clock, and the fewest of the machine's.
+LOOK_S, LOOK_MIN_S = 1.0, 0.05
 #: Where bars come at least this far apart, a strategy is asked at every one; where they come faster, in blocks.
 ASKED_EVERY_S = 0.1
 
@@ -80,11 +87,13 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
 
     Raises:
         InputError: strategies, data or terms don't fit, or there is no key for the exchange.
-        SafetyRefused: the kill switch is on, the account is in use, books and venue differ, or the session lost its lease.
+        SafetyRefused: the kill switch is on, the account is held or in use, books and venue differ, or the lease was lost.
         StorageError: disk or registry refused; what was journalled before is intact.
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
+    if request.run_type != SHADOW_RUN:
+        parts.holds.check_free(request.account)
     check_ready(parts, request.mode)
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
@@ -153,9 +162,13 @@ class _Sitting:
         self.status, self.error, self.ended_by = RunStatus.STARTED, "", ""
         self.runner: Runner | None = None
         self.engine: Engine | None = None
+        self.feed: LiveFeed | None = None
         self.asked = 0
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
+        self.real = request.register and request.run_type != SHADOW_RUN
+        mine = AccountWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
+        self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
@@ -172,6 +185,7 @@ class _Sitting:
         try:
             return self._trade(chain)
         finally:
+            self.watch.close()
             chain.close()
 
     def _trade(self, chain: Chain) -> EndedSession:
@@ -185,6 +199,9 @@ class _Sitting:
                 climbers=tuple(watch.assignment for watch in self.permits),
                 permits=tuple(watch.permit for watch in self.permits),
                 allowed=self._allowed,
+                known=sent_in(self.dead.records) if self.dead else (),
+                booked=booked_in(self.dead.records) if self.dead else (),
+                health=lambda: self._health(chain),
             )
             venue = parts.venue(plan.mode, account, self.watcher.faults)
         except PeakTradeError as error:
@@ -207,6 +224,7 @@ class _Sitting:
             tape,
             parts.clock,
             observe=self.watcher.record,
+            latch=self.watch.account.latch,
             faults=self.watcher.faults,
         )
         self.engine = engine
@@ -226,8 +244,9 @@ class _Sitting:
                 self._registered_end(engine, chain, error=str(error))
             raise
         except PeakTradeError as error:
-            if not engine.compared or isinstance(error, LeaseLost):
-                # It was not taken up, or is no longer ours: the journal stays as it is, to be gone on with.
+            if not engine.compared or isinstance(error, LeaseLost | Unavailable):
+                # It was not taken up, is no longer ours, or its books lack what an exchange does not tell: the journal stays as
+                # it is, to be gone on with.
                 self._registered_end(engine, chain, error=str(error))
                 raise
             fault, self.status, self.error = error, RunStatus.FAILED, str(error)
@@ -288,6 +307,19 @@ class _Sitting:
         """Return why no order may leave any more."""
         return next((why for watch in self.permits if (why := watch.trouble()) is not None), None)
 
+    def _health(self, chain: Chain) -> str:
+        """Return why orders that work at an exchange must not be kept alive; empty where all is well."""
+        if self.engine is None or not self.engine.compared:
+            return "books and exchange were not compared yet"
+        silent_s = 0.0 if self.feed is None else self.feed.silent_s
+        if silent_s > self.plan.limits.max_data_age_s:
+            return f"the market was not heard of for {silent_s:.0f} s"
+        try:
+            chain.flush()
+        except StorageError as error:
+            return str(error)
+        return ""
+
     def _prepay(self) -> None:
         self.budget.prepay(self.session_id, self.parts.clock.now())
 
@@ -304,6 +336,9 @@ class _Sitting:
         if step_s:
             self._say_begun(f"a bar every {step_s:g} s" if step_s >= 0.001 else "as fast as it can")
         outlook = self._outlook(chain, self.plan.deciders(timed=step_s >= ASKED_EVERY_S))
+        if self.real:
+            profit = self.watch.profit(lambda: engine.state, request.speed)
+            outlook = replace(outlook, watches=(self.watch.supervision, profit))
         self.runner = Runner(engine, outlook, self.parts.clock)
         return await self.runner.run()
 
@@ -314,8 +349,12 @@ class _Sitting:
         timeframe = plan.first.bars.timeframe
         try:
             async with parts.market_reader(timeframe) as reader:
-                feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
+                self.feed = feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
                 await venue.prepare()
+                watches = [self.watch.api_errors, self.watch.silence(feed)]
+                if self.real:
+                    profit = self.watch.profit(lambda: engine.state, parts.exchange.speed, following.bars)
+                    watches += [self.watch.supervision, profit]
                 self._say_begun(f"on {', '.join(plan.datasets)} {timeframe.label} at {parts.exchange.base_url}")
                 outlook = replace(
                     self._outlook(chain, plan.deciders(timed=True, growing=following.bars)),
@@ -323,10 +362,15 @@ class _Sitting:
                     speed=None,
                     past=following.past,
                     live=feed,
+                    look_s=max(LOOK_S / max(parts.exchange.speed, 1.0), LOOK_MIN_S),
                     take=following.take,
+                    watches=watches,
                 )
                 self.runner = Runner(engine, outlook, parts.clock)
-                ended = await self.runner.run()
+                try:
+                    ended = await self.runner.run()
+                finally:
+                    await feed.close()
             if left := await self._left_open(engine, venue):
                 raise await self._broken(engine, left)
         except PeakTradeError as error:
@@ -350,7 +394,7 @@ class _Sitting:
         found = ContractBroken(
             f"expected no open order at the exchange after the session, found {', '.join(left)}; look at the account"
         )
-        await engine.trip(Mode.KILLED, CONTRACT_BROKEN, str(found))
+        await engine.trip(Tripped(Mode.KILLED, CONTRACT_BROKEN, str(found)))
         return found
 
     def _say_begun(self, how: str) -> None:
@@ -362,7 +406,7 @@ class _Sitting:
     def _outlook(self, chain: Chain, deciders: Mapping[str, Decider]) -> Outlook:
         parts, request, plan = self.parts, self.request, self.plan
         lease_s = parts.settings.file.shadow.lease_s
-        beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
+        beat = Heartbeat(while_alive(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s)), lease_s)
         return Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
             deciders=deciders,
@@ -375,12 +419,15 @@ class _Sitting:
             progress=self.watcher.progress,
             say=self.watcher.say,
             killed=self._killed,
+            demands=self.watch.account.demands,
         )
 
-    def _killed(self) -> str | None:
-        """Return why everything is to stop; None where nothing is."""
+    def _killed(self) -> Killing | None:
+        """Return why everything is to stop, and how far; None where nothing is."""
         switch = self.parts.kill_switch
-        return None if not switch.is_on() or (killed := switch.state()) is None else str(killed)
+        if not switch.is_on() or (killed := switch.state()) is None or (level := switch.level()) is None:
+            return None
+        return Killing(str(killed), level)
 
     # ---- beginning ---------------------------------------------------------------------------------------------------
 

@@ -49,11 +49,27 @@ class OrderReport(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What an account holds, as the venue sees it: cash in quote currency, signed positions by symbol, working orders."""
+    """What an account holds, as the venue sees it: cash in quote currency, signed positions by symbol, working orders.
+
+    `cash_step` is how far the cash may be from exact, because the venue shows it rounded; 0 where it does not.
+    """
 
     cash: Decimal
     positions: Mapping[str, Decimal]
     working: tuple[str, ...]
+    cash_step: Decimal = Decimal(0)
+
+
+class News(NamedTuple):
+    """What happened at a venue since it was last asked, oldest first.
+
+    `trouble` says in a sentence why no position may be opened any more, and `code` names that; both are empty where nothing is
+    wrong.
+    """
+
+    events: "Sequence[Fill | Closed]" = ()
+    code: str = ""
+    trouble: str = ""
 
 
 class Venue(Protocol):
@@ -80,6 +96,14 @@ class Venue(Protocol):
 
     async def snapshot(self) -> Snapshot:
         """Return balances, positions and working orders."""
+        ...
+
+    async def news(self) -> News:
+        """Return what happened that no bar tells; asked between two bars of a followed market, every second or oftener.
+
+        Nothing where bars tell everything. A venue that is an exchange asks it no oftener than its limits allow, and does here
+        whatever must stop when the trading loop stands still.
+        """
         ...
 
     async def prepare(self) -> None:

@@ -27,10 +27,11 @@ from peak_trade.venue.matching import (
     whole_lots,
     within,
 )
-from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot
+from peak_trade.venue.port import Accepted, News, OrderReport, Rejected, Reply, Snapshot
 
 #: Stages whose fills are simulated; in the second an exchange is asked whether the orders are valid.
 SIMULATED = frozenset({Stage.SHADOW, Stage.TESTNET})
+_NO_NEWS = News()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +152,10 @@ class SimulatedVenue:
         """Return what the account holds."""
         held = {symbol: quantity for symbol, quantity in self._positions.items() if quantity}
         return Snapshot(self._cash, held, tuple(self._working))
+
+    async def news(self) -> News:
+        """Return nothing: bars tell everything."""
+        return _NO_NEWS
 
     async def prepare(self) -> None:
         """Do nothing: there is no exchange."""

@@ -18,9 +18,23 @@ from peak_trade.engine.records import (
     refused_record,
     sending_record,
 )
-from peak_trade.engine.state import Adopted, CancelLost, Event, Incident, Late, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.engine.state import (
+    Adopted,
+    CancelLost,
+    Event,
+    Incident,
+    Late,
+    LookUpLost,
+    Missed,
+    Refusal,
+    Retire,
+    Send,
+    Settle,
+    Tripped,
+)
 from peak_trade.journal.chain import canonical
 from peak_trade.model.errors import InvariantBroken
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import Closed, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode, Refused, Violation
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
@@ -34,8 +48,13 @@ EVENTS = [
     *(Adopted(OrderReport("a", state, Decimal("1E-8"), "why")) for state in OrderState),
     Adopted(OrderReport("a", OrderState.OPEN, Decimal("0E+2"), "")),
     Missed("a"),
+    LookUpLost("a", "no answer"),
     CancelLost("a", "no answer"),
     *(Tripped(mode, "code", "words") for mode in Mode),
+    *(Tripped(Mode.KILLED, "kill_switch", "words", level=level) for level in KillLevel),
+    Tripped(Mode.RESTRICTED, "api_error_rate", "words", (("errors", "3"), ("requests", "29"))),
+    Retire((), "words"),
+    Retire(("alpha", "beta@ETH/EUR"), "größe"),
     Settle(),
     Late(2**63 - 1),
 ]

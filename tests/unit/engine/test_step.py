@@ -32,6 +32,7 @@ from peak_trade.engine.state import (
     Incident,
     Late,
     LookUp,
+    LookUpLost,
     Missed,
     Plan,
     Refusal,
@@ -354,8 +355,25 @@ def test_an_unknown_order_is_asked_for_and_waited_for():
     [first] = sent(mind.close(1.0))
 
     assert mind.tell(Unknown(first.client_id, "timeout")) == [LookUp(first.client_id)]
-    assert mind.close(0.5) == []
+    assert mind.close(0.5) == [LookUp(first.client_id)]
     assert mind.count("orders_unknown") == 1
+
+
+def test_a_venue_that_does_not_answer_restricts_and_is_asked_again():
+    """Nothing is opened by somebody who can't see; the order is asked for at every bar and at the end, until it is told."""
+    mind = Mind()
+    [first] = sent(mind.close(1.0))
+    mind.tell(Unknown(first.client_id, "timeout"))
+
+    [incident] = mind.tell(LookUpLost(first.client_id, "no answer"))
+
+    assert (incident.code, mind.state.mode) == ("blind", Mode.RESTRICTED)
+    assert mind.state.orders[first.client_id].state is OrderState.UNKNOWN
+    assert mind.close(1.0) == [LookUp(first.client_id)]
+    assert mind.tell(Settle()) == []
+    assert mind.tell(Settle()) == [LookUp(first.client_id)]
+    mind.tell(Missed(first.client_id))
+    assert mind.tell(Settle()) == []
 
 
 def test_an_adopted_order_works():
@@ -374,7 +392,7 @@ def test_a_decision_that_waits_is_pursued_at_every_close():
     mind = Mind()
     [first] = sent(mind.close(1.0))
     mind.tell(Unknown(first.client_id, "timeout"))
-    assert mind.close(0.5) == []
+    assert mind.close(0.5) == [LookUp(first.client_id)]
     mind.tell(Adopted(OrderReport(first.client_id, OrderState.OPEN, Decimal(0), "")))
 
     effects = [effect for _ in range(2) for effect in mind.close(0.5)]

@@ -12,7 +12,7 @@ from peak_trade.model.errors import InvariantBroken, SafetyRefused
 from peak_trade.model.order import Closed, Fill, MarketBar, OrderEvent, OrderState
 from peak_trade.model.stage import Stage
 from peak_trade.venue.log import MemoryLog
-from peak_trade.venue.port import Accepted, OrderReport, Rejected
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Snapshot
 from peak_trade.venue.simulated import Market, SimulatedVenue
 
 ETH = "ETH/EUR"
@@ -91,7 +91,7 @@ def test_a_market_order_is_filled_at_the_next_open():
         remaining=dec(0),
     )
     assert list(venue.traded(a_bar(100, 120, 90))) == []
-    assert at_once(venue.snapshot()) == (dec("9797.798"), {SYMBOL: 2}, ())
+    assert at_once(venue.snapshot()) == Snapshot(dec("9797.798"), {SYMBOL: Decimal(2)}, ())
 
 
 def test_what_happens_within_a_bar_is_known_at_its_end():

@@ -2,25 +2,21 @@
 
 from collections.abc import Collection, Sequence
 
-from peak_trade.model.clock import Clock, PacedClock, moment, nanoseconds
-from peak_trade.model.errors import ConfigError, SafetyRefused, Unavailable
+from peak_trade.model.clock import Clock, PacedClock, moment
 from peak_trade.risk.gate import Approved
+from peak_trade.venue.kraken.admission import check_clock, check_key
 from peak_trade.venue.kraken.budget import cancel_cost
-from peak_trade.venue.kraken.gateway import Gateway, NoAnswer
+from peak_trade.venue.kraken.gateway import Gateway
 from peak_trade.venue.kraken.market import KrakenMarket
-from peak_trade.venue.kraken.reading import NS, KeyInfo, OpenOrders
+from peak_trade.venue.kraken.reading import NS, OpenOrders
 from peak_trade.venue.kraken.validating import DEADLINE_NS, ValidatingOrders, called_back
 from peak_trade.venue.kraken.wire import exchange_name
 from peak_trade.venue.port import Reply
 
 #: Rights without which orders can't be looked at, or what should not be there can't be called back.
 NEEDED = ("close-trades", "modify-trades", "query-open-trades")
-#: What Kraken says of a key that it does not know, or not so.
-WRONG_KEY = frozenset(("invalid_key", "invalid_signature"))
 #: The furthest deadline of an order, with room for what the clocks differ.
 DEADLINE_MAX_NS = 55 * NS
-#: The exchange tells whole seconds.
-CLOCK_STEP_NS = NS
 
 
 class KrakenCheck:
@@ -47,41 +43,12 @@ class KrakenCheck:
             SafetyRefused: the key may withdraw, or the clocks differ.
             Unavailable: the exchange does not tell.
         """
-        try:
-            info = await self._gateway.read("GetApiKeyInfo", KeyInfo)
-        except NoAnswer as error:
-            if error.code in WRONG_KEY:
-                raise ConfigError(
-                    f"expected an API key of the exchange, found that it refuses the one that is set ({error}); check that key "
-                    "and secret belong together and are still valid: exchange.kraken_testnet.api_key_env names the variables"
-                ) from error
-            raise
-        if not info.permissions:
-            raise Unavailable("expected the exchange to tell what the key may do, found nothing; look at the key's permissions")
-        if too_much := sorted(right for right in info.permissions if "withdraw" in right.casefold()):
-            raise SafetyRefused(
-                f"expected a key that can't withdraw, found one that may {', '.join(too_much)}; make a key without that right"
-            )
-        if lacking := [right for right in NEEDED if right not in info.permissions]:
-            raise SafetyRefused(f"expected a key with the right {', '.join(lacking)}, found one without; add it at Kraken")
+        await check_key(self._gateway, NEEDED, "exchange.kraken_testnet.api_key_env names the variables")
         await self._market.load()
         if self._speed == 1.0:
-            await self._check_clock()
+            await check_clock(self._clock, self._market.now_ns, self._max_skew_ms)
         else:
             self._there = PacedClock(self._clock, moment(await self._market.now_ns()), self._speed)
-
-    async def _check_clock(self) -> None:
-        before = nanoseconds(self._clock.now())
-        there = await self._market.now_ns()
-        after = nanoseconds(self._clock.now())
-        # What the exchange calls a second is any moment within it, and the answer was made at any moment of the wait.
-        behind_ns, ahead_ns = before - (there + CLOCK_STEP_NS), there - after
-        apart_ms = max(behind_ns, ahead_ns, 0) / 1e6
-        if apart_ms > self._max_skew_ms:
-            raise SafetyRefused(
-                f"expected this machine's clock within {self._max_skew_ms:g} ms of the exchange's, found it "
-                f"{apart_ms:.0f} ms {'ahead' if behind_ns > 0 else 'behind'}; set the clock right, then start again"
-            )
 
     async def submit(self, approved: Approved) -> Reply:
         """Have an order validated.

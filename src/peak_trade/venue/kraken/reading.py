@@ -284,6 +284,17 @@ class StreamToken(Document, frozen=True):
         return f"StreamToken(expires={self.expires})"
 
 
+class TimerSet(Document, frozen=True):
+    """When the exchange cancels every order unless it is told otherwise; `0` for never."""
+
+    triggerTime: str  # noqa: N815 - Kraken's own name
+
+    @property
+    def armed(self) -> bool:
+        """Whether it will."""
+        return self.triggerTime != "0"
+
+
 class KeyInfo(Document, frozen=True):
     """What a key may do."""
 

@@ -1,24 +1,28 @@
 """Kraken as a venue that executes orders: what live trading will use, and until then drills and tests on the emulator.
 
-It takes a proof that only an address of this machine has; the one command that makes one is a drill, for an emulator that it
-started itself. Invariants: an order is
-sent once; of one that it is in doubt about it says so, and it calls it absent only after the order's own deadline has passed
-and Kraken has had the time to show it.
+It takes a proof that only an address of this machine has; what makes one is a drill or an emulated session, for an emulator
+that it started itself. Invariants: an order is sent once; of one that it is in doubt about it says so, and it calls it absent
+only after the order's own deadline has passed and Kraken has had the time to show it.
+Between two bars it is asked for news: then it looks at the account, and tends the dead-man switch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from peak_trade.model.clock import Clock, nanoseconds
-from peak_trade.model.errors import SafetyRefused, require
+from peak_trade.model.errors import InvariantBroken, SafetyRefused, Unavailable, require
 from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderState
 from peak_trade.risk.gate import Approved
+from peak_trade.venue.kraken.admission import check_clock, check_key, check_open
 from peak_trade.venue.kraken.budget import cancel_cost
 from peak_trade.venue.kraken.classes import Verdict
-from peak_trade.venue.kraken.fitting import misfit
+from peak_trade.venue.kraken.dead_man import LAPSED, UNARMED, DeadMan
+from peak_trade.venue.kraken.fitting import misfit, on_tick
 from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, NoAnswer, Sleep
+from peak_trade.venue.kraken.opening import OpeningBalances, OpeningFile
 from peak_trade.venue.kraken.proof import EmulatorProof
+from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.reading import (
     AddedOrder,
     AssetPair,
@@ -43,9 +47,11 @@ from peak_trade.venue.kraken.wire import (
     order_fields,
     private_request,
 )
-from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown
+from peak_trade.venue.port import Accepted, News, OrderReport, Rejected, Reply, Snapshot, Unknown
 
 NS = 1_000_000_000
+#: The steps in which Kraken shows cash: it rounds what it has.
+_COARSE = Decimal("0.0001")
 #: Most orders that one question names, and lines of one answer.
 PAGE = 50
 #: How often a cancel that did nothing is asked for.
@@ -58,6 +64,10 @@ _STATES = {
     "expired": OrderState.EXPIRED,
 }
 _ENDS = {"canceled": OrderEvent.CANCEL, "expired": OrderEvent.EXPIRE}
+#: What a key that trades has to be allowed, and no more than a reader's rights besides.
+NEEDED = ("close-trades", "modify-trades", "query-closed-trades", "query-funds", "query-open-trades")
+#: Codes under which nothing is opened any more: the exchange does not tell what happens; somebody else has orders there.
+BLIND, FOREIGN = "blind", "foreign_orders"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +90,45 @@ class VenueTimes:
     skew_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchTimes:
+    """How often the account is looked at between bars, seconds of the exchange's clock.
+
+    Attributes:
+        working_s, idle_s: while orders work, and else. blind_s: after so long without an answer the venue counts as blind.
+    """
+
+    working_s: float = 5.0
+    idle_s: float = 15.0
+    blind_s: float = 45.0
+
+
+def healthy() -> str:
+    """Return that nothing is wrong."""
+    return ""
+
+
+@dataclass(kw_only=True)
+class AccountWatch:
+    """What a session needs of a venue besides its orders; without one a venue can't be prepared and tells no news.
+
+    Attributes:
+        market: for what needs no key. dead_man: cancels everything when this process stands still; None for none.
+        opening: where the balances from before the session are kept; None where the account holds nothing but the session's.
+        cash: of the books at their beginning, quote currency.
+        max_skew_ms: how far the clocks may be apart; None where they are not compared, because the exchange's goes faster.
+        health: why the dead-man switch must not be refreshed, empty where it may; the session sets it.
+    """
+
+    market: PublicMarket
+    cash: Decimal
+    dead_man: DeadMan | None = None
+    opening: OpeningFile | None = None
+    max_skew_ms: float | None = None
+    times: WatchTimes = WatchTimes()
+    health: Callable[[], str] = healthy
+
+
 class KrakenVenue:
     """One account at Kraken. Positions are balances of base assets, so all symbols share one quote currency."""
 
@@ -92,11 +141,15 @@ class KrakenVenue:
         clock: Clock,
         sleep: Sleep,
         proof: EmulatorProof,
+        *,
+        watch: AccountWatch | None = None,
+        booked: Sequence[str] = (),
     ) -> None:
         """Take up the account.
 
         Args:
             pairs: by symbol; known: every order of ours that the journal has, sent or perhaps sent.
+            watch: what a session needs besides. booked: names of the fills that the journal has, in its order.
 
         Raises:
             SafetyRefused: there is no proof that this is the emulator.
@@ -120,6 +173,15 @@ class KrakenVenue:
         self._heard: set[str] = set()
         self._done: dict[str, Decimal] = {}
         self._begun_ns = self._now_ns()
+        self._watch = watch
+        self._booked = {name: place for place, name in enumerate(booked)}
+        #: Orders whose cancel Kraken took and has not done yet; who asks again waits for it.
+        self._waited: set[str] = set()
+        self._told = 0
+        self._shown: dict[str, Decimal] | None = None
+        self._looked_s = self._answered_s = clock.elapsed_s()
+        self._moved = True
+        self._trouble = ("", "")
         self._orders: dict[str, OrderDocument] = {}
         self._trades: dict[str, TradeDocument] = {}
 
@@ -128,10 +190,12 @@ class KrakenVenue:
     async def submit(self, approved: Approved) -> Reply:
         """Send an order once."""
         require(type(approved) is Approved, "a venue takes nothing but what the gate approved")
-        intent = approved.intent
+        intent = on_tick(approved.intent, self._pairs)
         name = intent.client_id
         if name in self._intents:
             return Rejected(name, "duplicate", "this name was used before")
+        if not intent.reduce_only and (why := self._closed()) is not None:
+            return Rejected(name, *why)
         if (wrong := misfit(intent, self._pairs)) is not None:
             return wrong
         pair = self._pairs[intent.symbol]
@@ -142,6 +206,7 @@ class KrakenVenue:
             self._due[name] = deadline + int(self._times.lag_s * NS)
             return live_order_request(keys, nonce, order_fields(intent, pair.altname, deadline - self._times.skew_ns))
 
+        self._moved = True
         found = await self._gateway.act(build, pair.altname, 1)
         # The latest moment at which it may have been placed: what a cancel costs falls with the age.
         self._placed[name] = self._now_ns()
@@ -165,7 +230,7 @@ class KrakenVenue:
         intent = self._intents.get(client_id)
         if intent is None:
             return Rejected(client_id, "unknown_order", "no such order")
-        pair, words = self._pairs[intent.symbol].altname, ""
+        pair, words, self._moved = self._pairs[intent.symbol].altname, "", True
         for attempt in range(CANCELS):
             if attempt:
                 await self._sleep(self._times.poll_s)
@@ -194,7 +259,8 @@ class KrakenVenue:
                 end, told = self._end_of(client_id, order), client_id in self._ended
                 self._ended.add(client_id)
                 return end if end is not None and not told else Accepted(client_id)
-            if isinstance(found, Answered) and _pending(found):
+            if isinstance(found, Answered) and _pending(found) and client_id not in self._waited:
+                self._waited.add(client_id)
                 return Accepted(client_id)
             words = words or "Kraken said that it was cancelled, and it still works"
         return Unknown(client_id, words)
@@ -230,7 +296,7 @@ class KrakenVenue:
             await self._fetch_trades(everything=True)
             orders |= await self._traded_orders()
         self._hear(orders)
-        told = self._history
+        told, self._told = self._history, len(self._history)
         place = next((at for at, event in enumerate(told) if isinstance(event, Fill) and event.fill_id == fill_id), -1)
         return told[place + 1 :]
 
@@ -243,18 +309,24 @@ class KrakenVenue:
         return any(filled.get(txid, Decimal(0)) < order.vol_exec for txid, order in mine if not order.working)
 
     def _hear(self, orders: Orders) -> None:
-        """Add what is new to the history: by time among itself, after everything that was told before."""
-        fresh: list[tuple[int, int, int, str, Intent, OrderDocument]] = []
+        """Add what is new to the history: by time among itself, after everything that was told before.
+
+        What the journal has booked was told before by another process, and keeps that order.
+        """
+        fresh: list[tuple[int, int, int, int, str, Intent, OrderDocument]] = []
+        last = len(self._booked)
         for trade_id, trade in self._trades.items():
             order = orders[trade.ordertxid]
             # Somebody else's fills are left out; the account's balances show them.
             if trade_id not in self._heard and (name := self._names.get(order.cl_ord_id or "")) is not None:
-                fresh.append((nanoseconds_of(trade.time), 0, trade.trade_id, trade_id, self._intents[name], order))
+                place = self._booked.get(trade_id, last)
+                at_ns = nanoseconds_of(trade.time)
+                fresh.append((place, at_ns, 0, trade.trade_id, trade_id, self._intents[name], order))
         for txid, order in orders.items():
             name = self._names.get(order.cl_ord_id or "")
             if name is not None and txid not in self._heard and (end := self._end_of(name, order)) is not None:
-                fresh.append((end.at_ns, 1, 0, txid, self._intents[name], order))
-        for _, ends, _, key, intent, order in sorted(fresh, key=lambda one: one[:4]):
+                fresh.append((last, end.at_ns, 1, 0, txid, self._intents[name], order))
+        for _, _, ends, _, key, intent, order in sorted(fresh, key=lambda one: one[:5]):
             name = intent.client_id
             self._heard.add(key)
             if ends and (end := self._end_of(name, order)) is not None:
@@ -279,10 +351,100 @@ class KrakenVenue:
         }
         cash = holdings[self._quote].balance if self._quote in holdings else Decimal(0)
         names = (self._names.get(order.cl_ord_id or "", txid) for txid, order in working.items())
-        return Snapshot(cash, held, tuple(names))
+        before = self._opening()
+        if before is None or self._watch is None:
+            return Snapshot(cash, held, tuple(names))
+        # The account may hold more than the session has: what counts is how far it moved since.
+        moved = {symbol: held.get(symbol, Decimal(0)) - before.held.get(symbol, Decimal(0)) for symbol in self._pairs}
+        step = Decimal(1).scaleb(int(cash.as_tuple().exponent)) if cash else _COARSE
+        positions = {symbol: value for symbol, value in moved.items() if value}
+        return Snapshot(self._watch.cash + cash - before.cash, positions, tuple(names), max(step, _COARSE))
+
+    def _opening(self) -> OpeningBalances | None:
+        return None if self._watch is None or self._watch.opening is None else self._watch.opening.read()
+
+    # ---- a session -----------------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Look at the key, the clock, the exchange and the account before the first order.
+
+        Raises:
+            SafetyRefused: the key may not be used so, the clocks differ, the exchange takes no orders, or somebody else has
+                orders on the account, which the dead-man switch would cancel.
+            Unavailable: the exchange does not tell.
+        """
+        watch = self._watched()
+        await check_key(self._gateway, NEEDED, "whoever started this session gave it")
+        if watch.max_skew_ms is not None:
+            await check_clock(self._clock, self._time_there, watch.max_skew_ms)
+        await check_open(watch.market, self._pairs)
+        working = (await self._gateway.read("OpenOrders", OpenOrders)).open
+        if foreign := self._foreign(working):
+            raise SafetyRefused(
+                f"expected no order on the account but this session's, found {', '.join(foreign)}; the dead-man switch would "
+                "cancel them too: close them, or give the session an account of its own"
+            )
+        if watch.opening is not None and watch.opening.read() is None:
+            if self._intents:
+                raise SafetyRefused(
+                    f"expected what the account held before the session in {watch.opening.path.name}, found no such file "
+                    "although orders were sent; look at the account, then begin anew with --fresh"
+                )
+            held = await self._gateway.read("BalanceEx", Holdings)
+            amounts = {symbol: held[pair.base].balance for symbol, pair in self._pairs.items() if pair.base in held}
+            watch.opening.write(OpeningBalances(held[self._quote].balance if self._quote in held else Decimal(0), amounts))
+
+    async def news(self) -> News:
+        """Return what happened at the account since the last look; look again where that is due, and tend the dead-man switch.
+
+        A look is one cheap question while nothing moved. Trouble is told once it is there, and again at every look until the
+        session has heard of it.
+        """
+        watch = self._watched()
+        now_s, times = self._clock.elapsed_s(), watch.times
+        if now_s - self._looked_s >= (times.working_s if self._moved or self._shown else times.idle_s):
+            self._looked_s = now_s
+            try:
+                await self._look()
+                self._answered_s = self._clock.elapsed_s()
+            except Unavailable as error:
+                self._trouble = self._trouble if self._trouble[0] else ("", str(error))
+        if watch.dead_man is not None:
+            await watch.dead_man.tend(self._health)
+        events, self._told = self._history[self._told :], len(self._history)
+        return News(tuple(events), *self._troubled())
+
+    async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
+        """Return the orders of these that still work, each with what came of calling it back; after a session there is none.
+
+        Raises:
+            Unavailable: Kraken does not tell.
+        """
+        wanted = {exchange_name(name): name for name in client_ids}
+        told = []
+        for txid, order in (await self._gateway.read("OpenOrders", OpenOrders)).open.items():
+            if (name := wanted.get(order.cl_ord_id or "")) is not None:
+                reply = await self.cancel(name)
+                told.append(f"{txid} ({'cancelled' if isinstance(reply, Closed | Accepted) else reply.words})")
+        return told
+
+    async def release(self) -> None:
+        """Let go of connections and of the key; the dead-man switch is disarmed where no order is left, and else runs out."""
+        try:
+            dead_man = None if self._watch is None else self._watch.dead_man
+            if dead_man is not None and dead_man.armed_until is not None:
+                try:
+                    if not (await self._gateway.read("OpenOrders", OpenOrders)).open:
+                        await dead_man.disarm()
+                except Unavailable:
+                    return
+        finally:
+            await self._gateway.close()
+            if self._watch is not None:
+                await self._watch.market.close()
 
     def close(self) -> None:
-        """Do nothing: the gateway belongs to who opened it."""
+        """Do nothing: there are no files."""
 
     def opened(self, _bar: MarketBar) -> Sequence[Fill | Closed]:
         """Return nothing: Kraken's market needs no telling."""
@@ -291,6 +453,86 @@ class KrakenVenue:
     def traded(self, _bar: MarketBar) -> Sequence[Fill | Closed]:
         """Return nothing: Kraken's market needs no telling."""
         return ()
+
+    # ---- watching ------------------------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Look whether the account moved, and fetch what happened where it did.
+
+        Raises:
+            NoAnswer: Kraken does not answer.
+        """
+        working = (await self._gateway.read("OpenOrders", OpenOrders)).open
+        shown = {txid: order.vol_exec for txid, order in working.items()}
+        foreign = self._foreign(working)
+        if foreign and not self._trouble[0]:
+            words = (
+                f"expected no order on the account but this session's, found {', '.join(foreign)}; somebody else trades on it"
+            )
+            self._trouble = (FOREIGN, words)
+        if self._moved or shown != self._shown:
+            await self.fills_after_all()
+            # An order that was just sent, or whose answer was lost, may be shown late.
+            quiet = all(self._now_ns() > self._due_of(name) for name in self._due if name not in self._ended_names())
+            self._moved = not quiet
+        self._shown = shown
+
+    async def fills_after_all(self) -> None:
+        """Bring the history up to the present, without telling it."""
+        told = self._told
+        await self.fills_after(None)
+        self._told = told
+
+    def _ended_names(self) -> set[str]:
+        """Return our names of the orders that are known to have ended."""
+        ours = (self._names.get(order.cl_ord_id or "") for order in self._orders.values() if not order.working)
+        return {name for name in ours if name is not None}
+
+    def _foreign(self, working: Orders) -> list[str]:
+        """Return the orders that are none of ours, by Kraken's names."""
+        return sorted(txid for txid, order in working.items() if (order.cl_ord_id or "") not in self._names)
+
+    def _health(self) -> str:
+        """Return why the dead-man switch must not be refreshed."""
+        if blind := self._blindness():
+            return blind
+        return self._watched().health()
+
+    def _blindness(self) -> str:
+        silent_s = self._clock.elapsed_s() - self._answered_s
+        if silent_s <= self._watched().times.blind_s:
+            return ""
+        return f"the exchange has not told what happens on the account for {silent_s:.0f} s ({self._trouble[1] or 'not asked'})"
+
+    def _troubled(self) -> tuple[str, str]:
+        """Return the code and the words of why nothing may be opened any more, for good."""
+        if blind := self._blindness():
+            return BLIND, blind
+        dead_man = self._watched().dead_man
+        if dead_man is not None and dead_man.watch().lapsed:
+            return LAPSED, (
+                "the dead-man switch may have cancelled every order, because it was not refreshed in time; look at the account"
+            )
+        return self._trouble if self._trouble[0] else ("", "")
+
+    def _closed(self) -> tuple[str, str] | None:
+        """Return why a position may not be opened now, as code and words."""
+        if self._watch is None:
+            return None
+        code, words = self._troubled()
+        if code:
+            return code, words
+        if self._watch.dead_man is not None and (why := self._watch.dead_man.trouble):
+            return UNARMED, why
+        return None
+
+    def _watched(self) -> AccountWatch:
+        if self._watch is None:
+            raise InvariantBroken("a venue that runs a session has an account watch")
+        return self._watch
+
+    async def _time_there(self) -> int:
+        return (await self._watched().market.time()).unixtime * NS
 
     # ---- asking --------------------------------------------------------------------------------------------------------
 
