@@ -41,13 +41,13 @@ from peak_trade.risk.gate import Mode
 from peak_trade.runs.session_dead import lineage
 from peak_trade.strategy.sizing import SizedBy, Sizing
 from peak_trade.venue.kraken.budget import TIER_LIMITS
-from peak_trade.venue.kraken.dead_man import DeadMan
+from peak_trade.venue.kraken.dead_man import DeadManSwitch
 from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.opening import OpeningFile
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.public import PublicMarket
-from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
+from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
 from peak_trade.venue.kraken.wire import Credentials
 
 SYMBOL, ALTNAME, ACCOUNT, URL = "BTC/EUR", "XBTEUR", "storm", "http://127.0.0.1:9"
@@ -357,8 +357,11 @@ class KrakenStorm:
             nonces.close()
             raise
         gateway = Gateway(keys, nonces, parts, URL, proof)
-        watch = AccountWatch(
-            market=market, cash=CASH, dead_man=DeadMan(gateway, self.time), opening=OpeningFile(self.folder / "opening.json")
+        watch = VenueWatch(
+            market=market,
+            cash=CASH,
+            dead_man=DeadManSwitch(gateway, self.time),
+            opening=OpeningFile(self.folder / "opening.json"),
         )
         venue = KrakenVenue(
             gateway,

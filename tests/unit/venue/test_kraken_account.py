@@ -12,11 +12,11 @@ from peak_trade.emulator.orders import OrderStatus
 from peak_trade.emulator.signing import TRADING, Right
 from peak_trade.model.errors import ConfigError, InvariantBroken, SafetyRefused, Unavailable
 from peak_trade.model.order import Closed, Fill
-from peak_trade.venue.kraken.dead_man import DeadMan
+from peak_trade.venue.kraken.dead_man import DeadManSwitch
 from peak_trade.venue.kraken.opening import OpeningFile
 from peak_trade.venue.kraken.public import PublicMarket
-from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
-from peak_trade.venue.port import Accepted, News, Rejected
+from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
+from peak_trade.venue.port import Accepted, Rejected, VenueNews
 
 CASH = Decimal(500)
 
@@ -34,10 +34,10 @@ class Account:
     def __init__(self, client, **watch):
         self.client = client
         self.unwell = ""
-        self.dead_man = DeadMan(client.gateway, client.clock)
+        self.dead_man = DeadManSwitch(client.gateway, client.clock)
         self.opening = OpeningFile(client.folder / "opening.json")
         given = {"dead_man": self.dead_man, "opening": self.opening, "health": lambda: self.unwell, **watch}
-        self.given = AccountWatch(market=PublicMarket(client.parts, client.exchange.url, 0.0), cash=CASH, **given)
+        self.given = VenueWatch(market=PublicMarket(client.parts, client.exchange.url, 0.0), cash=CASH, **given)
         client.venue = self.venue()
 
     def venue(self, known=()):
@@ -132,7 +132,7 @@ def test_what_was_there_before_is_needed_by_who_goes_on(client, account):
     with pytest.raises(SafetyRefused, match="no such file"):
         account.prepare()
     account.opening.path.write_text('{"cash": "1"}')
-    with pytest.raises(SafetyRefused, match="opening.json"):
+    with pytest.raises(SafetyRefused, match=r"opening\.json"):
         account.prepare()
 
 
@@ -147,9 +147,9 @@ def test_a_venue_without_a_watch_runs_no_session(client):
 def test_a_fill_is_told_once_and_the_account_moves_by_it(client, account):
     """By the look that is due, and by no other."""
     account.prepare()
-    assert account.news() == News()
+    assert account.news() == VenueNews()
     client.submit(client.intent(kind="market"))
-    assert account.news() == News()
+    assert account.news() == VenueNews()
 
     [fill] = account.news(6).events
 
