@@ -353,7 +353,8 @@ def _disk(folder: FolderSight, limits: WatchLimits, running: tuple[str, ...]) ->
     room = [f"{(folder.free_bytes or 0) // MB} MB"] if bytes_low else []
     room += [f"{folder.free_files} files"] if files_low else []
     found, limit = " and ".join(room), f"{limits.free_disk // MB} MB and {limits.free_files} files"
-    return Alarm(Watch.DISK, folder.path, f"there is room for {found} at {folder.path}", found, limit, accounts=running)
+    name = folder.path.rpartition("/")[2] or folder.path
+    return Alarm(Watch.DISK, name, f"there is room for {found} at {folder.path}", found, limit, accounts=running)
 
 
 def _clock(wall_s: float, gap_s: float, limits: WatchLimits, running: tuple[str, ...]) -> Alarm | None:

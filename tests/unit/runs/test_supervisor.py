@@ -35,6 +35,7 @@ from peak_trade.runs.supervisor import Aside, Supervision, report, sole_supervis
 from peak_trade.runs.supervisor_look import exchange_ahead_s
 from peak_trade.runs.supervisor_sign import Uptime, machine_uptime, read_sign, sign_path, sign_trouble
 from peak_trade.safety.holds import HoldKind
+from peak_trade.safety.watch import Alarm, Watch
 from peak_trade.settings import load_config
 
 CONFIG = """
@@ -350,6 +351,17 @@ def test_a_registry_that_never_answers_keeps_no_look_waiting(ward: Ward, monkeyp
         assert sign_trouble(ward.parts, ward.clock.uptime) is None
     finally:
         go_on.set()
+
+
+def test_an_alarm_of_many_words_has_its_incident_and_its_act(ward: Ward) -> None:
+    """Whatever stands in the words: lines, and more of them than a title takes."""
+    account = "a" * 64
+    alarm = Alarm(Watch.JOURNAL, account, "changed:\n\x00" + "w" * 3_000, "found\t", "none", accounts=(account,))
+    ward.watch.deeds.begin(alarm)
+    ward.settled()
+    (incident,) = tracked(ward.parts).values()
+    assert incident.title.startswith("changed: ")
+    assert "supervisor_alarm" in ward.actions()
 
 
 def test_one_damaged_journal_hides_no_other_session(ward: Ward) -> None:
