@@ -37,6 +37,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield "kill switch: " + ("off" if found["kill_switch"] is None else "ON")
     trouble, needed = found["supervisor"]["trouble"], " (one is required)" if found["supervisor"]["required"] else ""
     yield f"supervisor: {'at work' if trouble is None else f'none at work{needed}: {trouble}'}"
+    for account, until in found["watch_closely"].items():
+        yield f"{account} was resumed a short time ago: watch it closely until {until[:16].replace('T', ' ')} UTC"
     for lock in found["locks"]:
         yield f"{lock['name'].lower()}: {'closed' if lock['closed'] else 'OPEN'} ({'; '.join(lock['reasons'])})"
     if (budget := found["budget"]) is not None:

@@ -12,7 +12,7 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import InputError, NotFound, PeakTradeError, SafetyRefused
 from peak_trade.model.stage import Stage
 from peak_trade.runs import alerts, tested
-from peak_trade.runs.acts import COMMAND, done, held, written
+from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.at_work import worker_on
 from peak_trade.runs.holdings import holdings
 from peak_trade.runs.incidents import alert_key as incident_key
@@ -42,6 +42,7 @@ from peak_trade.runs.promotion import ssh_signature
 from peak_trade.runs.readiness import check_stage
 from peak_trade.runs.readiness_checks import CHECKS
 from peak_trade.runs.record import Json
+from peak_trade.runs.resumed import RESUME, WATCHED
 from peak_trade.runs.session import SHADOW_RUN, Watcher, run_session
 from peak_trade.runs.session_again import spec_of
 from peak_trade.runs.session_plan import Paper, SessionRequest
@@ -49,13 +50,9 @@ from peak_trade.runs.smoke import proven, smoke_test
 from peak_trade.safety.holds import UNREADABLE, Hold, HoldKind
 from peak_trade.settings import Paths
 
-#: The act.
-RESUME = "resume"
 #: From here on a restart needs another person; so many of them by stage, and who one of them has to be.
 APPROVALS = {Stage.TESTNET: 1, Stage.SHADOW_LIVE: 1, Stage.LIVE: 2}
 DECIDERS = frozenset({Role.OWNER, Role.REVIEWER, Role.RISK_OFFICER, Role.SECOND_PERSON})
-#: How long a session that was begun again is to be watched closely.
-WATCHED = timedelta(hours=4)
 #: Shortest statement, characters; bars of the dry run.
 SAID_MIN, DRY_BARS = 10, 200
 #: Whose strategy and pair the smoke test uses.
@@ -210,19 +207,6 @@ def stage_of(parts: Parts, order: RestartOrder) -> Stage:
         InputError: nothing holds the account.
     """
     return _scene(parts, order).stage
-
-
-def watched_until(parts: Parts, account: str) -> datetime | None:
-    """Return until when a resumed account is to be watched closely; None where it need not be any more.
-
-    Raises:
-        CheckFailed: the journal of acts does not verify.
-    """
-    for act in reversed(done(parts)):
-        if act.action == RESUME and act.went_well and act.begun.body["account"] == account:
-            until = act.at + WATCHED
-            return until if until > parts.clock.now() else None
-    return None
 
 
 def statement(parts: Parts, order: RestartOrder) -> bytes:

@@ -14,8 +14,10 @@ from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.runs.gate_record import gate_record
+from peak_trade.runs.incidents import tracked
 from peak_trade.runs.locks import locks_of
 from peak_trade.runs.permits import every_permit
+from peak_trade.runs.resumed import watched_until
 from peak_trade.runs.session_dead import lineage
 from peak_trade.runs.session_marks import mode_now, retired_now
 from peak_trade.runs.supervisor_sign import sign_trouble, supervisor_trouble
@@ -44,6 +46,12 @@ def status(parts: Parts, now: datetime) -> Json:
     sessions = told("sessions", lambda: _sessions(parts, now)) or []
     for line in sessions:
         wants += [f"session {line['session_id']} {why}" for why in line["wants"]]
+    for account in parts.holds.accounts():
+        wants += [
+            f"the account {account} is held: {hold}; peak-trade resume {account} --check" for hold in parts.holds.of(account)
+        ]
+    stories = told("incidents", lambda: [item for item in tracked(parts).values() if item.is_open]) or []
+    wants += [f"incident {item.id} ({item.severity.value}) is open: {item.title}" for item in stories]
     unhandled = told("failed sessions", lambda: parts.sessions.census().unhandled)
     if unhandled:
         wants.append(f"{unhandled} failed sessions wait to be acknowledged: peak-trade session list --unhandled")
@@ -58,11 +66,17 @@ def status(parts: Parts, now: datetime) -> Json:
         "locks": [{"name": lock.name, "closed": lock.closed, "reasons": list(lock.reasons)} for lock in locks_of(parts)],
         "sessions": sessions,
         "unhandled": unhandled,
+        "watch_closely": told("restarts", lambda: _watched(parts, now)) or {},
         "supervisor": {"required": parts.settings.file.supervisor.required, "trouble": sign_trouble(parts)},
         "budget": told("the day's budget", lambda: _budget(parts, now)),
         "permits": permits,
         "wants": wants,
     }
+
+
+def _watched(parts: Parts, now: datetime) -> dict[str, str]:
+    """Return the accounts that were resumed a short time ago, each with until when it is to be watched closely."""
+    return {account: until.isoformat() for account, until in watched_until(parts, now).items()}
 
 
 def _sessions(parts: Parts, now: datetime) -> list[Json]:

@@ -22,7 +22,8 @@ from peak_trade.model.errors import InputError
 from peak_trade.model.stage import Stage
 from peak_trade.runs import acts, incidents, restart, tested
 from peak_trade.runs.pause import PauseOrder, pause
-from peak_trade.runs.restart import Need, NotReady, RestartOrder, look_at, resume, statement, watched_until
+from peak_trade.runs.restart import Need, NotReady, RestartOrder, look_at, resume, statement
+from peak_trade.runs.resumed import WATCHED, watched_until
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import load_config
 
@@ -110,10 +111,9 @@ def test_holds_are_lifted_after_it_was_written_down(parts):
     assert [hold.why for hold in done.lifted] == ["odd"]
     act = acts.done(parts)[-1]
     assert (act.action, act.begun.body["by"], act.begun.body["needs"]) == ("resume", "dana", ["all: good"])
-    until = watched_until(parts, "paper")
-    assert until is not None
-    assert until > parts.clock.now()
-    assert watched_until(parts, "other") is None
+    now = parts.clock.now()
+    assert set(watched_until(parts, now)) == {"paper"}
+    assert watched_until(parts, now + WATCHED) == {}
 
 
 def test_a_hold_that_came_meanwhile_stays(parts):
