@@ -19,12 +19,15 @@ from peak_trade.runs.checklists import load_template
 from peak_trade.runs.incidents import open_criticals
 from peak_trade.settings import Settings
 
-#: The runbooks without which nobody is to run a stage, in docs/runbooks.
+#: The runbooks of what an operator does in any stage, and of what they do where there is an exchange, in docs/runbooks.
+PROCEDURES = ("start_and_stop", "incident", "pause", "restart", "rollback", "restore")
+AT_EXCHANGE = ("api_errors", "maintenance", "key_rotation", "liquidation")
+#: The runbooks without which nobody is to run a stage.
 RUNBOOKS = {
-    Stage.SHADOW: ("shadow_session",),
-    Stage.TESTNET: ("testnet_session", "api_errors", "maintenance", "key_rotation"),
-    Stage.SHADOW_LIVE: ("shadow_live_session", "api_errors", "maintenance", "key_rotation"),
-    Stage.LIVE: ("live_session", "api_errors", "maintenance", "key_rotation"),
+    Stage.SHADOW: ("shadow_session", *PROCEDURES),
+    Stage.TESTNET: ("testnet_session", *AT_EXCHANGE, *PROCEDURES),
+    Stage.SHADOW_LIVE: ("shadow_live_session", *AT_EXCHANGE, *PROCEDURES),
+    Stage.LIVE: ("live_session", *AT_EXCHANGE, *PROCEDURES),
 }
 #: What another person than the one who asks has to state.
 BY_ANOTHER = frozenset({"code_review"})
