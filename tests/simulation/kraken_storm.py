@@ -41,7 +41,7 @@ from peak_trade.risk.gate import Mode
 from peak_trade.runs.session_dead import lineage
 from peak_trade.strategy.sizing import SizedBy, Sizing
 from peak_trade.venue.kraken.budget import TIER_LIMITS
-from peak_trade.venue.kraken.dead_man import DeadMan
+from peak_trade.venue.kraken.dead_man import DeadManSwitch
 from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.opening import OpeningFile
@@ -358,7 +358,10 @@ class KrakenStorm:
             raise
         gateway = Gateway(keys, nonces, parts, URL, proof)
         watch = AccountWatch(
-            market=market, cash=CASH, dead_man=DeadMan(gateway, self.time), opening=OpeningFile(self.folder / "opening.json")
+            market=market,
+            cash=CASH,
+            dead_man=DeadManSwitch(gateway, self.time),
+            opening=OpeningFile(self.folder / "opening.json"),
         )
         venue = KrakenVenue(
             gateway,

@@ -235,8 +235,8 @@ class Late(NamedTuple):
     late_ns: int
 
 
-Answer = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
-Event = BarClosed | Answer | Tripped | Settle | Late
+FromVenue = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
+Event = BarClosed | FromVenue | Tripped | Settle | Late
 
 
 # ---- effects ---------------------------------------------------------------------------------------------------------

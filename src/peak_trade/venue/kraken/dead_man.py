@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from peak_trade.model.clock import Clock
 from peak_trade.venue.kraken.gateway import Failed, Gateway
-from peak_trade.venue.kraken.reading import TimerSet, Unreadable, shaped
+from peak_trade.venue.kraken.reading import DeadMan, Unreadable, shaped
 from peak_trade.venue.kraken.wire import Credentials, Request, private_request
 
 #: The code under which an order is refused while the switch is not armed, and under which a session stops opening positions.
@@ -76,7 +76,7 @@ class TimerState:
         return "" if self.until_s is not None else "the dead-man switch is not armed"
 
 
-class DeadMan:
+class DeadManSwitch:
     """The switch of one account; *state* may be read by anybody."""
 
     def __init__(self, gateway: Gateway, clock: Clock, terms: DeadManTerms | None = None) -> None:
@@ -137,7 +137,7 @@ class DeadMan:
         if isinstance(found, Failed):
             return found.words or found.code
         try:
-            told = shaped(found.result, TimerSet, "CancelAllOrdersAfter")
+            told = shaped(found.result, DeadMan, "CancelAllOrdersAfter")
         except Unreadable as error:
             return str(error)
         if told.armed is not (seconds > 0):

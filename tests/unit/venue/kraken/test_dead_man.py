@@ -9,7 +9,7 @@ from tests.emulated import emulating
 from tests.kraken import Client
 
 from peak_trade.emulator.orders import OrderStatus
-from peak_trade.venue.kraken.dead_man import DeadMan, DeadManTerms, TimerState
+from peak_trade.venue.kraken.dead_man import DeadManSwitch, DeadManTerms, TimerState
 
 TERMS = DeadManTerms()
 WELL = lambda: ""
@@ -33,7 +33,7 @@ def client(exchange, tmp_path):
 
 @pytest.fixture
 def switch(client):
-    return DeadMan(client.gateway, client.clock)
+    return DeadManSwitch(client.gateway, client.clock)
 
 
 def timers(client):

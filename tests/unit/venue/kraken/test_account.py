@@ -12,11 +12,11 @@ from peak_trade.emulator.orders import OrderStatus
 from peak_trade.emulator.signing import TRADING, Right
 from peak_trade.model.errors import ConfigError, InvariantBroken, SafetyRefused, Unavailable
 from peak_trade.model.order import Closed, Fill
-from peak_trade.venue.kraken.dead_man import DeadMan
+from peak_trade.venue.kraken.dead_man import DeadManSwitch
 from peak_trade.venue.kraken.opening import OpeningFile
 from peak_trade.venue.kraken.public import PublicMarket
 from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
-from peak_trade.venue.port import Accepted, News, Rejected
+from peak_trade.venue.port import Accepted, Rejected, VenueNews
 
 CASH = Decimal(500)
 
@@ -34,7 +34,7 @@ class Account:
     def __init__(self, client, **watch):
         self.client = client
         self.unwell = ""
-        self.dead_man = DeadMan(client.gateway, client.clock)
+        self.dead_man = DeadManSwitch(client.gateway, client.clock)
         self.opening = OpeningFile(client.folder / "opening.json")
         given = {"dead_man": self.dead_man, "opening": self.opening, "health": lambda: self.unwell, **watch}
         self.given = AccountWatch(market=PublicMarket(client.parts, client.exchange.url, 0.0), cash=CASH, **given)
@@ -147,17 +147,19 @@ def test_a_venue_without_a_watch_runs_no_session(client):
 def test_a_fill_is_told_once_and_the_account_moves_by_it(client, account):
     """By the look that is due, and by no other."""
     account.prepare()
-    assert account.news() == News()
+    assert account.news() == VenueNews()
     client.submit(client.intent(kind="market"))
-    assert account.news() == News()
+    assert account.news() == VenueNews()
 
-    [fill] = account.news(6).events
+    fills = account.news(6).events
 
-    assert isinstance(fill, Fill)
+    assert fills
+    assert all(isinstance(fill, Fill) for fill in fills)
     assert account.news(6).events == ()
     found = client.run(client.venue.snapshot())
     assert found.positions == {SYMBOL: Decimal("0.01")}
-    assert abs(found.cash - (CASH - fill.quantity * fill.price - fill.fee)) <= found.cash_step
+    paid = sum((fill.quantity * fill.price + fill.fee for fill in fills), Decimal(0))
+    assert abs(found.cash - (CASH - paid)) <= found.cash_step
 
 
 def test_a_quiet_account_is_asked_one_cheap_question(client, account):
