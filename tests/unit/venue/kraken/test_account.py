@@ -132,7 +132,7 @@ def test_what_was_there_before_is_needed_by_who_goes_on(client, account):
     with pytest.raises(SafetyRefused, match="no such file"):
         account.prepare()
     account.opening.path.write_text('{"cash": "1"}')
-    with pytest.raises(SafetyRefused, match="opening.json"):
+    with pytest.raises(SafetyRefused, match=r"opening\.json"):
         account.prepare()
 
 
