@@ -14,8 +14,9 @@ from bench.bare import bare_run, walk
 from peak_trade.model.bar import Bars, Timeframe
 from peak_trade.model.instrument import KNOWN
 from peak_trade.research.backtest import run
+from peak_trade.research.executors import Workers, core_count
 from peak_trade.research.kernel import compiled
-from peak_trade.research.sweep import Evaluator, Workers, combinations, core_count, sweep
+from peak_trade.research.sweep import Evaluator, combinations, sweep
 from peak_trade.research.terms import Side, Terms
 from peak_trade.strategy.base import checked_targets
 from peak_trade.strategy.catalogue import make
@@ -75,6 +76,37 @@ def many_pairs(count: int = 100_000) -> dict[str, float]:
 
     each = best_of(work, repeats=3) / len(every)
     return {"value": 1.0 / each, "bare": 1.0 / bare, "ratio": each / bare}
+
+
+def walk_windows(folder: str, count: int = 100_000) -> dict[str, float]:
+    """Time a walk-forward of 20 windows and 100 combinations, registered, after one warm-up; pairs are window x combination."""
+    from peak_trade.compose import DataChoice, Parts
+    from peak_trade.research.grid import line_plan
+    from peak_trade.research.splits import Length, WalkPlan
+    from peak_trade.runs.walk_forward import WalkRequest, run_walk_forward
+    from peak_trade.settings import load_config
+
+    path = Path(folder) / "walk.parquet"
+    some_bars(count).to_polars().write_parquet(path)
+    parts = Parts(load_config(Path(folder) / "config.toml"))
+    grid = ["fast_window=5:50:5", "slow_window=60:150:10"]
+    lengths = {
+        name: Length.parse(text, name, zero=True) for name, text in (("train", "20000"), ("test", "4000"), ("embargo", "0"))
+    }
+    request = WalkRequest(
+        plan=line_plan("ma_crossover", grid, []),
+        walk=WalkPlan(**lengths, anchored=False),
+        data=DataChoice(path=path, symbol="BTC/EUR", timeframe="1m"),
+        terms=TERMS,
+    )
+
+    def work() -> None:
+        record = run_walk_forward(parts, request).record
+        assert (len(record["windows"]), record["combinations"]) == (20, 100)
+
+    value = best_of(work, repeats=3)
+    parts.close()
+    return {"value": value}
 
 
 def large_import(folder: str, count: int = 5_000_000) -> dict[str, float]:

@@ -83,7 +83,11 @@ class Desk:
             "side": Side.LONG,
             **{name: Decimal(value) if isinstance(value, str) else value for name, value in paper.items()},
         }
-        quick = {"ma_crossover": {"fast_window": 4, "slow_window": 9}, "macd": {}, "breakout": {}}
+        quick = {
+            "ma_crossover": {"fast_window": 4, "slow_window": 9},
+            "macd": {"fast_window": 4, "slow_window": 9, "signal_window": 3},
+            "breakout": {},
+        }
         request = SessionRequest(
             mode=Stage.SHADOW,
             run_type="shadow_run",
@@ -519,3 +523,19 @@ def test_whoever_watches_is_told_what_the_journal_holds(desk):
     written = [record for record in journal(session) if record.kind not in ("begun", "reconciled", "mark", "ended")]
 
     assert told == [(record.kind, record.body) for record in written]
+
+
+# ---- warm-up of the strategies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "enough"), [(195, True), (194, False)])
+def test_a_strategy_is_given_its_own_warm_up(desk, count, enough):
+    """The longer of what the terms ask for and what the strategy needs; where there is not so much, one sentence says so."""
+    if not enough:
+        with pytest.raises(InputError, match=r"194 of warm-up, found 194 .* which macd needs with these parameters"):
+            desk.run(desk.bars(count=count), strategies=("ma_crossover", "macd"), warmup_candles=20)
+        return
+    session = desk.run(desk.bars(count=count), strategies=("ma_crossover", "macd"), warmup_candles=20)
+
+    assert session.record["traded_from"] == moment_text(START_NS + 194 * HOUR_NS)
+    assert session.record["expected"]["identical"] is True

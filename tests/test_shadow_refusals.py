@@ -238,16 +238,26 @@ def test_every_class_that_could_take_an_order_is_known():
 
 #: The drill that leads orders through their life at the emulator which it started; nothing else that runs sends one.
 DRILL = "runs/drill_orders.py"
+#: What takes everything off an exchange when nothing else may be alive. It cancels anywhere, and closes positions at an address
+#: of this machine alone: it makes the proof itself, because there may be nobody left who could hand it one.
+EMERGENCY = "venue/kraken/emergency.py"
 #: Sessions at an emulator that drills and tests started; no command, setting or variable leads there.
 EMULATED = "runs/emulated_session.py"
 #: Who may name what real orders are made of: a name, and the modules below `peak_trade` that have it.
 REAL = {
     "KrakenVenue": {"venue/kraken/trading.py", DRILL, EMULATED},
-    "EmulatorProof": {"venue/kraken/proof.py", "venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL, EMULATED},
+    "EmulatorProof": {
+        "venue/kraken/proof.py",
+        "venue/kraken/gateway.py",
+        "venue/kraken/trading.py",
+        DRILL,
+        EMULATED,
+        EMERGENCY,
+    },
     "_PROOF_SEAL": {"venue/kraken/proof.py"},
     "trading_door": {"venue/kraken/gateway.py"},
-    "live_order_request": {"venue/kraken/wire.py", "venue/kraken/trading.py"},
-    "LiveOrderRequest": {"venue/kraken/wire.py", "venue/kraken/gateway.py", "venue/kraken/trading.py"},
+    "live_order_request": {"venue/kraken/wire.py", "venue/kraken/trading.py", EMERGENCY},
+    "LiveOrderRequest": {"venue/kraken/wire.py", "venue/kraken/gateway.py", "venue/kraken/trading.py", EMERGENCY},
 }
 
 
@@ -264,12 +274,12 @@ def names(path: Path) -> set[str]:
 
 
 def test_nobody_names_what_real_orders_are_made_of():
-    """The venue that trades, its proof, its door and its requests are known to their own modules; two, to a drill."""
+    """The venue that trades, its proof, its door and its requests are known to their own modules; some, to two more."""
     known = {path.relative_to(SOURCES).as_posix(): names(path) for path in SOURCES.rglob("*.py")}
 
     assert {name: {path for path, found in known.items() if name in found} for name in REAL} == REAL
     makers = {path for path in known if re.search(r"EmulatorProof\s*(\.\s*of\b|\()", (SOURCES / path).read_text())}
-    assert makers == {DRILL, EMULATED}
+    assert makers == {DRILL, EMULATED, EMERGENCY}
 
 
 def test_the_drill_trades_with_the_emulator_that_it_started():
@@ -287,6 +297,18 @@ def test_the_drill_trades_with_the_emulator_that_it_started():
     assert [ast.unparse(block.items[-1]).partition("(")[0] for block in blocks] == ["emulator_for_run"]
     assert ast.unparse(blocks[0].items[-1]).endswith(" as run")
     assert not names(SOURCES / DRILL) & {"Parts", "Settings", "settings", "exchange", "live_exchange"}
+
+
+def test_the_emergency_client_closes_on_this_machine_alone():
+    """Its one proof is for the address that it sends to, and only where that is of this machine; its users are two commands."""
+    source = (SOURCES / EMERGENCY).read_text()
+    users = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if "EmergencyLine" in names(path)}
+
+    assert re.findall(r"EmulatorProof\s*\.\s*of\((.*?)\)(.*)", source) == [
+        ("line.base_url", " if is_loopback(line.base_url) else None")
+    ]
+    assert source.count("live_order_request(") == 1
+    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill_first.py"}
 
 
 def test_an_emulated_session_trades_at_the_emulator_it_is_given():
@@ -366,7 +388,7 @@ def test_no_command_reaches_the_venue_that_trades():
     """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert importers <= {"venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL, EMULATED}
+    assert importers <= {"venue/kraken/gateway.py", "venue/kraken/trading.py", DRILL, EMULATED, EMERGENCY}
     assert ended.stdout.split() == ["True", "False"]
 
 

@@ -48,7 +48,7 @@ from peak_trade.venue.testnet import BookView, Note, OrderCheck, TestnetVenue
 
 if TYPE_CHECKING:
     from peak_trade.market.download import BarSource
-    from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
+    from peak_trade.venue.kraken.gateway import Gateway, GatewayParts, ObservedCall
     from peak_trade.venue.kraken.market import KrakenMarket
     from peak_trade.venue.kraken.market_stream import MarketNews, MarketStream
     from peak_trade.venue.kraken.public import PublicMarket
@@ -186,6 +186,8 @@ class Parts:
         self.exchange_speed = exchange_speed
         self.clock: Clock = MachineClock()
         self.ids = IdSource(self.clock, random.SystemRandom())
+        #: Told of every call of an exchange; a session that runs watches them.
+        self.call_seen: Callable[[ObservedCall], None] = lambda _call: None
 
     def close(self) -> None:
         """Let go of what was opened."""
@@ -220,7 +222,7 @@ class Parts:
     @cached_property
     def kill_switch(self) -> KillSwitch:
         """What stops every session of this state folder."""
-        return KillSwitch(self.state / "kill_switch.json")
+        return KillSwitch.of(self.state)
 
     @cached_property
     def holds(self) -> AccountHolds:
@@ -396,6 +398,7 @@ class Parts:
         return GatewayParts(
             clock=self.clock,
             chance=random.Random(self.ids.randomness.getrandbits(64)),  # noqa: S311 - for the length of pauses
+            observe=self.call_seen,
             timeouts=Timeouts(connect_s=min(most, 5.0), read_s=most, total_s=most),
         )
 

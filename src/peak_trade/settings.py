@@ -15,9 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from peak_trade.model.address import is_origin, is_stream
+from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import ConfigError
 from peak_trade.model.secret import Secret
 from peak_trade.model.stage import Stage
@@ -84,11 +85,53 @@ class Risk(Section):
     trailing_stop: float = Field(0.0, ge=0, lt=1, description="exit at this distance from the best price since entry")
 
 
+class Research(Section):
+    """What research may read."""
+
+    holdout: dict[str, str] = Field(
+        default_factory=dict, description="bars that research never reads, by market: the last 20%, or from a date on"
+    )
+
+    @field_validator("holdout")
+    @classmethod
+    def _share_or_date(cls, value: dict[str, str]) -> dict[str, str]:
+        for market, rule in value.items():
+            if not re.fullmatch(r"\*|[A-Z0-9.]{1,16}/[A-Z0-9.]{1,16}( [1-9]\d{0,3}[smhdw])?", market):
+                raise ValueError(f'it should name a market such as "BTC/EUR", "BTC/EUR 1h" or "*", not {market!r}')
+            share = re.fullmatch(r"(\d{1,2}(?:\.\d{1,3})?)%", rule)
+            if not (share and float(share[1]) > 0) and not _is_date(rule):
+                raise ValueError(f'it should be a share such as "20%" or a date such as "2025-01-01", not {rule!r}')
+        return value
+
+
 class Sweep(Section):
     """How parameter sweeps run."""
 
     workers: int = Field(0, ge=0, le=256, description="threads or processes; 0 is one for each core")
     chunk_s: float = Field(1.0, gt=0, le=60, description="results are stored about this often, in seconds")
+
+
+class VerdictLimits(Section):
+    """What an edge has to show before it is called one."""
+
+    error_rate: float = Field(0.05, gt=0, le=0.2, description="how often a verdict may be edge where there is none")
+    worthwhile_sharpe: float = Field(1.5, gt=0, le=10, description="annual Sharpe ratio that says how much data is enough")
+    trades_min: int = Field(30, ge=2, le=10_000, description="closed trades")
+    overfit_max: float = Field(0.5, gt=0, le=1, description="probability of backtest overfitting")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
+
+
+class Robustness(Section):
+    """What a backtest has to stand before it is called robust."""
+
+    draws: int = Field(1_000, ge=100, le=20_000, description="histories and orders of trades drawn")
+    loss_max: float = Field(0.1, ge=0, le=1, description="share of drawn histories that may end with a loss")
+    drawdown_max: float = Field(0.5, gt=0, le=1, description="deepest fall in all but one of twenty orders of the trades")
+    sign_min: float = Field(0.8, ge=0, le=1, description="share of neighbouring parameters that must earn too")
+    half_min: float = Field(0.6, ge=0, le=1, description="share of them that must have half of the Sharpe ratio")
+    skip_share: float = Field(0.1, ge=0, lt=1, description="share of opening orders that are not filled")
+    kept_min: float = Field(0.5, ge=0, le=1, description="share of the Sharpe ratio left with delay or missed fills")
+    cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
 
 
 class Shadow(Section):
@@ -263,6 +306,29 @@ class Live(Section):
     enabled: bool = Field(False, description="needed for stage 4 besides a signed permit")
 
 
+class Safety(Section):
+    """The way to the exchange that `kill` and `liquidate` take themselves, whatever became of everything else."""
+
+    base_url: str = Field("https://api.kraken.com", description="REST host, or an emulator")
+    api_key_env: str = Field(
+        "KRAKEN_SAFETY_API_KEY", pattern=VARIABLE, description="name of the environment variable that holds the safety key"
+    )
+    api_secret_env: str = Field(
+        "KRAKEN_SAFETY_API_SECRET", pattern=VARIABLE, description="name of the environment variable that holds its secret"
+    )
+    timeout_s: float = Field(3.0, gt=0, le=30, description="longest wait for one answer, seconds")
+    deadline_s: float = Field(60.0, ge=1, le=3_600, description="how long it is tried without --wait, seconds")
+    lag_s: float = Field(3.0, ge=0, le=60, description="how late the exchange may show an order, seconds")
+    sessions_s: float = Field(5.0, ge=0, le=60, description="how long running sessions are waited for, seconds")
+
+    @field_validator("base_url")
+    @classmethod
+    def _encrypted_host(cls, url: str) -> str:
+        if not is_origin(url.rstrip("/")):
+            raise ValueError("expected https://HOST, or http://127.0.0.1:PORT for an emulator on this machine")
+        return url.rstrip("/")
+
+
 class Governance(Section):
     """The gates."""
 
@@ -320,6 +386,39 @@ class Alerts(Section):
         return tuple(dict.fromkeys(part for name in names for part in (usual if name == EVERY_CHANNEL else [name])))
 
 
+class Supervisor(Section):
+    """The process that watches all sessions of the state folder."""
+
+    required: bool = Field(False, description="sessions may only reduce while no supervisor shows that it is at work")
+    interval_s: float = Field(1.0, ge=0.1, le=10, description="seconds between two looks")
+    sign_s: float = Field(2.0, ge=0.1, le=10, description="how often it shows that it is at work, seconds")
+    sign_stale_s: float = Field(15.0, ge=1, le=25, description="a sign as old as this is none, seconds")
+    hung_s: float = Field(60.0, ge=1, le=3_600, description="longest silence of a journal besides three bars, seconds")
+    confirm_s: float = Field(10.0, ge=1, le=600, description="a session heeds the kill switch within so many seconds")
+    restart_s: float = Field(60.0, ge=0, le=3_600, description="a session that died is started again within so many seconds")
+    calm_s: float = Field(30.0, ge=0, le=3_600, description="what was not seen for so many seconds is over")
+    clock_jump_s: float = Field(2.0, gt=0, le=3_600, description="largest jump of the machine's clock, seconds")
+    exchange_clock_minutes: float = Field(
+        10.0, gt=0, le=1_440, description="how often an exchange's clock is asked for, minutes"
+    )
+    session_memory_mb: int = Field(2_048, ge=64, description="most memory of one session, MB")
+    free_memory_mb: int = Field(256, ge=1, description="least memory that the machine has left, MB")
+    free_disk_mb: int = Field(200, ge=1, description="least space at the state, journal and log folders, MB")
+    free_files: int = Field(1_000, ge=0, description="least number of files that can still be made there")
+    verify_minutes: float = Field(
+        10.0, gt=0, le=1_440, description="how often a journal is verified, one account each time, minutes"
+    )
+
+    @model_validator(mode="after")
+    def _often_enough(self) -> "Supervisor":
+        """Refuse a sign that is old before the next one can be there."""
+        if self.sign_stale_s < 2 * self.sign_s + self.interval_s:
+            raise ValueError(
+                "expected sign_stale_s of at least twice sign_s and interval_s; the sign would be old all the time"
+            )
+        return self
+
+
 class Dashboard(Section):
     """The web dashboard."""
 
@@ -352,7 +451,10 @@ class File(Section):
     paths: Paths = Paths()
     backtest: Backtest = Backtest()
     risk: Risk = Risk()
+    research: Research = Research()
     sweep: Sweep = Sweep()
+    verdict: VerdictLimits = VerdictLimits()
+    robustness: Robustness = Robustness()
     strategy: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     instrument: dict[str, InstrumentSteps] = Field(default_factory=dict)
     shadow: Shadow = Shadow()
@@ -365,8 +467,10 @@ class File(Section):
     testnet_orchestration: TestnetOrchestration = TestnetOrchestration()
     live_exchange: LiveExchange = LiveExchange()
     live: Live = Live()
+    safety: Safety = Safety()
     governance: Governance = Governance()
     alerts: Alerts = Alerts()
+    supervisor: Supervisor = Supervisor()
     dashboard: Dashboard = Dashboard()
 
 
@@ -435,7 +539,9 @@ class Settings:
     def environment(self, *needed: str) -> dict[str, str]:
         """Return the environment for another process that needs no secrets but those in the variables named."""
         testnet = self.file.exchange.kraken_testnet
-        secret = {testnet.api_key_env, testnet.api_secret_env, *LIVE_VARIABLES, *self.file.alerts.channels.values()}
+        safety = self.file.safety
+        secret = {testnet.api_key_env, testnet.api_secret_env, safety.api_key_env, safety.api_secret_env}
+        secret |= {*LIVE_VARIABLES, *self.file.alerts.channels.values()}
         return {name: value for name, value in _ENVIRONMENT.items() if name not in secret - set(needed)}
 
     def pointed_at(self, base_url: str, websocket_url: str, key: str, secret: str) -> "Settings":
@@ -485,6 +591,14 @@ class Settings:
         return tuple(_walk(self.file.model_dump(mode="json"), ""))
 
 
+def _is_date(text: str) -> bool:
+    try:
+        parse_moment(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
 def load_config(path: str | Path | None = None) -> Settings:
     """Read the configuration: *path*, else `PEAK_TRADE_CONFIG_PATH`, else `config.toml` here or in a folder above.
 
@@ -510,8 +624,7 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
     Raises:
         ConfigError: an unknown key, a wrong value or a secret.
     """
-    _refuse_secrets(raw, path)
-    _refuse_comments(text, path)
+    refuse_secrets(raw, text, path)
     try:
         file = File.model_validate(raw)
     except ValidationError as error:
@@ -519,9 +632,24 @@ def checked(raw: Mapping[str, object], *, text: str, path: Path) -> Settings:
     return Settings(path=path, root=path.resolve().parent, text=text, file=file, raw=raw)
 
 
+def refuse_secrets(raw: Mapping[str, object], text: str, path: Path) -> None:
+    """Let a parsed file pass that holds no secret, in its comments neither.
+
+    Raises:
+        ConfigError: it holds one.
+    """
+    _refuse_secrets(raw, path)
+    _refuse_comments(text, path)
+
+
 def split_key(key: str) -> list[str]:
     """Split a dotted key; a part in double quotes may hold dots: `instrument."BTC/EUR".lot_step`."""
     return [part.strip('"') for part in re.findall(r'"[^"]*"|[^.]+', key)]
+
+
+def service_socket() -> str:
+    """Return where a service manager that started this process waits to hear of it; empty where none does."""
+    return _ENVIRONMENT.get("NOTIFY_SOCKET", "")
 
 
 def _locate(path: str | Path | None) -> Path:

@@ -272,6 +272,7 @@ def replaced(house, name, old, new):
 
 
 BUG = '[[bug]]\nid = "b1"\ntitle = "x"\narea = "risk"\nseverity = "critical"\nfound_at = 2026-03-01T00:00:00Z\n'
+CRITICAL = ("incident", "open", "--severity", "critical", "--title", "It broke", "--why", "nobody knows")
 CHECKLIST = "reports/checklists/open_shadow_to_testnet_ma_crossover.md"
 
 
@@ -286,6 +287,7 @@ CHECKLIST = "reports/checklists/open_shadow_to_testnet_ma_crossover.md"
         (lambda house: (house.folder / CHECKLIST).unlink(), {"changed", "evidence_missing"}),
         (lambda house: house.write("governance/bugs.toml", BUG), {"no_critical_bugs now"}),
         (lambda house: (house.folder / "governance" / "bugs.toml").unlink(), {"no_critical_bugs now", "evidence_missing"}),
+        (lambda house: house.do(*CRITICAL), {"incidents_closed now"}),
         (lambda house: house.tests_passed(failed=1), {"tests_green now"}),
         (lambda house: house.tests_passed(code="0" * 64), {"tests_green now"}),
         (lambda house: house.bad_session(), {"no_critical_incident now"}),
@@ -302,6 +304,7 @@ CHECKLIST = "reports/checklists/open_shadow_to_testnet_ma_crossover.md"
         "no checklist",
         "bug",
         "no list of bugs",
+        "open incident",
         "failed tests",
         "tests of other code",
         "incident",

@@ -16,7 +16,7 @@ from peak_trade.cli.main import main
 from peak_trade.compose import Parts
 from peak_trade.journal import chain
 from peak_trade.journal.chain import holding
-from peak_trade.runs import acts, operators
+from peak_trade.runs import acts, kill
 
 RUN = ("session", "run", "--strategy", "ma_crossover", "--speed", "max", "--steps", "300", "--no-html")
 KILL = ("kill", "--why", "prices look wrong", "--by", "kim")
@@ -72,12 +72,14 @@ def test_on_status_off(project, switch):
 
 def test_as_json(project):
     """One document on stdout for each of them."""
-    assert project.run("kill", "--status", "--json").json == {"on": False, "at": None, "by": None, "why": None}
+    off = {"on": False, "at": None, "by": None, "why": None, "level": None}
+    assert project.run("kill", "--status", "--json").json == off
     killed = project.run(*KILL, "--json")
     on = project.run("kill", "--status", "--json")
     released = project.run("release", "--why", "over", "--json")
 
-    assert (killed.json, on.code) == (on.json, 1)
+    assert (killed.json, on.code) == (on.json | {"sessions": []}, 1)
+    assert on.json["level"] == "reduce-only"
     assert (on.json["on"], on.json["by"], on.json["why"]) == (True, "kim", "prices look wrong")
     assert released.json["on"] is False
 
@@ -178,7 +180,7 @@ def test_an_action_at_work_is_waited_for(project, switch):
 def test_a_release_does_not_overtake_a_kill(project, switch, monkeypatch):
     """Who turns it on while a release looks through the journals is not undone by it: exit code 3, and it stays on."""
     project.run(*KILL)
-    ordinary = operators._flawed
+    ordinary = kill._flawed
 
     def meanwhile(parts: Parts) -> object:
         before = parts.kill_switch.tripped_last()
@@ -187,7 +189,7 @@ def test_a_release_does_not_overtake_a_kill(project, switch, monkeypatch):
         return ordinary(parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(operators, "_flawed", meanwhile)
+        patch.setattr(kill, "_flawed", meanwhile)
         told = refused(project, "release", "--why", "over", code=3)
 
     assert "found that somebody did" in told
@@ -199,7 +201,7 @@ def test_a_release_does_not_overtake_a_kill(project, switch, monkeypatch):
 def test_a_kill_that_waits_for_a_release_has_the_last_word(project, switch, monkeypatch):
     """It came too late to be seen by the release: once it gets at the journal it turns the switch on again."""
     project.run(*KILL)
-    ordinary = operators.held
+    ordinary = kill.held
 
     @contextmanager
     def late(parts: Parts) -> Iterator[None]:
@@ -207,7 +209,7 @@ def test_a_kill_that_waits_for_a_release_has_the_last_word(project, switch, monk
         with ordinary(parts):
             yield
 
-    monkeypatch.setattr(operators, "held", late)
+    monkeypatch.setattr(kill, "held", late)
 
     assert "set by sam" in project.run("kill", "--why", "it goes on", "--by", "sam").out
     assert switch.exists()

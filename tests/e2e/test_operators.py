@@ -16,7 +16,7 @@ from peak_trade.compose import Parts
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.signing import public_path
 from peak_trade.model.errors import InputError, StorageError
-from peak_trade.runs import acts, operators
+from peak_trade.runs import acts, kill, operators
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.settings import load_config
 
@@ -291,7 +291,7 @@ def test_many_at_once_wait_for_each_other(project):
         def act(number: int) -> None:
             gate.wait()
             try:
-                operators.kill(parts, f"k{number}", "a drill", acts.DASHBOARD)
+                kill.kill(parts, f"k{number}", "a drill", acts.DASHBOARD)
             except Exception as error:  # noqa: BLE001 - any would be a fault
                 errors.append(error)
 
@@ -311,7 +311,7 @@ def test_many_at_once_wait_for_each_other(project):
 def test_words_of_any_kind_are_written_down(project, failed):
     """Half characters and zero bytes, as a browser may send them, are replaced, not refused."""
     with closing(Parts(load_config())) as parts:
-        operators.kill(parts, "k\udcff", "a\0b\udcff", acts.DASHBOARD)
+        kill.kill(parts, "k\udcff", "a\0b\udcff", acts.DASHBOARD)
         operators.acknowledge(parts, failed, "k\udcff", "n\0\udcff", acts.DASHBOARD)
         with pytest.raises(InputError):
             operators.create_token(parts, "k\udcff")

@@ -49,7 +49,7 @@ from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.opening import OpeningFile
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.public import PublicMarket
-from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
+from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
 from peak_trade.venue.kraken.wire import Credentials
 
 SYMBOL, ALTNAME, ACCOUNT, URL = "BTC/EUR", "XBTEUR", "storm", "http://127.0.0.1:9"
@@ -368,7 +368,7 @@ class KrakenStorm:
             nonces.close()
             raise
         gateway = Gateway(keys, nonces, parts, URL, proof)
-        watch = AccountWatch(
+        watch = VenueWatch(
             market=market,
             cash=CASH,
             dead_man=DeadManSwitch(gateway, self.time),

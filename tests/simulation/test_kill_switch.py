@@ -15,7 +15,7 @@ from tests.simulation.scenarios import CROWD, EVERY, EXITS, FLIPS
 from tests.simulation.world import ACCOUNT, BEGIN, Forge, Killer, Scenario, World
 
 from peak_trade.model.errors import SafetyRefused
-from peak_trade.runs import operators
+from peak_trade.runs import kill
 from peak_trade.runs.session_again import redecide
 from peak_trade.safety.kill_switch import KillSwitch
 
@@ -108,7 +108,7 @@ def test_a_killed_session_that_dies_stays_killed(forge, seed):
         world.run()
     noticed = any(record.kind == "tripped" for record in outcome_of(world).records)
     with world.parts() as parts:
-        operators.release(parts, "kim", "gone on with")
+        kill.release(parts, "kim", "gone on with")
 
     ended = world.run() if noticed else world.run(Tripper(world, 1))
 
@@ -211,7 +211,7 @@ def test_a_running_session_forbids_the_release(forge):
         if point == "venue.submit.after" and not refused:
             switch_of(world).trip("kim", "a drill", BEGIN)
             with world.parts() as parts, pytest.raises(SafetyRefused) as refusal:
-                operators.release(parts, "kim", "too early")
+                kill.release(parts, "kim", "too early")
             refused.append(str(refusal.value))
 
     world.run(hook)

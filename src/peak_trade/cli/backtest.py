@@ -82,7 +82,7 @@ def command(
 
 
 def _print(finished: "Finished", as_json: bool) -> None:
-    from peak_trade.cli.show import document, figure, short, table
+    from peak_trade.cli.show import document, figure, short, table, told_notes
     from peak_trade.report.figures import figure_label
 
     record = finished.record
@@ -108,6 +108,7 @@ def _print(finished: "Finished", as_json: bool) -> None:
         for name in record["metrics"]
     ]
     print(table(["", "strategy", "buy and hold"], rows, right=(1, 2)))
+    print(told_notes(record), end="")
     for remark in record["remarks"]:
         print(f"note: {remark}")
     different = record["trials_on_dataset"]["different"]

@@ -218,7 +218,9 @@ def reproduce_command(
         why = "its data has changed" if not again.data_same else f"{len(again.differences)} figures differ"
         raise CheckFailed(f"expected run {run.run_id} to come out the same, found that {why}; compare code, data and versions")
     if not as_json:
-        what = "every fill, every equity value and every metric" if run.run_type == "backtest" else f"all {run.trials:,} trials"
+        every = "every fill, every equity value and every metric"
+        known = {"backtest": every, "holdout": every, "walk_forward": f"every choice, {every}"}
+        what = known.get(run.run_type, f"all {run.trials:,} trials")
         print(f"identical: {what}")
 
 

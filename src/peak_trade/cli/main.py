@@ -13,6 +13,7 @@ from peak_trade import __version__
 from peak_trade.cli import (
     alert,
     backtest,
+    backup,
     checklist,
     config,
     dashboard,
@@ -22,17 +23,28 @@ from peak_trade.cli import (
     experiments,
     flow,
     gate,
+    holdout,
+    incident,
     journal,
     kill,
+    liquidate,
     operator,
+    pause,
     readiness,
+    robustness,
+    rollback,
+    scheduler,
     session,
+    shutdown,
     smoke,
     status,
     strategies,
     strategy,
+    supervisor,
     sweep,
     testnet,
+    verdict,
+    walkforward,
 )
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
@@ -53,6 +65,9 @@ app = typer.Typer(
 )
 app.command("backtest")(backtest.command)
 app.command("sweep")(sweep.command)
+app.command("verdict")(verdict.command)
+app.command("robustness")(robustness.command)
+app.command("walkforward")(walkforward.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")
@@ -61,14 +76,25 @@ app.add_typer(testnet.app, name="testnet")
 app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
+app.add_typer(holdout.app, name="holdout")
 app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")
 app.add_typer(journal.app, name="journal")
+app.add_typer(backup.app, name="backup")
+app.command("restore")(backup.restore_command)
+app.add_typer(scheduler.app, name="scheduler")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(shutdown.app, name="shutdown")
+app.command("pause")(pause.pause_command)
+app.command("resume")(pause.resume_command)
+app.add_typer(rollback.app, name="rollback")
+app.add_typer(incident.app, name="incident")
+app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")
+app.add_typer(supervisor.app, name="supervisor")
 app.add_typer(operator.app, name="operator")
 app.command("dashboard")(dashboard.command)
 app.add_typer(data.app, name="data")

@@ -14,6 +14,7 @@ import typer
 
 from peak_trade.cli import options
 from peak_trade.cli.session_start import RECORDED, start
+from peak_trade.cli.session_stop import stop_command
 from peak_trade.model.errors import CheckFailed, InputError, NotFound
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Run, list, show, replay and report sessions.", no_args_is_help=True, rich_markup_mode=None)
 app.command("run")(start)
 app.command(RECORDED, help="Drive recorded bars through the full order flow at once.")(start)
+app.command("stop")(stop_command)
 
 
 RunType = Annotated[str | None, typer.Option("--run-type", help="Only sessions of this type: live_session_shadow, ...")]
@@ -44,6 +46,7 @@ def list_sessions(
 ) -> None:
     """List sessions, newest first."""
     from peak_trade.cli.show import document, figure, printable, table
+    from peak_trade.journal.run import RunStatus
     from peak_trade.runs.session_dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
@@ -65,6 +68,7 @@ def list_sessions(
             session.run.strategy,
             f"{session.run.symbol} {session.run.timeframe}",
             session.account,
+            f"{session.run.process} on {session.host}" if session.run.status is RunStatus.STARTED else "-",
             *(figure(name, session.run.metrics.get(name)) for name in names),
             str(session.summary.get("mode_at_end", "-")),
             printable(session.run.error or "")[:60],
@@ -78,6 +82,7 @@ def list_sessions(
         "strategy",
         "market",
         "account",
+        "process",
         "return",
         "drawdown",
         "fills",
@@ -85,7 +90,7 @@ def list_sessions(
         "mode",
         "error",
     ]
-    print(table(header, rows, right=range(6, 10)))
+    print(table(header, rows, right=range(7, 11)))
 
 
 @app.command()

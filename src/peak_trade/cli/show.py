@@ -49,6 +49,12 @@ def short(params: dict[str, Any]) -> str:
     return " ".join(words)
 
 
+def told_notes(record: dict[str, Any]) -> str:
+    """Return what a terminal tells of the data besides its figures: a hold-out that was not read; empty where there is none."""
+    notes = [note for note in record["dataset"]["notes"] if note.startswith("the hold-out")]
+    return printable("".join(f"note: {note}\n" for note in notes))
+
+
 def document(value: object) -> str:
     """Return a JSON document; not-a-number is a fault of ours and raises."""
     return json.dumps(value, indent=2, allow_nan=False)

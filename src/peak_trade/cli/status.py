@@ -35,6 +35,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield "no session runs"
     yield ""
     yield "kill switch: " + ("off" if found["kill_switch"] is None else "ON")
+    trouble, needed = found["supervisor"]["trouble"], " (one is required)" if found["supervisor"]["required"] else ""
+    yield f"supervisor: {'at work' if trouble is None else f'none at work{needed}: {trouble}'}"
     for lock in found["locks"]:
         yield f"{lock['name'].lower()}: {'closed' if lock['closed'] else 'OPEN'} ({'; '.join(lock['reasons'])})"
     if (budget := found["budget"]) is not None:

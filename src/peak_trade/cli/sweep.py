@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +16,13 @@ from peak_trade.cli.options import Given
 from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
+    from peak_trade.research.executors import Workers
     from peak_trade.research.grid import SweepPlan
+    from peak_trade.research.search import SearchPlan
     from peak_trade.runs.sweep import Progress, Swept
+
+#: How many combinations are tried where none says how many.
+TRIALS = 100
 
 
 def command(
@@ -28,7 +33,22 @@ def command(
     start: options.StartTime = None,
     end: options.EndTime = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="How many work; default one a core.")] = None,
-    executor: Annotated[str, typer.Option("--executor", help="threads, or processes for plain Python strategies.")] = "threads",
+    executor: Annotated[
+        str,
+        typer.Option("--executor", help="threads; processes for plain Python strategies; local (no others); ray (a cluster)."),
+    ] = "threads",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray cluster, such as 10.0.0.5:6379 or auto; default one of this machine.")
+    ] = None,
+    search: Annotated[
+        str, typer.Option("--search", help="grid (every combination), random or tpe (a model proposes).")
+    ] = "grid",
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, max=1_000_000, help="How many random or tpe try at most; default 100.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of random and tpe: the same, the same trials.")
+    ] = 0,
     sheet: Annotated[bool, typer.Option("--html/--no-html", help="Draw the HTML report with its heat map.")] = True,
     tag: options.Tags = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="Configuration file instead of config.toml.")] = None,
@@ -38,20 +58,21 @@ def command(
     """Run every combination of a sweep file; an interrupted sweep goes on where it ended when run again."""
     from peak_trade.cli.log import open_log
     from peak_trade.research.grid import read_plan
-    from peak_trade.research.sweep import Workers
     from peak_trade.runs.sweep import SweepRequest, run_sweep, write_sweep_sheet
 
-    if executor not in [item.value for item in Workers]:
-        raise InputError(f"expected threads or processes as --executor, found {executor!r}; choose one")
+    crew = _crew(executor, address)
+    how = _search(search, trials, seed)
     plan = read_plan(config)
-    given = _given(plan, Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end), config)
+    given = given_of(plan, Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end), config)
     with closing(options.open_parts(settings)) as parts:
         log = open_log(parts.settings, verbose=verbose)
         request = SweepRequest(
             plan=plan,
             data=options.choose_data(parts, given),
             terms=options.choose_terms(parts, given),
-            workers=Workers(executor),
+            search=how,
+            workers=crew,
+            address=address,
             count=workers or parts.settings.file.sweep.workers,
             chunk_s=parts.settings.file.sweep.chunk_s,
             tags=options.check_tags(tag),
@@ -71,7 +92,44 @@ def command(
                 print(f"heat map: {path}")
 
 
-def _given(plan: "SweepPlan", line: Given, file: Path) -> Given:
+def _crew(executor: str, address: str | None) -> "Workers":
+    """Return who works.
+
+    Raises:
+        InputError: there are no such workers, or an address without a cluster.
+    """
+    from peak_trade.research.executors import Workers
+
+    kinds = [item.value for item in Workers]
+    if executor not in kinds:
+        raise InputError(f"expected {', '.join(kinds)} as --executor, found {executor!r}; choose one")
+    if address is not None and executor != Workers.RAY.value:
+        raise InputError(f"expected --address with --executor ray alone, found it with {executor}; leave one out")
+    return Workers(executor)
+
+
+def _search(name: str, trials: int | None, seed: int) -> "SearchPlan":
+    """Return how combinations are chosen.
+
+    Raises:
+        InputError: there is no such search, or a grid with a number of trials or a seed.
+    """
+    from peak_trade.research.search import Method, SearchPlan
+
+    kinds = [item.value for item in Method]
+    if name not in kinds:
+        raise InputError(f"expected {', '.join(kinds)} as --search, found {name!r}; choose one")
+    method = Method(name)
+    if method is Method.GRID:
+        if trials is not None or seed:
+            raise InputError(
+                "expected --trials and --seed with --search random or tpe, found a grid, which tries all; leave them out"
+            )
+        return SearchPlan()
+    return SearchPlan(method=method, trials=TRIALS if trials is None else trials, seed=seed)
+
+
+def given_of(plan: "SweepPlan", line: Given, file: Path) -> Given:
     """Return the sweep file's options with those of the command line over them.
 
     Raises:
@@ -88,9 +146,7 @@ def _given(plan: "SweepPlan", line: Given, file: Path) -> Given:
             raise InputError(f"expected a number under sweep.{name} in {file}, found {value!r}; correct it")
     if line.data is not None or line.symbol is not None:
         found = {name: value for name, value in found.items() if name not in ("data", "symbol", "timeframe")}
-    for name in ("data", "symbol", "timeframe", "start", "end"):
-        if (value := getattr(line, name)) is not None:
-            found[name] = value
+    found |= {item.name: value for item in fields(line) if (value := getattr(line, item.name)) is not None}
     return replace(Given(), **found)  # type: ignore[arg-type]
 
 
@@ -146,7 +202,7 @@ def _bar() -> "Iterator[Progress]":
 
 
 def _print(swept: "Swept", as_json: bool) -> None:
-    from peak_trade.cli.show import document, figure, table
+    from peak_trade.cli.show import document, figure, table, told_notes
     from peak_trade.report.ranking import ranked
 
     record, metric = swept.record, swept.record["metric"]
@@ -168,6 +224,7 @@ def _print(swept: "Swept", as_json: bool) -> None:
     total, different = record["trials_on_dataset"]["total"], record["trials_on_dataset"]["different"]
     beside = ", ".join(f"{name.replace('_', ' ')} {figure(name, record['benchmark'][name])}" for name in shown[:3])
     print(f"buy and hold: {beside}")
+    print(told_notes(record), end="")
     print(f"{different:,} different combinations were tried on this data so far, this sweep included ({total:,} with repeats):")
     print("the best of many is good by chance; judge it on data it has not seen")
     print(f"run {record['run_id']}")

@@ -38,6 +38,7 @@ from peak_trade.engine.state import (
     Missed,
     Plan,
     Refusal,
+    Retire,
     Send,
     Settle,
     State,
@@ -90,6 +91,8 @@ class NoScribe:
 
 #: Told every record as it is written: its kind and body.
 Observer = Callable[[str, Mapping[str, Any]], None]
+#: Told an incident before it is written: its code and words.
+Latch = Callable[[str, str], None]
 
 
 class Engine:
@@ -107,9 +110,10 @@ class Engine:
         clock: Clock,
         *,
         observe: Observer | None = None,
+        latch: Latch = lambda _code, _words: None,
         faults: Faults = no_faults,
     ) -> None:
-        self._observe = observe
+        self._observe, self._latch = observe, latch
         self.plan, self.state = plan, State.initial(plan)
         #: What the process before this one had come to, as far as its journal tells.
         self.taken_up = self.state
@@ -168,9 +172,11 @@ class Engine:
         if self._todo:
             await self._work_off()
 
-    async def trip(self, mode: Mode, code: str, words: str) -> None:
-        """Demand a stricter mode; only between two ticks of a live session."""
-        await self._tell(Tripped(mode, code, words), DEMAND)
+    async def trip(self, demand: Tripped | Retire) -> None:
+        """Demand a stricter mode, or that positions are closed; only between two ticks of a live session."""
+        if isinstance(demand, Tripped) and not self._tape.left:
+            self._latch(demand.code, demand.words)
+        await self._tell(demand, DEMAND)
         await self._work_off()
 
     @property
@@ -231,7 +237,7 @@ class Engine:
                 await self._tell(event, RECONCILE)
                 await self._work_off()
         if news.trouble and self.state.mode is Mode.RUNNING:
-            await self.trip(Mode.RESTRICTED, news.code, news.trouble)
+            await self.trip(Tripped(Mode.RESTRICTED, news.code, news.trouble))
 
     async def catch_up(self) -> bool:
         """Take from the tape what came from a person or a trigger at this tick; return whether the session is ending."""
@@ -270,7 +276,7 @@ class Engine:
         """Write down what came from outside, then believe it."""
         kind, body = event_record(event)
         # A mode that was latched, or an end that was begun, must not be forgotten by a machine that loses its power.
-        await self._write(kind, {"via": via, **body}, durable=isinstance(event, Tripped | Settle))
+        await self._write(kind, {"via": via, **body}, durable=isinstance(event, Tripped | Retire | Settle))
         self._apply(event)
 
     async def _perform(self, effect: Effect) -> None:
@@ -286,7 +292,10 @@ class Engine:
                 await self._look_up(client_id)
             case Refusal():
                 await self._write(*refused_record(effect))
-            case Incident():
+            case Incident(code, words):
+                # What outlives this session is on disk before anyone can read of it here.
+                if not self._tape.left:
+                    self._latch(code, words)
                 await self._write(*incident_record(effect))
 
     async def _heard_of(self, approved: Approved, *, recorded: bool) -> Told:

@@ -84,11 +84,13 @@ class _Market:
 
     def __init__(self, bars: int, closed_ns: int, opened_ns: int) -> None:
         self.bars, self.closed_ns, self.opened_ns = bars, closed_ns, opened_ns
+        self.heard_ns = -1
 
     def take(self, candles: Sequence[Candle]) -> list[Tick]:
         """Return what of these candles was not told yet."""
         found = []
         for bar, over, traded in candles:
+            self.heard_ns = max(self.heard_ns, bar.closed_ns if over else bar.opened_ns)
             if bar.opened_ns < self.opened_ns or bar.opened_ns <= self.closed_ns or not traded:
                 continue
             if bar.opened_ns > self.opened_ns:
@@ -145,6 +147,15 @@ class LiveFeed:
         self._due_s = clock.elapsed_s()
         self._silent = 0
         self._silent_since = clock.elapsed_s()
+        self._asking: asyncio.Task[None] | None = None
+
+    def now_ns(self) -> int:
+        """Return the exchange's present, nanoseconds UTC."""
+        return self._present()
+
+    def heard(self) -> dict[str, int]:
+        """Return up to which moment each symbol was told, nanoseconds UTC, intervals without trades too; -1: never."""
+        return {symbol: market.heard_ns for symbol, market in self._markets.items()}
 
     @property
     def silent_s(self) -> float:
@@ -160,13 +171,36 @@ class LiveFeed:
         if self._waiting:
             return self._waiting.popleft()
         rest = self._due_s - self._clock.elapsed_s()
-        if rest > 0:
+        if rest > 0 and self._asking is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), min(rest, most_s))
             if stop.is_set() or rest > most_s:
                 return None
-        await self._ask()
+        if not await self._answered(stop, most_s):
+            return None
         return self._waiting.popleft() if self._waiting else None
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._asking
+
+    async def _answered(self, stop: asyncio.Event, most_s: float) -> bool:
+        """Wait for an answer for at most so many seconds; a slow exchange must keep nobody from looking up."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({self._asking, stopped}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if not self._asking.done():
+            return False
+        asking, self._asking = self._asking, None
+        asking.result()
+        return True
 
     async def _ask(self) -> None:
         """Ask for what is new in every symbol, and settle when to ask again."""

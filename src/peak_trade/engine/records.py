@@ -9,21 +9,49 @@ from decimal import Decimal
 from typing import Any
 
 from peak_trade.engine.feed import Tick
-from peak_trade.engine.state import Adopted, CancelLost, Incident, Late, LookUpLost, Missed, Refusal, Send, Settle, Tripped
+from peak_trade.engine.state import (
+    Adopted,
+    CancelLost,
+    Incident,
+    Late,
+    LookUpLost,
+    Missed,
+    Refusal,
+    Retire,
+    Send,
+    Settle,
+    Tripped,
+)
 from peak_trade.journal.chain import BEGUN, ENDED, Record
 from peak_trade.model.errors import InvariantBroken
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode
+from peak_trade.risk.triggers import Evidence
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
 from peak_trade.venue.testnet import VALIDATED
 
 Body = dict[str, Any]
 #: Everything that can be told to the engine besides bars.
-Told = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost | Tripped | Settle | Late
+Told = (
+    Accepted
+    | Rejected
+    | Unknown
+    | Fill
+    | Closed
+    | Adopted
+    | Missed
+    | CancelLost
+    | LookUpLost
+    | Tripped
+    | Retire
+    | Settle
+    | Late
+)
 
 OPENED, REJECTED, UNKNOWN, FILLED, CLOSED = "opened", "rejected", "unknown", "filled", "closed"
 ADOPTED, ABSENT, CANCEL_LOST, TRIPPED, SETTLING = "adopted", "absent", "cancel_lost", "tripped", "settling"
-LATE, LOOK_UP_LOST = "late", "look_up_lost"
+LATE, RETIRING, LOOK_UP_LOST = "late", "retiring", "look_up_lost"
 SENDING, REFUSED, CANCELLING, CANCEL_TAKEN, INCIDENT = "sending", "refused", "cancelling", "cancel_taken", "incident"
 RECONCILED, MARK = "reconciled", "mark"
 BAR_OPENED, BAR = "bar_opened", "bar"
@@ -32,7 +60,7 @@ BAR_OPENED, BAR = "bar_opened", "bar"
 TOLD = frozenset(
     {
         *(OPENED, REJECTED, UNKNOWN, FILLED, CLOSED, ADOPTED, ABSENT),
-        *(CANCEL_LOST, LOOK_UP_LOST, TRIPPED, SETTLING, LATE),
+        *(CANCEL_LOST, LOOK_UP_LOST, TRIPPED, RETIRING, SETTLING, LATE),
     }
 )
 #: Kinds that neither came from outside nor follow from what did: remarks for readers, and the bars of a session that follows
@@ -62,8 +90,11 @@ def event_record(event: Told) -> tuple[str, Body]:
             return CANCEL_LOST, {"client_id": client_id, "words": words}
         case LookUpLost(client_id, words):
             return LOOK_UP_LOST, {"client_id": client_id, "words": words}
-        case Tripped(mode, code, words):
-            return TRIPPED, {"mode": mode.value, "code": code, "words": words}
+        case Tripped(mode, code, words, evidence, level):
+            body: Body = {"mode": mode.value, "code": code, "words": words}
+            return TRIPPED, body | _evidence(evidence) | ({} if level is None else {"level": level.value})
+        case Retire(legs, words):
+            return RETIRING, {"legs": list(legs), "words": words}
         case Settle(fault):
             return SETTLING, {"fault": fault}
         case Late(late_ns):
@@ -93,7 +124,11 @@ def read_event(kind: str, body: Mapping[str, Any]) -> Told:
         case "look_up_lost":
             return LookUpLost(client_id, body["words"])
         case "tripped":
-            return Tripped(Mode(body["mode"]), body["code"], body["words"])
+            level = KillLevel(body["level"]) if "level" in body else None
+            evidence = tuple(dict(body.get("evidence", {})).items())
+            return Tripped(Mode(body["mode"]), body["code"], body["words"], evidence, level)
+        case "retiring":
+            return Retire(tuple(body["legs"]), body["words"])
         case "settling":
             return Settle(body["fault"])
         case "late":
@@ -125,7 +160,12 @@ def refused_record(effect: Refusal) -> tuple[str, Body]:
 
 def incident_record(effect: Incident) -> tuple[str, Body]:
     """Return something that a person must see."""
-    return INCIDENT, {"code": effect.code, "words": effect.words, "mode": effect.mode.value}
+    return INCIDENT, {"code": effect.code, "words": effect.words, "mode": effect.mode.value} | _evidence(effect.evidence)
+
+
+def _evidence(given: Evidence) -> Body:
+    """Return the numbers that a trigger saw as a part of a body; nothing where there are none."""
+    return {"evidence": dict(given)} if given else {}
 
 
 def tick_record(tick: Tick) -> tuple[str, Body]:

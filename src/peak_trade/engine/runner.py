@@ -19,21 +19,44 @@ from peak_trade.engine.engine import Engine
 from peak_trade.engine.feed import Pace, Tick, ticks
 from peak_trade.engine.live import GrowingBars, LiveFeed
 from peak_trade.engine.records import MARK, tick_record
+from peak_trade.engine.state import Retire, Tripped
 from peak_trade.model.bar import Bars
 from peak_trade.model.clock import Clock
-from peak_trade.model.errors import ContractBroken, PeakTradeError, SafetyRefused, StorageError, Unavailable
+from peak_trade.model.errors import ContractBroken, SafetyRefused, StorageError, Unavailable
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import MarketBar
-from peak_trade.risk.gate import Mode
+from peak_trade.risk.gate import Mode, farther
+from peak_trade.risk.triggers import Firing, core_exception
 from peak_trade.venue.port import CONTRACT_BROKEN
 
 #: Ticks between two looks at signals, heartbeat and kill switch where nothing is waited for, and seconds where it is.
 _TURN, _LOOK_S = 256, 1.0
+#: Seconds between two questions to what watches a session.
+_WATCH_S = 1.0
 #: Completed bars and seconds between two marks in the journal, whatever is over first, and seconds between two signed heads.
 _MARK_BARS, _MARK_S, _SIGN_S = 1_000, 5.0, 30.0
 
 
 #: What stands in the journal for a session that the kill switch killed.
 KILL_SWITCH = "kill_switch"
+#: What an operator is told of each level of it.
+_KILLED_WORDS = {
+    KillLevel.NO_NEW: "nothing that could enlarge a position is sent now, and what works stays",
+    KillLevel.REDUCE_ONLY: "positions may only be reduced now",
+    KillLevel.CANCEL_ALL: "every order is called back, and nothing is sent now",
+    KillLevel.FLATTEN: "every order is called back and every position closed",
+}
+
+
+class Killing(NamedTuple):
+    """Why everything is to stop, in words, and how far."""
+
+    words: str
+    level: KillLevel = KillLevel.REDUCE_ONLY
+
+
+#: Something that watches a session: tells what fired, None while nothing does.
+Watch = Callable[[], Firing | None]
 
 
 @unique
@@ -131,7 +154,9 @@ class Outlook:
         traded_from: first bar of the first symbol that may be decided on, by number.
         sign: signs the journal's head.
         progress: told the number of ticks worked through now and then; say: told what an operator should read.
-        killed: tells in words why everything is to stop, None where nothing is; asked often.
+        killed: tells why everything is to stop, None where nothing is; asked often.
+        demands: tells what people ask of the session since it was asked last; asked as often.
+        watches: each tells what fired, asked about every second; what fired once is not asked for again.
     """
 
     series: Mapping[str, Bars | GrowingBars]
@@ -144,7 +169,9 @@ class Outlook:
     sign: Callable[[], object]
     progress: Callable[[int], None]
     say: Callable[[str], None] = lambda _words: None
-    killed: Callable[[], str | None] = lambda: None
+    killed: Callable[[], Killing | None] = lambda: None
+    demands: Callable[[], Sequence[Tripped | Retire]] = lambda: ()
+    watches: Sequence[Watch] = ()
     past: Sequence[Tick] | None = None
     live: LiveFeed | None = None
     take: Callable[[MarketBar], None] = lambda _bar: None
@@ -171,6 +198,8 @@ class Runner:
         self._seen = (clock.now(), clock.elapsed_s())
         self._kept = clock.elapsed_s()
         self._marked = (0, clock.elapsed_s())
+        self._watched_s = clock.elapsed_s()
+        self._fired: set[str] = set()
 
     async def run(self) -> EndedBy:
         """Run to the end and settle.
@@ -321,19 +350,40 @@ class Runner:
     async def _wait(self, pace: Pace, at_ns: int) -> int:
         """Wait until a tick is due, with an eye on the kill switch; return how late it is, nanoseconds."""
         while (late_ns := await pace.wait(at_ns, self._stop, _LOOK_S)) is None:
-            await self._heed_kill()
+            await self._heed()
         return late_ns
 
-    async def _heed_kill(self) -> None:
-        """Kill the session where everything is to stop: for good, and between two events, never within one.
+    async def _heed(self) -> None:
+        """Heed what stops the session, or a part of it: for good, and between two events, never within one.
 
-        What is played back had its own day, and the first bar after it is not waited for.
+        What is played back had its own day.
         """
-        engine = self.engine
-        if not engine.live or engine.state.mode is Mode.KILLED or (words := self._outlook.killed()) is None:
+        engine, outlook = self.engine, self._outlook
+        if engine.replaying:
             return
-        self._outlook.say(f"killed: {words}; positions may only be reduced now, until the session ends")
-        await engine.trip(Mode.KILLED, KILL_SWITCH, words)
+        if (killing := outlook.killed()) is not None and self._goes_further(killing):
+            outlook.say(f"killed: {killing.words}; {_KILLED_WORDS[killing.level]}, until the session ends")
+            await engine.trip(Tripped(Mode.KILLED, KILL_SWITCH, killing.words, level=killing.level))
+        for demand in outlook.demands():
+            outlook.say(demand.words)
+            await engine.trip(demand)
+        if self._clock.elapsed_s() - self._watched_s >= _WATCH_S:
+            self._watched_s = self._clock.elapsed_s()
+            await self._ask_watches()
+
+    def _goes_further(self, killing: Killing) -> bool:
+        state = self.engine.state
+        return state.mode is not Mode.KILLED or farther(state.reach, killing.level) is not state.reach
+
+    async def _ask_watches(self) -> None:
+        """Heed what fires; each trigger once, because what it demands stays until the session ends."""
+        for watch in self._outlook.watches:
+            firing = watch()
+            if firing is None or firing.code in self._fired:
+                continue
+            self._fired.add(firing.code)
+            self._outlook.say(f"{firing.mode.value}: {firing.words}")
+            await self.engine.trip(Tripped(*firing))
 
     async def _complete(self, tick: Tick, late_ns: int) -> None:
         targets = self._outlook.deciders[tick.bar.symbol].targets(tick.number)
@@ -364,7 +414,7 @@ class Runner:
         await asyncio.sleep(0)
         self._outlook.progress(number)
         self._watch_clock()
-        await self._heed_kill()
+        await self._heed()
         bars, at = self._marked
         if self.engine.state.bars > bars and self._clock.elapsed_s() - at >= _MARK_S:
             self._mark()
@@ -431,9 +481,9 @@ class Runner:
             return
         try:
             if isinstance(error, ContractBroken):
-                await self.engine.trip(Mode.KILLED, CONTRACT_BROKEN, str(error))
-            elif not isinstance(error, PeakTradeError):
-                await self.engine.trip(Mode.PAUSED, "core_exception", f"{type(error).__name__}: {error}")
+                await self.engine.trip(Tripped(Mode.KILLED, CONTRACT_BROKEN, str(error)))
+            elif (firing := core_exception(error)) is not None:
+                await self.engine.trip(Tripped(*firing))
             await self.engine.settle(fault=str(error))
         except Exception as second:  # noqa: BLE001 - the first error is the one to tell
             error.add_note(f"it could not be settled either: {second}")

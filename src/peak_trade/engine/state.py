@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from peak_trade.ledger.books import Books
 from peak_trade.model.instrument import Instrument
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import Closed, Fill, Intent, MarketBar, OrderState, Reason
 from peak_trade.risk.gate import Approved, Limits, Mode, Refused, Sent
+from peak_trade.risk.triggers import Evidence
 from peak_trade.strategy.sizing import Sizing
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
 
@@ -75,12 +77,14 @@ class LegState(NamedTuple):
         wanted: the position that a decision still waits to order, and why; None where nothing waits.
         best: the best price since entry, for the trailing stop.
         lost: its orders that the venue never had, since the last bar.
+        retired: its position is closed, and nothing is opened for it again.
     """
 
     target: float = 0.0
     wanted: "Wanted | None" = None
     best: Decimal = ZERO
     lost: int = 0
+    retired: bool = False
 
 
 class Wanted(NamedTuple):
@@ -106,6 +110,7 @@ class State:
         counts: how often what happened; codes of refusals are under `refused:`, `warned:` and `rejected:`.
         digest: hash over every verdict of the gate so far, in order.
         last_fill: the venue's name of the last fill booked; seen: those of the latest ones, so that none is booked twice.
+        reach: how far the session is stopped, see `risk.gate.CONDUCT`.
         settling: the session ends, nothing new is ordered; fault: because of what, empty where nothing went wrong.
         late_ns: how long after it was due the bar at hand is worked through.
     """
@@ -122,6 +127,7 @@ class State:
     priced: Mapping[str, int]
     sent_today: Mapping[str, int]
     mode: Mode
+    reach: KillLevel | None
     books: Books
     legs: tuple[LegState, ...]
     orders: Mapping[str, Order]
@@ -150,6 +156,7 @@ class State:
         books = Books.opened(plan.cash)
         return cls(
             mode=Mode.RUNNING,
+            reach=None,
             now_ns=0,
             bars=0,
             day=0,
@@ -216,10 +223,24 @@ class LookUpLost(NamedTuple):
 
 
 class Tripped(NamedTuple):
-    """Something demands another mode: a trigger, a fault or a person."""
+    """Something demands another mode: a trigger, a fault or a person.
+
+    Attributes:
+        evidence: the numbers that a trigger saw.
+        level: how far a kill switch goes; None: as far as the mode does.
+    """
 
     mode: Mode
     code: str
+    words: str
+    evidence: Evidence = ()
+    level: KillLevel | None = None
+
+
+class Retire(NamedTuple):
+    """The positions of these strategies, of all where none is named, are to be closed; nothing is opened for them again."""
+
+    legs: tuple[str, ...]
     words: str
 
 
@@ -236,7 +257,7 @@ class Late(NamedTuple):
 
 
 FromVenue = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
-Event = BarClosed | FromVenue | Tripped | Settle | Late
+Event = BarClosed | FromVenue | Tripped | Retire | Settle | Late
 
 
 # ---- effects ---------------------------------------------------------------------------------------------------------
@@ -272,6 +293,7 @@ class Incident(NamedTuple):
     code: str
     words: str
     mode: Mode
+    evidence: Evidence = ()
 
 
 Effect = Send | Cancel | LookUp | Refusal | Incident

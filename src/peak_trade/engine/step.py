@@ -6,7 +6,7 @@ that here every order passes the risk gate and lives at a venue, where its fate 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +28,7 @@ from peak_trade.engine.state import (
     Order,
     Plan,
     Refusal,
+    Retire,
     Send,
     Settle,
     State,
@@ -48,7 +49,8 @@ from peak_trade.model.order import (
     exact,
     next_state,
 )
-from peak_trade.risk.gate import Account, Approved, Limits, Mode, Refused, Sent, daily_loss, judge
+from peak_trade.risk.gate import CONDUCT, REACHES, Account, Approved, Limits, Mode, Refused, Sent, farther, judge
+from peak_trade.risk.triggers import loss_firings
 from peak_trade.strategy.sizing import SizedBy
 from peak_trade.venue.matching import whole_lots
 from peak_trade.venue.port import Accepted, Rejected, Unknown
@@ -99,17 +101,20 @@ def _on_bar(plan: Plan, state: State, event: BarClosed, effects: list[Effect]) -
         state.peak, state.floor = equity, equity * (1 + state.drawdown)
     elif equity < state.floor and state.peak > 0:
         state.floor, state.drawdown = equity, equity / state.peak - 1
-    if state.mode is not Mode.RUNNING:
+    if state.reach is not None:
         # A cancel may have been lost since the mode became stricter.
-        effects += [Cancel(order.intent.client_id) for order in _enlarging(state) if order.intent.symbol == bar.symbol]
+        effects += [Cancel(order.intent.client_id) for order in _recalled(state) if order.intent.symbol == bar.symbol]
     # One that the venue did not answer for is asked for again.
     unknown = (order.intent for order in state.orders.values() if order.state is OrderState.UNKNOWN)
     effects += [LookUp(intent.client_id) for intent in unknown if intent.symbol == bar.symbol]
     if equity < state.day_start and state.mode in (Mode.RUNNING, Mode.RESTRICTED):
-        _watch_loss(plan.limits, state, effects)
+        _watch_loss(plan, state, effects)
     for number, target in event.targets:
         if state.legs[number].lost:
             _change(state, number, lost=0)
+        if state.legs[number].retired:
+            _close_out(plan, state, number, effects, recall=not CONDUCT[state.reach].recalls_all)
+            continue
         leg, known = plan.legs[number], state.legs[number]
         if target != known.target:
             _decide(plan, state, number, target)
@@ -129,10 +134,10 @@ def _on_late(_plan: Plan, state: State, event: Late, _effects: list[Effect]) -> 
     state.late_ns = event.late_ns
 
 
-def _watch_loss(limits: Limits, state: State, effects: list[Effect]) -> None:
+def _watch_loss(plan: Plan, state: State, effects: list[Effect]) -> None:
     """Pause for good when the day's loss has reached a limit."""
-    for violation in daily_loss(state.equity, state.day_start, limits):
-        _trip(state, Tripped(Mode.PAUSED, violation.code, violation.words), effects)
+    for firing in loss_firings(state.equity, state.day_start, plan.limits):
+        _trip(plan, state, Tripped(*firing), effects)
 
 
 def _decide(plan: Plan, state: State, number: int, target: float) -> None:
@@ -161,6 +166,9 @@ def sized(leg: LegPlan, target: Decimal, worth: Decimal, close: Decimal, instrum
 def _pursue(plan: Plan, state: State, number: int, effects: list[Effect]) -> None:
     """Order what separates a strategy's position from the wanted one, once no earlier order of its stands in the way."""
     leg, wanted = plan.legs[number], state.legs[number].wanted
+    if state.legs[number].retired:
+        _close_out(plan, state, number, effects, recall=False)
+        return
     if wanted is None or state.settling:
         return
     if before := _entries(state, leg):
@@ -176,6 +184,24 @@ def _pursue(plan: Plan, state: State, number: int, effects: list[Effect]) -> Non
     if not sent and position * wanted.position < 0:
         # Turning was refused as a whole; leaving what is held always has to be possible.
         _order(plan, state, leg, effects, OrderKind.MARKET, -position, wanted.reason, None, reduce_only=True)
+
+
+def _close_out(plan: Plan, state: State, number: int, effects: list[Effect], *, recall: bool) -> None:
+    """Close what a retired strategy holds, once none of its orders is left that could be filled besides.
+
+    On a netted account a second order of its own could take the share of another strategy. With *recall* those that are left
+    are called back.
+    """
+    if state.settling or not CONDUCT[state.reach].reduces:
+        return
+    leg = plan.legs[number]
+    mine = [order for order in state.orders.values() if order.intent.leg == leg.name]
+    if recall:
+        others = (order for order in mine if order.intent.reason is not Reason.CLOSING_OUT)
+        effects += [Cancel(order.intent.client_id) for order in others if order.state is not OrderState.UNKNOWN]
+    position = state.books.position(leg.name, leg.symbol).quantity
+    if position and not mine:
+        _order(plan, state, leg, effects, OrderKind.MARKET, -position, Reason.CLOSING_OUT, None, reduce_only=True)
 
 
 # ---- exits -----------------------------------------------------------------------------------------------------------
@@ -207,7 +233,7 @@ def exit_prices(leg: LegPlan, position: Decimal, entry: Decimal, best: Decimal) 
 def _protect(plan: Plan, state: State, number: int, effects: list[Effect]) -> None:
     """Make the exits at the venue those that the position asks for: cancel what differs, then send what is missing."""
     leg = plan.legs[number]
-    if not leg.has_exits or state.settling:
+    if not leg.has_exits or state.settling or state.legs[number].retired or not CONDUCT[state.reach].protects:
         return
     held = state.books.position(leg.name, leg.symbol)
     asked = exit_prices(leg, held.quantity, held.entry, state.legs[number].best) if held.quantity else {}
@@ -320,6 +346,7 @@ def account_of(state: State, intent: Intent) -> Account:
         sent_today=state.sent_today.get(intent.leg, 0),
         clock_skew_ms=state.clock_skew_ms,
         exiting=frozenset(exiting),
+        reach=state.reach,
     )
 
 
@@ -356,10 +383,11 @@ def _on_rejected(plan: Plan, state: State, event: Rejected, effects: list[Effect
         raise InvariantBroken(f"the venue rejected {event.client_id}, which was never sent")
     _move(state, order, OrderEvent.REJECT)
     _count(state, f"rejected:{event.code}")
-    _pursue(plan, state, _number_of(plan, order.intent.leg), effects)
+    if order.intent.reason is not Reason.CLOSING_OUT:  # that one is asked for again at the next bar
+        _pursue(plan, state, _number_of(plan, order.intent.leg), effects)
     if order.intent.kind in _EXITS:
         words = f"the venue rejected the {order.intent.reason.value} of {order.intent.symbol}: {event.words}"
-        _trip(state, Tripped(Mode.RESTRICTED, "exit_rejected", words), effects)
+        _trip(plan, state, Tripped(Mode.RESTRICTED, "exit_rejected", words), effects)
 
 
 def _on_unknown(_plan: Plan, state: State, event: Unknown, effects: list[Effect]) -> None:
@@ -373,10 +401,13 @@ def _on_unknown(_plan: Plan, state: State, event: Unknown, effects: list[Effect]
 def _on_adopted(plan: Plan, state: State, event: Adopted, effects: list[Effect]) -> None:
     before = state.orders.get(event.report.client_id)
     _on_accepted(plan, state, Accepted(event.report.client_id), effects)
-    if before is not None and before.state is OrderState.UNKNOWN and state.mode is not Mode.RUNNING and not state.settling:
+    if before is not None and before.state is OrderState.UNKNOWN and not state.settling:
         # It could not be called back while nobody knew whether it was there.
         name = event.report.client_id
-        effects += [Cancel(name) for order in _enlarging(state) if order.intent.client_id == name]
+        effects += [Cancel(name) for order in _recalled(state) if order.intent.client_id == name]
+        number = _number_of(plan, before.intent.leg)
+        if state.legs[number].retired:
+            _close_out(plan, state, number, effects, recall=not CONDUCT[state.reach].recalls_all)
 
 
 def _on_missed(plan: Plan, state: State, event: Missed, effects: list[Effect]) -> None:
@@ -435,7 +466,8 @@ def _on_closed(plan: Plan, state: State, event: Closed, effects: list[Effect]) -
     number = _number_of(plan, order.intent.leg)
     if order.intent.kind in _EXITS and event.why == "asked_for":
         _protect(plan, state, number, effects)
-    _pursue(plan, state, number, effects)
+    if order.intent.reason is not Reason.CLOSING_OUT:  # that one is asked for again at the next bar
+        _pursue(plan, state, number, effects)
 
 
 #: Why the venue leaves an order unfilled that the kernel would have skipped.
@@ -451,32 +483,54 @@ def _on_cancel_lost(_plan: Plan, state: State, event: CancelLost, effects: list[
         effects.append(LookUp(event.client_id))
 
 
-def _on_look_up_lost(_plan: Plan, state: State, event: LookUpLost, effects: list[Effect]) -> None:
+def _on_look_up_lost(plan: Plan, state: State, event: LookUpLost, effects: list[Effect]) -> None:
     """The venue does not answer: nothing is opened by somebody who can't see; the order is asked for at every bar."""
-    _trip(state, Tripped(Mode.RESTRICTED, BLIND, event.words), effects)
+    _trip(plan, state, Tripped(Mode.RESTRICTED, BLIND, event.words), effects)
 
 
 # ---- modes and the end -----------------------------------------------------------------------------------------------
 
 
-def _on_tripped(_plan: Plan, state: State, event: Tripped, effects: list[Effect]) -> None:
-    _trip(state, event, effects)
-
-
-def _trip(state: State, event: Tripped, effects: list[Effect]) -> None:
-    """Go to a stricter mode and call back what could still enlarge a position; nothing here leads back to a looser mode."""
-    before = state.mode
+def _trip(plan: Plan, state: State, event: Tripped, effects: list[Effect]) -> None:
+    """Go to a stricter mode and do what its reach asks for; nothing here leads back to a looser one."""
+    before = (state.mode, state.reach)
     state.mode = max(state.mode, event.mode, key=_SEVERITY.index)
+    state.reach = farther(state.reach, event.level or REACHES[event.mode])
+    closes = CONDUCT[state.reach].closes and state.reach is not before[1]
+    legs = (("legs", ", ".join(leg.name for leg in plan.legs)),) if closes else ()
     _count(state, "incidents")
-    effects.append(Incident(event.code, event.words, state.mode))
-    if state.mode is not before:
-        effects += [Cancel(order.intent.client_id) for order in _enlarging(state)]
+    effects.append(Incident(event.code, event.words, state.mode, event.evidence + legs))
+    if (state.mode, state.reach) == before:
+        return
+    effects += [Cancel(order.intent.client_id) for order in _recalled(state)]
+    if closes:
+        _retire(plan, state, range(len(plan.legs)), effects, recall=False)
 
 
-def _enlarging(state: State) -> list[Order]:
-    """Return the working orders that could enlarge a position; one of unknown outcome is asked for first."""
-    working = [order for order in state.orders.values() if not order.intent.reduce_only]
-    return [order for order in working if order.state is not OrderState.UNKNOWN]
+def _on_retire(plan: Plan, state: State, event: Retire, effects: list[Effect]) -> None:
+    meant = [number for number, leg in enumerate(plan.legs) if not event.legs or leg.name in event.legs]
+    names = ", ".join(plan.legs[number].name for number in meant)
+    _count(state, "incidents")
+    effects.append(Incident("retired", event.words, state.mode, (("legs", names),)))
+    _retire(plan, state, meant, effects, recall=not CONDUCT[state.reach].recalls_all)
+
+
+def _retire(plan: Plan, state: State, numbers: Iterable[int], effects: list[Effect], *, recall: bool) -> None:
+    """Close the positions of strategies for good."""
+    for number in numbers:
+        _change(state, number, retired=True, wanted=None, target=0.0)
+        _close_out(plan, state, number, effects, recall=recall)
+
+
+def _recalled(state: State) -> list[Order]:
+    """Return the working orders that the reach calls back; one of unknown outcome is asked for first."""
+    conduct = CONDUCT[state.reach]
+    if not (conduct.recalls_entries or conduct.recalls_all):
+        return []
+    working = [order for order in state.orders.values() if order.state is not OrderState.UNKNOWN]
+    if conduct.closes:
+        return [order for order in working if order.intent.reason is not Reason.CLOSING_OUT]
+    return working if conduct.recalls_all else [order for order in working if not order.intent.reduce_only]
 
 
 def _on_settle(_plan: Plan, state: State, event: Settle, effects: list[Effect]) -> None:
@@ -540,7 +594,8 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     Closed: _on_closed,
     CancelLost: _on_cancel_lost,
     LookUpLost: _on_look_up_lost,
-    Tripped: _on_tripped,
+    Tripped: _trip,
+    Retire: _on_retire,
     Settle: _on_settle,
     Late: _on_late,
 }

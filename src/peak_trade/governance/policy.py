@@ -20,8 +20,8 @@ from peak_trade.model.stage import Stage
 
 #: Computed from roles and moment, not from evidence; always hard, and in no policy.
 ROLES_NAMED = "roles_named"
-#: The playbook's blockers 4.2 of every step, `roles_named` and the runbook of the stage to come aside.
-BLOCKERS = frozenset({"no_critical_bugs", "tests_green", "checklist_current"})
+#: The playbook's blockers 4.2 of every step, `roles_named` and the runbook of the stage to come aside; and open incidents.
+BLOCKERS = frozenset({"no_critical_bugs", "incidents_closed", "tests_green", "checklist_current"})
 #: What is looked at once more when the decision is made, in what is known then: it may have turned while people signed.
 AGAIN = BLOCKERS | {"runbook_present", "no_critical_incident"}
 #: By step: what must be asked and must be hard.

@@ -88,12 +88,13 @@ class Head(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """Who works on an account."""
+    """Who works on an account; `started` tells the process from a later one of its number, None where nobody knows."""
 
     session_id: str | None
     process: int | None
     host: str | None
     since: str | None
+    started: str | None = None
 
 
 class Chain:
@@ -638,7 +639,7 @@ def holding(
         except filelock.Timeout as error:
             raise SafetyRefused(_in_use(account, holder(root, account))) from error
     try:
-        holds = Holder(session_id, os.getpid(), platform.node(), _stamp(at) if at else None)
+        holds = Holder(session_id, os.getpid(), platform.node(), _stamp(at) if at else None, process_started(os.getpid()))
         write_text(note, json.dumps(holds._asdict()))
         yield
     finally:
@@ -655,10 +656,20 @@ def holder(root: Path, account: str) -> Holder:
         stated = json.loads((folder_of(root, account) / ".holder").read_text("utf-8"))
     given = stated if isinstance(stated, dict) else {}
     process = given.get("process")
-    session_id, host, since = (
-        text if isinstance(text, str) else None for text in (given.get(name) for name in ("session_id", "host", "since"))
+    session_id, host, since, started = (
+        text if isinstance(text, str) else None
+        for text in (given.get(name) for name in ("session_id", "host", "since", "started"))
     )
-    return Holder(session_id, process if type(process) is int else None, host, since)
+    return Holder(session_id, process if type(process) is int else None, host, since, started)
+
+
+def process_started(process: int) -> str | None:
+    """Return when a process began, in the system's own count since it was booted; None where nobody knows (not Linux, gone)."""
+    try:
+        # The name in brackets may hold blanks and brackets itself; what follows the last one are numbers (proc(5), field 22).
+        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def is_held(root: Path, account: str) -> bool:

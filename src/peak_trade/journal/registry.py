@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from peak_trade.journal import schema
 from peak_trade.journal.database import Database
-from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
+from peak_trade.journal.run import JsonObject, Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.model.clock import RunId
 from peak_trade.model.errors import InputError, NotFound
 
@@ -34,6 +34,18 @@ class RunFilter:
     strategy: str | None = None
     symbol: str | None = None
     tag: str | None = None
+
+
+class TriedRow(NamedTuple):
+    """A trial as the ledger of trials needs it; `params` is JSON, `first` and `last` nanoseconds UTC."""
+
+    identity: str
+    timeframe: str
+    first: int
+    last: int
+    params: str
+    strategy: str
+    run_id: str
 
 
 class Registry:
@@ -185,6 +197,22 @@ class Registry:
             total, different = connection.execute(query).one()
         return int(total), int(different)
 
+    def tried_on(self, symbol: str, first: int, last: int) -> list[TriedRow]:
+        """Return the trials of a market whose period overlaps, the oldest first; of repeated ones all.
+
+        Args:
+            first, last: open times, nanoseconds UTC.
+        """
+        table, runs = schema.trials.c, schema.runs.c
+        query = (
+            sa.select(table.identity, table.timeframe, table.first, table.last, table.params, runs.strategy, runs.run_id)
+            .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
+            .where(table.symbol == symbol, table.first <= last, table.last >= first)
+            .order_by(table.run_id, table.number)
+        )
+        with self._reading() as connection:
+            return [TriedRow(*row) for row in connection.execute(query)]
+
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
         with self._reading() as connection:
@@ -210,6 +238,11 @@ class Registry:
         rows = connection.execute(query.limit(limit)).mappings().all()
         figures, marks = details(connection, [row["run_id"] for row in rows])
         return [read_run(row, marks[row["run_id"]], figures[row["run_id"]]) for row in rows]
+
+
+def identity_of(strategy: str, params: JsonObject, terms: JsonObject) -> str:
+    """Return what two trials have in common that are the same: strategy, parameters and terms."""
+    return sha256_of([strategy, params, terms])[:16]
 
 
 def stamp(moment: datetime) -> str:
@@ -349,7 +382,7 @@ def _add_trials(connection: sa.Connection, run: Run, tried: Tried, trials: Seque
         | {
             "run_id": run.run_id,
             "number": trial.number,
-            "identity": sha256_of([run.strategy, trial.params, tried.terms])[:16],
+            "identity": identity_of(run.strategy, trial.params, tried.terms),
             "params": plain_json(trial.params),
             "metrics": plain_json(trial.metrics),
         }

@@ -24,13 +24,14 @@ class OrderKind(Enum):
 
 @unique
 class Reason(Enum):
-    """Why an order was wanted; the first five are the kernel's."""
+    """Why an order was wanted; the first five are the kernel's, the last is what closes a retired strategy's position."""
 
     TARGET = "target"
     STOP_LOSS = "stop_loss"
     TAKE_PROFIT = "take_profit"
     TRAILING_STOP = "trailing_stop"
     RUIN = "ruin"
+    CLOSING_OUT = "closing_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -338,6 +338,13 @@ def time_chart(axis: TimeAxis, *, height: int, number: str) -> Any:
     return chart
 
 
+def bare_chart(label: str, *, height: int) -> Any:
+    """Return an empty chart over numbers; *label* names the horizontal axis."""
+    chart = _blank(height=height, x_range=DataRange1d(), y_range=DataRange1d(start=0))
+    chart.xaxis.axis_label = label
+    return chart
+
+
 def _step_chart(across: Axis, y_range: Any, *, height: int) -> Any:
     chart = _blank(height=height, x_range=Range1d(-0.5, len(across.labels) - 0.5), y_range=y_range)
     chart.xaxis.axis_label = across.name

@@ -13,6 +13,7 @@ from peak_trade.report.ranking import Row, landscape
 from peak_trade.report.returns import MONTHS, Year, return_text, year_returns
 from peak_trade.report.sweep_facts import landscape_caption, spread_pairs, sweep_verdict, top_table
 from peak_trade.report.trade_rows import TradeRow, latest_rows
+from peak_trade.report.walk_facts import STEADY_HEADS, steady_rows, walk_pairs, walk_verdict, window_heads, window_rows
 from peak_trade.research.backtest import Result
 
 #: Trades listed; the file beside the report has all.
@@ -68,6 +69,26 @@ def sweep_markdown(record: JsonObject, rows: Sequence[Row]) -> str:
         "## Grid",
         pairs("Parameter", facts.grid_pairs(record)),
         pairs("Fixed parameter", facts.param_pairs(record.get("params", {}))),
+        *_closing(record),
+        *_provenance(record),
+    )
+
+
+def walk_markdown(record: JsonObject) -> str:
+    """Return the report of a walk-forward from its JSON document."""
+    return document(
+        f"# Walk-forward of {plain(facts.title(record))}",
+        *_opening(record, walk_verdict(record)),
+        "## Out of sample",
+        pairs("The walk", walk_pairs(record)),
+        *(_figures(record, name, metrics) for name, metrics in facts.GROUPS.items()),
+        "## Windows",
+        table(window_heads(record), window_rows(record), words=range(3)),
+        "## How steady the choice was",
+        table(STEADY_HEADS, steady_rows(record), words=(0, 1)),
+        "## Grid",
+        pairs("Parameter", facts.grid_pairs(record)),
+        pairs("Fixed parameter", facts.param_pairs(record["params"])),
         *_closing(record),
         *_provenance(record),
     )

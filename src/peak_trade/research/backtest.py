@@ -200,13 +200,15 @@ class Workspace:
     def run(self, bars: Bars, strategy: Strategy, targets: F64, terms: Terms) -> tuple[Tally, int, Metrics]:
         """Run targets over bars; return what was counted, the number of round trips and the metrics.
 
+        There may be fewer bars than room for them.
+
         Raises:
             StrategyError: a target is no number in [-1, 1].
         """
         rules = terms.rules(bars.instrument)
         view = self.loop.view
         series = [view(column) for column in (bars.open, bars.high, bars.low, bars.close, targets)]
-        equity, fills, trips = view(self.equity), tuple(map(view, self.fills)), tuple(map(view, self.trips))
+        equity, fills, trips = view(self.equity)[: len(bars)], tuple(map(view, self.fills)), tuple(map(view, self.trips))
         tally = self.loop.simulate(*series, rules, equity, fills)
         if tally.bad >= 0:
             raise StrategyError(

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.metrics import LESS_IS_BETTER, Metrics
 from peak_trade.research.sweep import COMBINATIONS_MAX, Constraint
-from peak_trade.strategy.catalogue import Value, find
+from peak_trade.strategy.catalogue import Value, find, parse_value
 
 #: How many combinations the top table shows unless the file says otherwise.
 TOP = 20
@@ -50,8 +50,8 @@ class SweepPlan:
     options: Mapping[str, Value]
 
 
-def read_plan(path: Path) -> SweepPlan:
-    """Read a sweep file.
+def read_plan(path: Path, metric: str | None = None) -> SweepPlan:
+    """Read a sweep file; a metric that is given replaces its own.
 
     Raises:
         InputError: no such file, not TOML, an unknown key or a value that makes no sense.
@@ -65,7 +65,40 @@ def read_plan(path: Path) -> SweepPlan:
         raise InputError(f"expected a sweep file at {path}, found something unreadable ({error}); check it") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"expected TOML in {path}, found a mistake: {error}") from error
+    if metric is not None and isinstance(raw.get("sweep"), dict):
+        raw["sweep"]["metric"] = metric
     return _plan(raw, path)
+
+
+def line_plan(
+    strategy: str, grid: Sequence[str], constraints: Sequence[str], metric: str = "sharpe", top: int = TOP
+) -> SweepPlan:
+    """Read a plan from options of a command line.
+
+    Args:
+        strategy: its name.
+        grid: `NAME=START:STOP:STEP`, the stop included, or `NAME=VALUE,VALUE,...`.
+        constraints: as in a sweep file.
+        metric: what ranks. top: how many a table shows.
+
+    Raises:
+        InputError: another form, or a value that makes no sense.
+        StrategyError: an unknown strategy or parameter.
+    """
+    table: dict[str, Any] = {}
+    for text in grid:
+        name, sign, given = text.partition("=")
+        name, parts = name.strip(), given.split(":")
+        if not sign or not name or not given.strip() or len(parts) not in (1, 3):
+            raise InputError(f"expected --grid NAME=5:50:5 or NAME=5,10,20, found {text!r}; correct it")
+        if name in table:
+            raise InputError(f"expected each parameter once as --grid, found {name} twice; remove one")
+        if len(parts) == 3:
+            table[name] = dict(zip(("start", "stop", "step"), map(parse_value, parts), strict=True))
+        else:
+            table[name] = [parse_value(value.strip()) for value in given.split(",")]
+    options = {"strategy": strategy, "constraints": list(constraints), "metric": metric, "top": top}
+    return _plan({"sweep": options, "grid": table}, Path("the command line"))
 
 
 def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:

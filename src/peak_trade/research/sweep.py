@@ -7,34 +7,26 @@ import contextlib
 import itertools
 import math
 import operator
-import os
 import re
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum, unique
-from multiprocessing import get_context
 from typing import Any
 
-from peak_trade.model.bar import Bars
-from peak_trade.model.errors import CheckFailed, InputError, StrategyError
+from peak_trade.model.bar import F64, Bars
+from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.backtest import Workspace
+from peak_trade.research.executors import Crew, Done, Work, Workers
 from peak_trade.research.kernel import compiled
 from peak_trade.research.metrics import Metrics
+from peak_trade.research.splits import Stretch
 from peak_trade.research.terms import Terms
-from peak_trade.strategy.base import checked_targets
+from peak_trade.strategy.base import Strategy, checked_targets
 from peak_trade.strategy.catalogue import Value, find, make
 from peak_trade.strategy.indicators import Shared, sharing
 
 #: More combinations than this are a mistake in the grid; they would also fill the registry.
 COMBINATIONS_MAX = 1_000_000
-#: One piece of work should take about this long: long enough to pay for its dispatch, short enough to stop soon.
-PIECE_S = 0.2
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -44,14 +36,6 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     "==": operator.eq,
 }
-
-
-@unique
-class Workers(Enum):
-    """What works in parallel: threads share memory, processes suit strategies written in plain Python."""
-
-    THREADS = "threads"
-    PROCESSES = "processes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,112 +115,74 @@ def combinations(
     return kept
 
 
-class Evaluator:
-    """Computes the metrics of combinations over the same bars; may be used by several threads at once."""
+class Targeting:
+    """Targets of combinations over the same bars, with indicators that are computed once for each setting.
+
+    May be used by several threads at once, and be sent to other processes, which then have their own memory.
+    """
 
     def __init__(self, bars: Bars, strategy: str, terms: Terms) -> None:
+        find(strategy)
         self.bars, self.strategy, self.terms = bars, strategy, terms
         self._shared = Shared()
         self._own = threading.local()
 
-    def evaluate(self, params: Mapping[str, Value]) -> Metrics:
-        """Run one combination."""
-        if not hasattr(self._own, "space"):
-            self._own.space = Workspace(len(self.bars), compiled())
-        space: Workspace = self._own.space
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.bars, self.strategy, self.terms)
+
+    def targets(self, params: Mapping[str, Value]) -> tuple[Strategy, F64]:
+        """Return a combination's strategy and its targets, shape (bars,)."""
         with sharing(self._shared):
             strategy = make(self.strategy, params)
-            targets = checked_targets(self.bars, strategy)
-        return space.run(self.bars, strategy, targets, self.terms)[2]
+            return strategy, checked_targets(self.bars, strategy)
+
+    def space(self) -> Workspace:
+        """Return this thread's arrays for the kernel."""
+        if not hasattr(self._own, "space"):
+            self._own.space = Workspace(len(self.bars), compiled())
+        found: Workspace = self._own.space
+        return found
 
 
-Done = list[tuple[int, Metrics]]
-Work = Sequence[tuple[int, Mapping[str, Value]]]
+class Evaluator(Targeting):
+    """Computes the metrics of combinations over all the bars."""
+
+    def evaluate(self, params: Mapping[str, Value]) -> Metrics:
+        """Run one combination."""
+        strategy, targets = self.targets(params)
+        return self.space().run(self.bars, strategy, targets, self.terms)[2]
+
+
+class StretchEvaluator(Targeting):
+    """Computes the metrics of combinations over stretches of the bars, each from flat with the terms' cash.
+
+    Targets are computed once over all bars. As a target uses nothing after its bar, those of a stretch are what they would
+    be with the bars up to its end, and earlier bars are the warm-up.
+    """
+
+    def __init__(self, bars: Bars, strategy: str, terms: Terms, stretches: Sequence[Stretch]) -> None:
+        super().__init__(bars, strategy, terms)
+        self.stretches = tuple(stretches)
+        self._parts = [(bars[first:last], slice(first, last)) for first, last in self.stretches]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.bars, self.strategy, self.terms, self.stretches)
+
+    def evaluate(self, params: Mapping[str, Value]) -> tuple[Metrics, ...]:
+        """Run one combination over each stretch, in their order."""
+        strategy, targets = self.targets(params)
+        space = self.space()
+        return tuple(space.run(part, strategy, targets[place], self.terms)[2] for part, place in self._parts)
+
+
+def _rebuilt(kind: Callable[..., Targeting], bars: Bars, *rest: Any) -> Targeting:
+    """Make an evaluator in another process; bars that were sent can be written to until they are made anew."""
+    return kind(replace(bars), *rest)
 
 
 def sweep(
     evaluator: Evaluator, work: Work, *, workers: Workers, count: int, stop: threading.Event | None = None
-) -> Iterator[Done]:
-    """Evaluate numbered combinations and yield them in pieces as they finish.
-
-    When *stop* is set, or the consumer ends, no new piece is begun; pieces in work are finished and yielded.
-    """
-    find(evaluator.strategy)
-    pieces = _pieces(work, evaluator, count)
-    pool: Executor
-    if workers is Workers.THREADS:
-        pool = ThreadPoolExecutor(count, thread_name_prefix="sweep")
-        begin: Callable[[Work], Future[Done]] = lambda piece: pool.submit(_evaluate, evaluator, piece)  # noqa: E731
-    else:
-        arguments = (evaluator.bars, evaluator.strategy, evaluator.terms)
-        pool = ProcessPoolExecutor(count, get_context("spawn"), _set_up_process, arguments)
-        begin = lambda piece: pool.submit(_evaluate_there, piece)  # noqa: E731
-    running: set[Future[Done]] = set()
-    with pool:
-        try:
-            while True:
-                with _deaf():
-                    while len(running) < count + 1 and not (stop and stop.is_set()) and (piece := next(pieces, None)):
-                        running.add(begin(piece))
-                if not running:
-                    return
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    try:
-                        yield future.result()
-                    except BrokenProcessPool as error:
-                        if stop and stop.is_set():
-                            return
-                        raise CheckFailed("a worker process died; run the command again, it goes on where it ended") from error
-        finally:
-            for future in running:
-                future.cancel()
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore Ctrl+C while worker processes may be started: they inherit it, and this process decides about stopping."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def core_count() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pieces(work: Work, evaluator: Evaluator, count: int) -> Iterator[Work]:
-    """Cut the work so that a piece takes about `PIECE_S`, judged by the first combination, and every worker gets some."""
-    if not work:
-        return
-    evaluator.evaluate(work[0][1])  # the first call compiles or loads the kernel
-    begun = time.perf_counter()
-    evaluator.evaluate(work[-1][1])
-    each = max(time.perf_counter() - begun, 1e-6)
-    size = max(1, min(int(PIECE_S / each), -(-len(work) // (4 * count))))
-    for first in range(0, len(work), size):
-        yield work[first : first + size]
-
-
-def _evaluate(evaluator: Evaluator, piece: Work) -> Done:
-    return [(number, evaluator.evaluate(params)) for number, params in piece]
-
-
-#: The evaluator of a worker process, made once when it starts.
-_HERE: list[Evaluator] = []
-
-
-def _set_up_process(bars: Bars, strategy: str, terms: Terms) -> None:
-    # Ctrl+C reaches every process of the terminal; only the first one decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _HERE[:] = [Evaluator(replace(bars), strategy, terms)]
-
-
-def _evaluate_there(piece: Work) -> Done:
-    return _evaluate(_HERE[0], piece)
+) -> Iterator[Done[Metrics]]:
+    """Evaluate numbered combinations over all the bars and yield them in pieces as they finish; see `Crew.do`."""
+    with Crew(evaluator, workers, count) as crew:
+        yield from crew.do(work, stop)

@@ -11,6 +11,7 @@ from enum import Enum, unique
 from typing import NamedTuple
 
 from peak_trade.model.errors import InvariantBroken
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import Intent, OrderKind
 
 _SEAL = object()
@@ -61,6 +62,50 @@ class Mode(Enum):
     KILLED = "killed"
 
 
+class Conduct(NamedTuple):
+    """What a session does at one reach.
+
+    Attributes:
+        enlarges: orders that could enlarge a position are sent.
+        recalls_entries: working orders that could enlarge a position are cancelled; recalls_all: every working order is.
+        reduces: orders that only reduce a position are sent.
+        protects: stops and take-profits are placed and moved.
+        closes: every position is closed by reduce-only market orders.
+    """
+
+    enlarges: bool = False
+    recalls_entries: bool = True
+    recalls_all: bool = False
+    reduces: bool = True
+    protects: bool = True
+    closes: bool = False
+
+
+#: How far a session is stopped, and what that means: the one table that engine and gate go by. Modes say who leads back (see
+#: `REACHES`), the reach what is done; it only ever goes further within a session.
+CONDUCT: Mapping[KillLevel | None, Conduct] = {
+    None: Conduct(enlarges=True, recalls_entries=False),
+    KillLevel.NO_NEW: Conduct(recalls_entries=False),
+    KillLevel.REDUCE_ONLY: Conduct(),
+    KillLevel.CANCEL_ALL: Conduct(recalls_all=True, reduces=False, protects=False),
+    KillLevel.FLATTEN: Conduct(recalls_all=True, protects=False, closes=True),
+}
+#: The reach of each mode; a kill switch names its own.
+REACHES: Mapping[Mode, KillLevel | None] = {
+    Mode.RUNNING: None,
+    Mode.RESTRICTED: KillLevel.REDUCE_ONLY,
+    Mode.PAUSED: KillLevel.REDUCE_ONLY,
+    Mode.KILLED: KillLevel.REDUCE_ONLY,
+}
+
+
+def farther(one: KillLevel | None, other: KillLevel | None) -> KillLevel | None:
+    """Return the reach that stops more; None stops nothing."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda level: level.rank)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The section `[live_risk]`: money in quote currency, shares in per cent, times in seconds."""
@@ -96,6 +141,7 @@ class Account(NamedTuple):
         recent: orders let through in the last minute or the duplicate window: when, strategy, symbol, quantity.
         sent_today: orders let through since 00:00 UTC by the intent's strategy.
         clock_skew_ms: our clock minus the venue's.
+        reach: how far the session is stopped.
     """
 
     mode: Mode
@@ -112,6 +158,7 @@ class Account(NamedTuple):
     clock_skew_ms: float
     late_ns: int
     exiting: frozenset[str]
+    reach: KillLevel | None = None
 
     def reduced_by(self, intent: Intent) -> bool:
         """Tell whether an order can only make this account's position smaller."""
@@ -141,9 +188,9 @@ def reduces(intent: Intent, position: Decimal, pending: tuple[Decimal, Decimal] 
 
 
 def judge(intent: Intent, account: Account, limits: Limits) -> Approved | Refused:
-    """Run every check; an order that only reduces a position passes all but the collar."""
+    """Run every check; an order that only reduces a position passes all but the collar, unless nothing at all is sent."""
     reducing = account.reduced_by(intent)
-    checks = (_collar,) if reducing else _CHECKS
+    checks = (_collar, _frozen) if reducing else _CHECKS
     found = [item for check in checks if (item := check(intent, account, limits)) is not None]
     if not reducing and account.equity < account.day_start_equity:
         found += daily_loss(account.equity, account.day_start_equity, limits)
@@ -179,6 +226,12 @@ def _mode(intent: Intent, account: Account, _limits: Limits) -> Violation | None
     if account.mode is not Mode.RUNNING:
         return Violation(account.mode.value, f"the session is {account.mode.value}: {intent.symbol} may only be reduced")
     return None
+
+
+def _frozen(intent: Intent, account: Account, _limits: Limits) -> Violation | None:
+    if CONDUCT[account.reach].reduces:
+        return None
+    return Violation(account.mode.value, f"the session is {account.mode.value}: nothing of {intent.symbol} is sent any more")
 
 
 def _symbol(intent: Intent, _account: Account, limits: Limits) -> Violation | None:

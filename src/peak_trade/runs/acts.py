@@ -17,7 +17,7 @@ import msgspec
 from peak_trade.compose import Parts
 from peak_trade.governance.criteria import EvidenceKind, Subject
 from peak_trade.governance.documents import Fact
-from peak_trade.journal.chain import ENDED, Chain, Record, folder_of, holding, read, segments, sign_end
+from peak_trade.journal.chain import ENDED, Chain, Record, folder_of, holding, read, segment_files, segments, sign_end
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.registry import storable
 from peak_trade.journal.run import RunStatus
@@ -25,6 +25,7 @@ from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, Flaw, verify_account
 from peak_trade.model.clock import RunId, parse_moment
 from peak_trade.model.errors import CheckFailed, DataError, PeakTradeError, SafetyRefused, StorageError
+from peak_trade.runs.machine import machine_user as machine_user  # noqa: PLC0414 - who does an act
 from peak_trade.runs.record import Json
 
 #: How an act came: from a terminal, from the dashboard, or from a program that watches.
@@ -87,16 +88,6 @@ class Done(NamedTuple):
     def at(self) -> datetime:
         """When its last record was written."""
         return parse_moment(self.last.at)
-
-
-def machine_user() -> str:
-    """Return the operating system's name of who runs this process, not what the environment says."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        return f"user {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 @contextmanager
@@ -165,7 +156,8 @@ def done(parts: Parts) -> list[Done]:
         CheckFailed: their journal is not as it was written, or not all of it.
         StorageError: a file can't be read.
     """
-    if not folder_of(parts.journal, ACCOUNT).is_dir() and not public_path(parts.key).exists():
+    # Whoever holds the journal and then does nothing leaves a folder.
+    if not segment_files(parts.journal, ACCOUNT) and not public_path(parts.key).exists():
         return []
     verifier = Verifier.load(public_path(parts.key))
     last = parts.operators.last(verifier.key_id)
@@ -184,6 +176,17 @@ def done(parts: Parts) -> list[Done]:
             "peak-trade journal verify tells more"
         )
     return [found for path in segments(parts.journal, ACCOUNT) if (found := _done(path)) is not None]
+
+
+def readable(parts: Parts) -> list[Done]:
+    """Return every act that can be read, proven or not, for who must act whatever the journal's state is."""
+    found = []
+    with suppress(PeakTradeError):
+        for path in segments(parts.journal, ACCOUNT):
+            with suppress(PeakTradeError, KeyError, TypeError):
+                if (act := _done(path)) is not None:
+                    found.append(act)
+    return found
 
 
 def _flaws(parts: Parts, verifier: Verifier, last: tuple[str, tuple[int, str]] | None) -> list[Flaw]:

@@ -8,15 +8,19 @@ from peak_trade.compose import Code, Parts, code_in_use, dataset_facts
 from peak_trade.journal.run import Run, RunStatus, plain_json, sha256_of
 from peak_trade.journal.session import SESSION_TYPES
 from peak_trade.market.dataset import Dataset
+from peak_trade.model.clock import nanoseconds, parse_moment
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest
+from peak_trade.research.executors import Workers, core_count
 from peak_trade.research.metrics import Metrics
-from peak_trade.research.sweep import Evaluator, Workers, core_count, sweep
+from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import finished_backtest, write_tear_sheet
-from peak_trade.runs.record import BACKTEST, SWEEP, recorded_inputs, versions_of
+from peak_trade.runs.holdout import over_holdout
+from peak_trade.runs.record import BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
 from peak_trade.runs.session_again import remake_session
 from peak_trade.runs.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
+from peak_trade.runs.walk_forward import finished_walk, walk_again, walk_figures, walk_sha256, write_walk_sheet
 from peak_trade.strategy.catalogue import make
 
 #: A figure's name, its value then and its value now.
@@ -27,7 +31,7 @@ Difference = tuple[str, object, object]
 class Reproduction:
     """How a run compares with itself done again; `differences` holds name, then, now.
 
-    `result` is the backtest done again, None for a sweep.
+    `result` is the backtest done again, None for a sweep or walk-forward.
     """
 
     run: Run
@@ -55,12 +59,12 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     run = parts.registry.get(run_id)
     if run.run_type in SESSION_TYPES:
         raise CheckFailed(
-            f"expected a backtest or sweep, found the session {run.run_id}; "
+            f"expected a backtest, sweep or walk-forward, found the session {run.run_id}; "
             f"peak-trade session replay {run.run_id} decides it again"
         )
-    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, SWEEP):
+    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD):
         raise CheckFailed(
-            f"expected a completed backtest or sweep, found the {run.run_type} {run.run_id} {run.status.value}; "
+            f"expected a completed backtest, sweep or walk-forward, found the {run.run_type} {run.run_id} {run.status.value}; "
             f"{run.error or 'choose another run'}"
         )
     try:
@@ -76,6 +80,13 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     if run.run_type == BACKTEST:
         result = backtest(dataset.bars, make(run.strategy, run.params), terms)
         differences = _compare_backtest(run, result)
+    elif run.run_type == HOLDOUT:
+        start = parse_moment(run.spec["start"])
+        result = over_holdout(dataset.bars, make(run.strategy, run.params), terms, nanoseconds(start))
+        dataset = dataset.between(start, None)
+        differences = _compare_backtest(run, result)
+    elif run.run_type == WALK_FORWARD:
+        differences = _compare_walk(run, dataset, terms)
     else:
         differences = _compare_sweep(parts, run, dataset, terms)
     return Reproduction(
@@ -91,7 +102,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
 
 
 def _versions_now(parts: Parts, run: Run) -> dict[str, str]:
-    params = run.params if run.run_type == BACKTEST else json.loads(parts.registry.trials(run.run_id)[0][1])
+    params = run.params if run.run_type in (BACKTEST, HOLDOUT) else json.loads(parts.registry.trials(run.run_id)[0][1])
     return versions_of(make(run.strategy, params))
 
 
@@ -101,6 +112,16 @@ def _compare_backtest(run: Run, result: Result) -> list[Difference]:
     found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
     if run.result_sha256 != result.sha256():
         found.append(("fills and equity (sha256)", run.result_sha256, result.sha256()))
+    return found
+
+
+def _compare_walk(run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
+    _, journey = walk_again(run, dataset, terms)
+    then, now = dict(run.metrics), walk_figures(journey, run.spec["metric"])
+    names = dict.fromkeys([*then, *now])
+    found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
+    if (again := walk_sha256(journey)) != run.result_sha256:
+        found.append(("choices, fills and equity (sha256)", run.result_sha256, again))
     return found
 
 
@@ -128,7 +149,7 @@ def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> li
 
 
 def remake_report(parts: Parts, run_id: str) -> Path:
-    """Do a backtest, sweep or session again, check that it is the same, and write its folder anew.
+    """Do a backtest, sweep, walk-forward or session again, check that it is the same, and write its folder anew.
 
     Raises:
         CheckFailed: it does not come out the same.
@@ -141,6 +162,8 @@ def remake_report(parts: Parts, run_id: str) -> Path:
         raise CheckFailed(
             f"expected run {run.run_id} to come out the same, found differences; peak-trade reproduce {run.run_id} lists them"
         )
+    if run.run_type == WALK_FORWARD:
+        return write_walk_sheet(finished_walk(parts, run, *walk_again(run, dataset, again.terms)))
     if again.result is None:
         return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), again.terms, dataset))
     return write_tear_sheet(finished_backtest(parts, run, dataset, dataset_facts(dataset), again.result))

@@ -18,6 +18,7 @@ from peak_trade.model.errors import StrategyError
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.terms import Terms
 from peak_trade.runs.record import BACKTEST, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -82,7 +83,7 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
     begun = parts.clock.elapsed_s()
     started = parts.clock.now()
     strategy = make(request.strategy, configured_params(parts, request.strategy, request.params))
-    dataset = parts.dataset(request.data)
+    dataset = research_data(parts, request.data)
     facts = dataset_facts(dataset)
     run = Run(
         run_id=parts.ids.next_run(),

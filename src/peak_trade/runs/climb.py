@@ -119,7 +119,7 @@ def collect(
     found: list[Evidence] = list(_placed(sessions, record.stood(climb.assignment)))
     found += of_backtests(parts, wanted, fresh=fresh)
     found += of_acts(record.acts, wanted)
-    found += of_repository(parts, climb.rung, climb.symbols, limits_sha256(in_file(parts.settings)), at)
+    found += of_repository(parts, record.acts, climb.rung, climb.symbols, limits_sha256(in_file(parts.settings)), at)
     found += _checklist(parts, climb, policy, at, requester)
     return tuple(sorted(of_age(found, policy, wanted), key=lambda item: item.run_id))
 

@@ -15,15 +15,16 @@ from peak_trade.compose import Parts
 from peak_trade.journal.run import Run, RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.model.errors import CheckFailed, ConfigError
-from peak_trade.runs import operators
+from peak_trade.runs import kill, operators
 from peak_trade.runs.again import remake_report
 from peak_trade.runs.backtest import TEAR_SHEET
 from peak_trade.runs.gate_view import gates_of
 from peak_trade.runs.health import check_all
 from peak_trade.runs.locks import locks_of
-from peak_trade.runs.record import SWEEP
+from peak_trade.runs.record import SWEEP, WALK_FORWARD
 from peak_trade.runs.session_view import Viewer
 from peak_trade.runs.sweep import SWEEP_SHEET
+from peak_trade.runs.walk_forward import WALK_SHEET
 from peak_trade.settings import load_config
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def desk_over(parts: Parts) -> "Desk":
         reports=parts.reports,
         stages=tuple(stage.value for stage in parts.stages()),
         actions=Actions(
-            kill=lambda by, why: operators.kill(parts, by, why, VIA),
+            kill=lambda by, why: kill.kill(parts, by, why, VIA),
             acknowledge=lambda session_id, by, note: operators.acknowledge(parts, session_id, by, note, VIA),
         ),
         tripped=parts.kill_switch.state,
@@ -120,7 +121,7 @@ def sheet_of(parts: Parts, run: Run) -> str:
     """
     if run.status is not RunStatus.COMPLETED:
         raise CheckFailed(f"expected a completed run, found {run.run_id}, which is {run.status.value}; it has no report")
-    path = parts.reports / run.run_id / (SWEEP_SHEET if run.run_type == SWEEP else TEAR_SHEET)
+    path = parts.reports / run.run_id / {SWEEP: SWEEP_SHEET, WALK_FORWARD: WALK_SHEET}.get(run.run_type, TEAR_SHEET)
     with suppress(OSError, UnicodeDecodeError):
         if drawn := path.read_text("utf-8").strip():
             return drawn

@@ -18,7 +18,7 @@ from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.clock import Clock, parse_moment
 from peak_trade.model.errors import SafetyRefused
 from peak_trade.risk.gate import Mode
-from peak_trade.runs import operators
+from peak_trade.runs import kill
 from peak_trade.runs.acts import COMMAND
 from peak_trade.runs.drill_sessions import FOLLOWED_SPEED, SHADOW, TESTNET, DrillHouse, DrillSession, house_in
 from peak_trade.runs.drill_steps import DrillResult, DrillStep, expect, walked
@@ -109,7 +109,7 @@ class _KillDrill:
 
     def _kill(self) -> str:
         self._killed_at = self._clock.now()
-        killed = operators.kill(self._house.parts, BY, "a drill", COMMAND)
+        killed = kill.kill(self._house.parts, BY, "a drill", COMMAND)
         expect(self._house.parts.kill_switch.is_on(), "expected the kill switch to be on, found it off")
         return str(killed)
 
@@ -130,7 +130,7 @@ class _KillDrill:
 
     def _no_release(self) -> str:
         try:
-            operators.release(self._house.parts, BY, "too early")
+            kill.release(self._house.parts, BY, "too early")
         except SafetyRefused as error:
             expect(self._house.parts.kill_switch.is_on(), "expected the kill switch to stay on, found it off")
             names = [name for name in ("testnet", "shadow", "hanging") if f"account {name}," in str(error)]
@@ -170,7 +170,7 @@ class _KillDrill:
         return f"{', '.join(told)}, and each says that it was killed"
 
     def _release(self) -> str:
-        operators.release(self._house.parts, BY, "the drill goes on")
+        kill.release(self._house.parts, BY, "the drill goes on")
         expect(not self._house.parts.kill_switch.is_on(), "expected the kill switch to be off, found it on")
         return "done, once nothing ran any more"
 

@@ -27,8 +27,8 @@ from peak_trade.runs.drill_kill import try_kill_switch
 from peak_trade.runs.drill_orders import SPEED, TIER, OrdersFound, OrderTerms, run_orders
 from peak_trade.runs.drill_steps import DrillResult, expect, walked
 from peak_trade.runs.emulated import emulator_for_run
+from peak_trade.runs.limits import limits_of
 from peak_trade.runs.record import Json
-from peak_trade.runs.session_plan import limits_of
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.catalogue import Value, make
 

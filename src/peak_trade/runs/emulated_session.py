@@ -176,7 +176,7 @@ class EmulatedParts(Parts):
         from peak_trade.venue.kraken.nonce import NonceStore
         from peak_trade.venue.kraken.opening import OpeningFile
         from peak_trade.venue.kraken.public import PublicMarket
-        from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
+        from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
 
         asking = PublicMarket(self._lines(self.clock), self.exchange.base_url, 0.0)
         try:
@@ -202,7 +202,7 @@ class EmulatedParts(Parts):
             self.exchange.base_url,
             self._proof,
         )
-        watch = AccountWatch(
+        watch = VenueWatch(
             market=PublicMarket(parts, self.exchange.base_url, 0.0),
             cash=account.cash,
             dead_man=DeadManSwitch(

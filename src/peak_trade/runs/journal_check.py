@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from peak_trade.compose import Parts
-from peak_trade.journal.chain import accounts
+from peak_trade.journal.chain import accounts, segments
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import AccountReport, Flaw, verify_account
 from peak_trade.model.errors import NotFound
+from peak_trade.runs.schedule_record import SCHEDULER
 
 
 def verify_journals(parts: Parts, account: str | None, key: Path | None = None) -> list[AccountReport]:
@@ -30,14 +31,17 @@ def verify_journals(parts: Parts, account: str | None, key: Path | None = None) 
         remembered.setdefault(ACCOUNT, {})[last[0]] = last[1]
     names = found if account is None else [account]
     names += [name for name in remembered if account in (None, name) and name not in names]
+    schedule = segments(parts.state, SCHEDULER) if account is None else []
     completed = {
         str(session.session_id) for session in parts.sessions.find(SessionFilter(status=RunStatus.COMPLETED.value), 1_000_000)
     }
-    return [
+    reports = [
         _with_cuts(verify_account(parts.journal, name, verifier, expected=remembered.get(name, {})), completed)
         for name in names
         if verifier
     ]
+    # The scheduler's record is a journal of its own, beside those of accounts.
+    return [*reports, verify_account(parts.state, SCHEDULER, verifier)] if verifier and schedule else reports
 
 
 def _with_cuts(report: AccountReport, completed: set[str]) -> AccountReport:

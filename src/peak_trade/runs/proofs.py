@@ -14,6 +14,7 @@ from peak_trade.research.proofs import Causality, Leak, Rule, Warmup, check_size
 from peak_trade.runs.acts import tell_evidence
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import Json
+from peak_trade.runs.research_data import research_data
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
@@ -114,7 +115,7 @@ def prove(parts: Parts, request: ProofRequest) -> Proofs:
     """
     strategy = make(request.strategy, configured_params(parts, request.strategy, request.params))
     version = version_of(strategy)
-    dataset = parts.dataset(request.data)
+    dataset = research_data(parts, request.data)
     declared = strategy.warmup()
     bars = dataset.bars[-max(BARS_MOST, WARMUPS_MOST * declared) :]
     check_size(bars, declared)

@@ -17,6 +17,8 @@ from peak_trade.strategy.catalogue import providers
 
 BACKTEST = "backtest"
 SWEEP = "sweep"
+WALK_FORWARD = "walk_forward"
+HOLDOUT = "holdout"
 
 Json = dict[str, Any]
 
@@ -40,14 +42,15 @@ def versions_of(strategy: Strategy) -> dict[str, str]:
     return numeric_versions() | own | providers(strategy)
 
 
-def tried_on(dataset: Dataset, terms: Terms) -> Tried:
-    """Return market, period and terms as the count of trials needs them."""
+def tried_on(dataset: Dataset, terms: Terms, stretch: slice = slice(None)) -> Tried:
+    """Return market, period (of a stretch of the bars) and terms as the count of trials needs them."""
     bars = dataset.bars
+    stamps = bars.timestamp[stretch]
     return Tried(
         symbol=bars.instrument.symbol,
         timeframe=bars.timeframe.label,
-        first=int(bars.timestamp[0]),
-        last=int(bars.timestamp[-1]),
+        first=int(stamps[0]),
+        last=int(stamps[-1]),
         terms=terms.to_json(),
     )
 

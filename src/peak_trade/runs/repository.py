@@ -1,6 +1,6 @@
 """What the repository itself shows to a gate: open bugs, runbooks, limits, and the checklist with what people say in it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,15 +14,17 @@ from peak_trade.governance.requests import Promotion
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
+from peak_trade.runs.acts import Done
 from peak_trade.runs.checklists import load_template
+from peak_trade.runs.incidents import open_criticals
 from peak_trade.settings import Settings
 
 #: The runbooks without which nobody is to run a stage, in docs/runbooks.
 RUNBOOKS = {
     Stage.SHADOW: ("shadow_session",),
-    Stage.TESTNET: ("testnet_session", "api_errors", "maintenance", "rotated_keys"),
-    Stage.SHADOW_LIVE: ("shadow_live_session", "api_errors", "maintenance", "rotated_keys"),
-    Stage.LIVE: ("live_session", "api_errors", "maintenance", "rotated_keys"),
+    Stage.TESTNET: ("testnet_session", "api_errors", "maintenance", "key_rotation"),
+    Stage.SHADOW_LIVE: ("shadow_live_session", "api_errors", "maintenance", "key_rotation"),
+    Stage.LIVE: ("live_session", "api_errors", "maintenance", "key_rotation"),
 }
 #: What another person than the one who asks has to state.
 BY_ANOTHER = frozenset({"code_review"})
@@ -42,12 +44,15 @@ def missing_runbooks(root: Path, stage: Stage) -> list[str]:
     return [name for name in RUNBOOKS[stage] if not any((folder / f"{name}.md").is_file() for folder in folders)]
 
 
-def of_repository(parts: Parts, rung: Rung, symbols: tuple[str, ...], limits: str, at: datetime) -> Iterator[Evidence]:
-    """Yield what the repository shows now, as evidence of a moment.
+def of_repository(
+    parts: Parts, acts: Sequence[Done], rung: Rung, symbols: tuple[str, ...], limits: str, at: datetime
+) -> Iterator[Evidence]:
+    """Yield what the repository shows now, and which incidents were open then, as evidence of a moment.
 
     Args:
-        limits: the hash of all limits. at: the moment that it is said to be of.
+        acts: what people did, from a journal that verifies. limits: the hash of all limits. at: the moment.
     """
+    yield shown("critical_incidents", {"check": "critical_incidents", "open": open_criticals(acts, at)}, at)
     yield shown("limits", {"check": "limits", "sha256": limits, "complete": limited(parts.settings, rung.upper, symbols)}, at)
     stage = rung.upper
     present = not missing_runbooks(parts.settings.root, stage)

@@ -19,7 +19,8 @@ from peak_trade.engine.decider import Decider
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.live import LiveFeed
 from peak_trade.engine.records import booked_in, sent_in
-from peak_trade.engine.runner import EndedBy, Heartbeat, LeaseLost, Marks, Outlook, Runner
+from peak_trade.engine.runner import EndedBy, Heartbeat, Killing, LeaseLost, Marks, Outlook, Runner
+from peak_trade.engine.state import Tripped
 from peak_trade.engine.tape import Tape
 from peak_trade.journal.chain import BEGUN, ENDED, Chain, Record, holding
 from peak_trade.journal.registry import stamp
@@ -37,6 +38,8 @@ from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
 from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.rollback import check_in_rotation
+from peak_trade.runs.service_notice import while_alive
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.session_evidence import session_evidence, subject_of
@@ -53,10 +56,11 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
+from peak_trade.runs.session_watch import AccountWatch, SessionWatch
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.safety.alerts import Alert, Severity
-from peak_trade.strategy.catalogue import make
+from peak_trade.strategy.catalogue import find, make
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -84,12 +88,16 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
 
     Raises:
         InputError: strategies, data or terms don't fit, or there is no key for the exchange.
-        SafetyRefused: the kill switch is on, the account is in use, books and venue differ, or the session lost its lease.
+        SafetyRefused: the kill switch is on, the account is held or in use, books and venue differ, or the lease was lost.
         StorageError: disk or registry refused; what was journalled before is intact.
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
+    if request.run_type != SHADOW_RUN:
+        parts.holds.check_free(request.account)
     check_ready(parts, request.mode)
+    if request.run_type != SHADOW_RUN:  # recorded bars may try what is out of the rotation
+        check_in_rotation(parts, [find(name).key for name, _ in request.strategies])
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)
@@ -161,6 +169,9 @@ class _Sitting:
         self.asked = 0
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
+        self.real = request.register and request.run_type != SHADOW_RUN
+        mine = AccountWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
+        self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
     def run(self) -> EndedSession:
@@ -177,6 +188,7 @@ class _Sitting:
         try:
             return self._trade(chain)
         finally:
+            self.watch.close()
             chain.close()
 
     def _trade(self, chain: Chain) -> EndedSession:
@@ -215,6 +227,7 @@ class _Sitting:
             tape,
             parts.clock,
             observe=self.watcher.record,
+            latch=self.watch.account.latch,
             faults=self.watcher.faults,
         )
         self.engine = engine
@@ -326,6 +339,9 @@ class _Sitting:
         if step_s:
             self._say_begun(f"a bar every {step_s:g} s" if step_s >= 0.001 else "as fast as it can")
         outlook = self._outlook(chain, self.plan.deciders(timed=step_s >= ASKED_EVERY_S))
+        if self.real:
+            profit = self.watch.profit(lambda: engine.state, request.speed)
+            outlook = replace(outlook, watches=(self.watch.supervision, profit))
         self.runner = Runner(engine, outlook, self.parts.clock)
         return await self.runner.run()
 
@@ -338,6 +354,10 @@ class _Sitting:
             async with parts.market_reader(timeframe) as reader:
                 self.feed = feed = await feed_of(parts, reader, following, timeframe.step_ns, self.watcher.say)
                 await venue.prepare()
+                watches = [self.watch.api_errors, self.watch.silence(feed)]
+                if self.real:
+                    profit = self.watch.profit(lambda: engine.state, parts.exchange.speed, following.bars)
+                    watches += [self.watch.supervision, profit]
                 self._say_begun(f"on {', '.join(plan.datasets)} {timeframe.label} at {parts.exchange.base_url}")
                 outlook = replace(
                     self._outlook(chain, plan.deciders(timed=True, growing=following.bars)),
@@ -347,9 +367,13 @@ class _Sitting:
                     live=feed,
                     look_s=max(LOOK_S / max(parts.exchange.speed, 1.0), LOOK_MIN_S),
                     take=following.take,
+                    watches=watches,
                 )
                 self.runner = Runner(engine, outlook, parts.clock)
-                ended = await self.runner.run()
+                try:
+                    ended = await self.runner.run()
+                finally:
+                    await feed.close()
             if left := await self._left_open(engine, venue):
                 raise await self._broken(engine, left)
         except PeakTradeError as error:
@@ -373,7 +397,7 @@ class _Sitting:
         found = ContractBroken(
             f"expected no open order at the exchange after the session, found {', '.join(left)}; look at the account"
         )
-        await engine.trip(Mode.KILLED, CONTRACT_BROKEN, str(found))
+        await engine.trip(Tripped(Mode.KILLED, CONTRACT_BROKEN, str(found)))
         return found
 
     def _say_begun(self, how: str) -> None:
@@ -385,7 +409,7 @@ class _Sitting:
     def _outlook(self, chain: Chain, deciders: Mapping[str, Decider]) -> Outlook:
         parts, request, plan = self.parts, self.request, self.plan
         lease_s = parts.settings.file.shadow.lease_s
-        beat = Heartbeat(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s), lease_s)
+        beat = Heartbeat(while_alive(lambda: parts.sessions.beat(self.session_id, parts.clock.now(), lease_s)), lease_s)
         return Outlook(
             series={symbol: dataset.bars for symbol, dataset in plan.datasets.items()},
             deciders=deciders,
@@ -398,12 +422,15 @@ class _Sitting:
             progress=self.watcher.progress,
             say=self.watcher.say,
             killed=self._killed,
+            demands=self.watch.account.demands,
         )
 
-    def _killed(self) -> str | None:
-        """Return why everything is to stop; None where nothing is."""
+    def _killed(self) -> Killing | None:
+        """Return why everything is to stop, and how far; None where nothing is."""
         switch = self.parts.kill_switch
-        return None if not switch.is_on() or (killed := switch.state()) is None else str(killed)
+        if not switch.is_on() or (killed := switch.state()) is None or (level := switch.level()) is None:
+            return None
+        return Killing(str(killed), level)
 
     # ---- beginning ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from peak_trade.engine.feed import ticks
 from peak_trade.engine.records import FILLED
 from peak_trade.engine.tape import Tape
 from peak_trade.model.bar import F64
-from peak_trade.model.order import Fill
+from peak_trade.model.order import Fill, exact
 from peak_trade.research.expectation import Difference, Event, actual_events, compare, expected, expected_events
 from peak_trade.research.terms import Terms
 from peak_trade.risk.gate import Limits
@@ -76,6 +76,41 @@ def expectation(
         "expected_only": sum(item.expected_only for item in found),
         "identical": all(item.identical for item in found),
     }, wanted.equity
+
+
+def expected_profit(parts: Parts, plan: SessionPlan, bars: int) -> Decimal | None:
+    """Return what a session should have earned at the close of so many bars of all symbols together; None for under two."""
+    if bars < 2:
+        return None
+    start = plan.paper.start_balance
+    if len(plan.legs) == 1:
+        leg = plan.legs[0]
+        seen = plan.datasets[leg.symbol].bars[:bars]
+        wanted = expected(seen, leg.strategy, kernel_terms(plan), plan.traded_from[leg.symbol])
+        return exact(float(wanted.equity[-1])) - start
+    return asyncio.run(_equity_after(parts, plan, bars)) - start
+
+
+async def _equity_after(parts: Parts, plan: SessionPlan, bars: int) -> Decimal:
+    """Return the ideal session's equity at the close of so many bars of all symbols together."""
+    ideal = _without_friction(plan)
+    venue = parts.ideal_venue(ideal.account("ideal", "ideal"))
+    engine = Engine(ideal.engine_plan("ideal"), venue, NoScribe(), Tape(), parts.clock)
+    deciders = ideal.deciders(timed=False)
+    for tick in ticks({symbol: dataset.bars for symbol, dataset in ideal.datasets.items()}):
+        if not tick.complete:
+            await engine.open_bar(tick.bar)
+            continue
+        await engine.close_bar(tick.bar, deciders[tick.bar.symbol].targets(tick.number))
+        if engine.state.bars == bars:
+            break
+    return engine.state.equity
+
+
+def _without_friction(plan: SessionPlan) -> SessionPlan:
+    """Return the plan of the ideal session: without limits, latency and a share of the volume."""
+    paper = replace(plan.paper, latency_ms=0, volume_share=Decimal(0))
+    return replace(plan, paper=paper, limits=without_limits(plan.limits))
 
 
 def _compared(plan: SessionPlan, state: Standing, place: tuple[str, str], wanted: Due, fills: Sequence[Fill]) -> Difference:
@@ -136,7 +171,7 @@ def without_limits(limits: Limits) -> Limits:
 
 
 def _by_ideal(parts: Parts, plan: SessionPlan, completed: int) -> Due:
-    ideal = replace(plan, paper=replace(plan.paper, latency_ms=0, volume_share=Decimal(0)), limits=without_limits(plan.limits))
+    ideal = _without_friction(plan)
     fills: list[Fill] = []
 
     def keep(kind: str, body: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from peak_trade.engine.records import MARK, TRIPPED
+from peak_trade.engine.records import INCIDENT, MARK
 from peak_trade.journal.chain import ENDED, Record
 from peak_trade.ledger.books import Books
 from peak_trade.model.bar import F64, I64
@@ -80,5 +80,11 @@ def standing_of(plan: SessionPlan, fills: Sequence[Fill], stamps: I64) -> Worth:
 
 
 def mode_now(records: Sequence[Record]) -> str:
-    """Return the mode that the last trigger left a session in."""
-    return next((str(record.body["mode"]) for record in reversed(records) if record.kind == TRIPPED), "running")
+    """Return the mode that the last incident left a session in."""
+    return next((str(record.body["mode"]) for record in reversed(records) if record.kind == INCIDENT), "running")
+
+
+def retired_now(records: Sequence[Record]) -> list[str]:
+    """Return the strategies whose positions were closed for good, by the name they are booked under."""
+    told = [dict(record.body.get("evidence", {})) for record in records if record.kind == INCIDENT]
+    return sorted({name for evidence in told for name in evidence.get("legs", "").split(", ") if name})

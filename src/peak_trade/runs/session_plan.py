@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from peak_trade.compose import AccountChoice, DataChoice, Parts
 from peak_trade.engine.decider import BLOCK, Decider, Seat
-from peak_trade.engine.live import GrowingBars
+from peak_trade.engine.live import HISTORY_MAX, GrowingBars
 from peak_trade.engine.runner import Course
 from peak_trade.engine.state import LegPlan, Plan
 from peak_trade.journal import operators
@@ -25,9 +25,10 @@ from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Limits
 from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.limits import limits_of
 from peak_trade.runs.record import Json, exact_choice, instrument_from, steps_of
 from peak_trade.runs.session_market import followed_item, history, journalled_dataset
-from peak_trade.settings import LiveRisk, TestnetLimits
+from peak_trade.settings import TestnetLimits
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import SizedBy, Sizing
@@ -225,13 +226,6 @@ class SessionPlan:
         return [(number, leg) for number, leg in enumerate(self.legs) if leg.symbol == symbol]
 
 
-def limits_of(section: LiveRisk) -> Limits:
-    """Return the configured limits, exact."""
-    given = section.model_dump()
-    exact = {name: Decimal(repr(given[name])) for name in ("max_daily_loss_pct", "price_collar_pct")}
-    return Limits(**given | exact)
-
-
 def tightened(limits: Limits, testnet: TestnetLimits, symbols: Sequence[str | None]) -> Limits:
     """Return limits that allow no more than those of stage 2 do as well.
 
@@ -273,8 +267,9 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
         limits = tightened(limits, parts.settings.file.testnet_limits, [choice.symbol for choice in request.data])
     _check_allowed([parse_symbol(choice.symbol) for choice in request.data if choice.symbol is not None], limits)
     datasets, traded_from = {}, {}
+    warmup = warmup_of(request, strategies)
     for choice in request.data:
-        dataset, first = _bars_of(parts, request, choice)
+        dataset, first = _bars_of(parts, request, choice, warmup)
         symbol = dataset.bars.instrument.symbol
         if symbol in datasets:
             raise InputError(f"expected each symbol once, found {symbol} twice; remove one")
@@ -321,12 +316,43 @@ def _check_enabled(parts: Parts, mode: Stage) -> None:
         raise SafetyRefused(f"expected {section}.enabled = true, found false; switch it on in the configuration")
 
 
-def _bars_of(parts: Parts, request: SessionRequest, choice: DataChoice) -> tuple[Dataset, int]:
+class WarmUp(NamedTuple):
+    """How many bars come before the first decision, and the strategy that needs so many; empty where the terms ask for them."""
+
+    bars: int
+    needed_by: str
+
+    def why(self) -> str:
+        """Return what asks for so many, and what could be done."""
+        if self.needed_by:
+            return f"which {self.needed_by} needs with these parameters; give it shorter windows, or more bars"
+        return "which the warm-up asks for; give fewer --warmup-candles, or more bars"
+
+
+def warmup_of(request: SessionRequest, strategies: Sequence[Strategy]) -> WarmUp:
+    """Return the longer of what the terms ask for and what the strategies need, the bar that is decided on counted in."""
+    asked = request.paper.warmup_candles
+    slowest = max(strategies, key=lambda strategy: strategy.warmup())
+    needed = slowest.warmup() - 1
+    return WarmUp(needed, slowest.key) if needed > asked else WarmUp(asked, "")
+
+
+def _bars_of(parts: Parts, request: SessionRequest, choice: DataChoice, warmup: WarmUp) -> tuple[Dataset, int]:
     """Return the bars that a plan begins with, and the number of the first that may be decided on."""
-    warmup = request.paper.warmup_candles
-    if parts.follows(request.mode):
-        return history(parts, choice, warmup), warmup
-    return _with_warmup(parts, choice, warmup)
+    if not parts.follows(request.mode):
+        return _with_warmup(parts, choice, warmup)
+    if warmup.needed_by and warmup.bars > HISTORY_MAX - 2:
+        raise InputError(
+            f"expected {warmup.bars} bars before the first decision, {warmup.why()}: the exchange tells only the last "
+            f"{HISTORY_MAX - 2}"
+        )
+    known = history(parts, choice, warmup.bars)
+    if warmup.needed_by and len(known.bars) < warmup.bars:
+        raise InputError(
+            f"expected {warmup.bars} bars of {known.bars.instrument.symbol} before the first decision, {warmup.why()}: the "
+            f"exchange has {len(known.bars)}"
+        )
+    return known, warmup.bars
 
 
 def _data_item(parts: Parts, request: SessionRequest, choice: DataChoice, dataset: Dataset, traded_from: int) -> Json:
@@ -403,11 +429,12 @@ def _plan(
     )
 
 
-def _with_warmup(parts: Parts, choice: DataChoice, warmup: int) -> tuple[Dataset, int]:
+def _with_warmup(parts: Parts, choice: DataChoice, needed: WarmUp) -> tuple[Dataset, int]:
     """Return the bars of a choice with the warm-up before its start, and the number of the first bar to be decided on.
 
     Where less than that comes before the start, the rest of the warm-up is taken from the first bars.
     """
+    warmup = needed.bars
     whole = parts.dataset(replace(choice, start=None))
     stamps = whole.bars.timestamp
     begin = 0 if choice.start is None else len(whole.bars.between(None, choice.start))
@@ -415,7 +442,7 @@ def _with_warmup(parts: Parts, choice: DataChoice, warmup: int) -> tuple[Dataset
     if len(stamps) - first - warmup < 1:
         raise InputError(
             f"expected bars to trade after {warmup:,} of warm-up, found {len(stamps) - first:,} in all "
-            f"(the data covers {whole.period()}); choose an earlier start or fewer --warmup-candles"
+            f"(the data covers {whole.period()}), {needed.why()}"
         )
     start: datetime | None = moment(int(stamps[first])) if first else None
     return whole.between(start, None), warmup

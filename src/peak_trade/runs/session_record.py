@@ -110,6 +110,7 @@ def exact_figures(plan: SessionPlan, state: State, incidents: Iterable[Json]) ->
     """Return what the registry keeps besides the figures: exact amounts as text, counts by code, positions, incidents."""
     return {
         "mode_at_end": state.mode.value,
+        "retired": [leg.name for leg, known in zip(plan.legs, state.legs, strict=True) if known.retired],
         "final_equity": str(state.equity),
         "cash": str(state.books.cash),
         "blocked_by_code": _by_code(state, "refused:"),

@@ -22,7 +22,7 @@ from peak_trade.model.clock import nanoseconds
 from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 from peak_trade.model.order import Fill, Intent, MarketBar, OrderKind, Reason
 from peak_trade.risk.gate import Account, Approved, Mode, Refused, judge
-from peak_trade.runs.session_plan import limits_of
+from peak_trade.runs.limits import limits_of
 from peak_trade.runs.testnet import terms_of
 from peak_trade.strategy.catalogue import make
 from peak_trade.venue.kraken.gateway import Gateway

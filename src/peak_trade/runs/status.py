@@ -17,7 +17,8 @@ from peak_trade.runs.gate_record import gate_record
 from peak_trade.runs.locks import locks_of
 from peak_trade.runs.permits import every_permit
 from peak_trade.runs.session_dead import lineage
-from peak_trade.runs.session_marks import mode_now
+from peak_trade.runs.session_marks import mode_now, retired_now
+from peak_trade.runs.supervisor_sign import sign_trouble, supervisor_trouble
 from peak_trade.runs.testnet import budget_of
 
 Json = dict[str, Any]
@@ -48,12 +49,16 @@ def status(parts: Parts, now: datetime) -> Json:
         wants.append(f"{unhandled} failed sessions wait to be acknowledged: peak-trade session list --unhandled")
     permits = told("permits", lambda: _permits(parts, now)) or []
     wants += [f"permit {item['id']} is good no more: {item['why']}" for item in permits if not item["good"]]
+    unwatched = supervisor_trouble(parts)
+    if unwatched is not None:
+        wants.append(f"nobody watches the sessions: {unwatched}")
     return {
         "at": moment_text(nanoseconds(now)),
         "kill_switch": None if killed is None else killed._asdict(),
         "locks": [{"name": lock.name, "closed": lock.closed, "reasons": list(lock.reasons)} for lock in locks_of(parts)],
         "sessions": sessions,
         "unhandled": unhandled,
+        "supervisor": {"required": parts.settings.file.supervisor.required, "trouble": sign_trouble(parts)},
         "budget": told("the day's budget", lambda: _budget(parts, now)),
         "permits": permits,
         "wants": wants,
@@ -80,6 +85,7 @@ def _session(parts: Parts, session: Session, now: datetime) -> Json:
         "heartbeat_age_s": _since(session.heartbeat_at, now),
         "lease_left_s": None if (past := _since(session.lease_until, now)) is None else -past,
         "state": None,
+        "retired": [],
         "last_record_age_s": None,
         "wants": [],
     }
@@ -91,6 +97,9 @@ def _session(parts: Parts, session: Session, now: datetime) -> Json:
         line["wants"].append(f"has a journal that can't be read: {error}")
         return line
     line["state"], line["last_record_age_s"] = mode_now(records), _since(records[-1].at, now)
+    line["retired"] = retired_now(records)
+    if line["retired"]:
+        line["wants"].append(f"has closed {', '.join(line['retired'])} for good: peak-trade session tail {session.session_id}")
     if line["state"] != "running":
         line["wants"].append(f"is {line['state']}: peak-trade session tail {session.session_id}")
     return line

@@ -8,23 +8,27 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from peak_trade.compose import DataChoice, Parts, dataset_facts
+from peak_trade.compose import DataChoice, Parts, code_sha256, dataset_facts
 from peak_trade.durable import write_text
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.errors import InputError, StorageError, StrategyError, require
 from peak_trade.research.backtest import yardstick
+from peak_trade.research.executors import Crew, Done, Workers
 from peak_trade.research.grid import SweepPlan
-from peak_trade.research.sweep import Constraint, Done, Evaluator, Workers, combinations, core_count, sweep
+from peak_trade.research.metrics import Metrics
+from peak_trade.research.search import Method, Search, SearchPlan, Space, search_for
+from peak_trade.research.sweep import Constraint, Evaluator
 from peak_trade.research.terms import Terms
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import SWEEP, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -46,13 +50,18 @@ Rows = list[tuple[Json, Json]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRequest:
-    """What a sweep needs besides its plan: bars, terms, who works, and how often results are stored."""
+    """What a sweep needs besides its plan: how it searches, bars, terms, who works, and how often results are stored.
+
+    `address` is that of a Ray cluster; None starts one on this machine.
+    """
 
     plan: SweepPlan
+    search: SearchPlan = field(default_factory=SearchPlan)
     data: DataChoice
     terms: Terms
     workers: Workers = Workers.THREADS
     count: int = 0
+    address: str | None = None
     chunk_s: float = 1.0
     tags: tuple[str, ...] = ()
 
@@ -77,15 +86,11 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
         StorageError: the disk or the registry refused; what was stored before is intact.
     """
     plan = request.plan
-    dataset = parts.dataset(request.data)
-    fields = find(plan.strategy).model_fields.items()
-    defaults = {name: field.default for name, field in fields if not field.is_required()}
-    fixed = {
-        name: value for name, value in (defaults | configured_params(parts, plan.strategy, {})).items() if name not in plan.grid
-    }
-    every = [fixed | params for params in combinations(plan.strategy, plan.grid, plan.constraints, fixed)]
+    dataset = research_data(parts, request.data)
+    space = space_of(parts, plan)
+    search = search_for(space, request.search)
     parts.registry.close_dead(SWEEP, parts.clock.now())
-    planned = _planned(parts, request, dataset, make(plan.strategy, every[0]))
+    planned = _planned(parts, request, dataset, make(plan.strategy, space.first()))
     with parts.registry.working_on(planned.spec_sha256, wait_s=LOCK_WAIT_S) as free:
         if not free:
             raise InputError(
@@ -99,8 +104,9 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
         run, done = _begun(parts, planned, before)
         keeper = _Keeper(parts, run, tried_on(dataset, request.terms), request.chunk_s, done)
         try:
-            work = [(number, params) for number, params in enumerate(every) if number not in done]
-            _evaluate(keeper, work, Evaluator(dataset.bars, plan.strategy, request.terms), request, progress, stop)
+            whole = _evaluate(
+                keeper, search, done, Evaluator(dataset.bars, plan.strategy, request.terms), request, progress, stop
+            )
         except StrategyError as error:
             keeper.finish(RunStatus.FAILED, error=str(error))
             raise
@@ -109,55 +115,92 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
             with suppress(StorageError):
                 keeper.finish(RunStatus.ABORTED, error=INTERRUPTED)
             raise
-        if keeper.stored < len(every):
+        if not whole:
             keeper.finish(RunStatus.ABORTED, error=INTERRUPTED)
             return None
         rows = stored_rows(parts, run)
-        require(len(rows) == len(every), "a finished sweep has every combination once")
+        require(len(rows) == keeper.stored, "a finished sweep has every combination once")
         keeper.finish(RunStatus.COMPLETED, metrics=best_of(rows, plan.metric), result_sha256=sha256_of(rows))
     return finished_sweep(parts, parts.registry.get(run.run_id), plan, request.terms, dataset)
 
 
-def _begun(parts: Parts, planned: Run, before: Run | None) -> tuple[Run, frozenset[int]]:
+def space_of(parts: Parts, plan: SweepPlan) -> Space:
+    """Return all combinations of a plan, with the parameters outside its grid as configured, else at their defaults."""
+    fields = find(plan.strategy).model_fields.items()
+    known = {name: field.default for name, field in fields if not field.is_required()}
+    known |= configured_params(parts, plan.strategy, {})
+    fixed = {name: value for name, value in known.items() if name not in plan.grid}
+    return Space(plan.strategy, plan.grid, plan.constraints, fixed)
+
+
+#: Parameters and figures of stored combinations, as JSON texts, by number.
+Known = Mapping[int, tuple[str, str]]
+
+
+def _begun(parts: Parts, planned: Run, before: Run | None) -> tuple[Run, Known]:
     """Register the planned run, or take up the unfinished one of the same specification with what it has done."""
     if before is None or before.status in (RunStatus.COMPLETED, RunStatus.DAMAGED):
         parts.registry.add(planned)
-        return planned, frozenset()
+        return planned, {}
     parts.registry.restart(before.run_id, os.getpid(), planned.tags)
-    return before, frozenset(number for number, _, _ in parts.registry.trials(before.run_id))
+    return before, {number: (params, figures) for number, params, figures in parts.registry.trials(before.run_id)}
 
 
 def _evaluate(
     keeper: "_Keeper",
-    work: list[tuple[int, dict[str, Value]]],
+    search: Search,
+    done: Known,
     evaluator: Evaluator,
     request: SweepRequest,
     progress: Progress,
     stop: threading.Event,
-) -> None:
-    """Evaluate the work and hand each piece to the keeper; what is finished is stored however this ends."""
-    params = dict(work)
-    before, total = keeper.stored, keeper.stored + len(work)
-    progress(before, before, total)
-    try:
-        for piece in sweep(evaluator, work, workers=request.workers, count=request.count or core_count(), stop=stop):
-            keeper.take(piece, params)
-            progress(keeper.stored + len(keeper.waiting), before, total)
-    finally:
-        keeper.store()
+) -> bool:
+    """Evaluate what the search asks for and is not stored yet, and hand it to the keeper; tell whether it came to its end.
+
+    What is finished is stored however this ends.
+    """
+    before, metric = len(done), request.plan.metric
+    progress(before, before, search.total)
+    with Crew(evaluator, request.workers, request.count, address=request.address, code=code_sha256) as crew:
+        try:
+            while batch := search.ask():
+                params = dict(batch)
+                scores = {
+                    number: _known_score(done[number], evaluator.strategy, params[number], metric)
+                    for number in params
+                    if number in done
+                }
+                for piece in crew.do([item for item in batch if item[0] not in done], stop):
+                    keeper.take(piece, params)
+                    scores |= {number: getattr(metrics, metric) for number, metrics in piece}
+                    progress(keeper.stored + len(keeper.waiting), before, search.total)
+                if len(scores) < len(batch):
+                    return False
+                search.tell(scores)
+            return True
+        finally:
+            keeper.store()
+
+
+def _known_score(stored: tuple[str, str], strategy: str, params: Mapping[str, Value], metric: str) -> float | None:
+    """Return the metric of a stored combination."""
+    same = json.loads(stored[0]) == make(strategy, params).model_dump(mode="json")
+    require(same, "a search asks again for what it asked for before")
+    found: float | None = json.loads(stored[1])[metric]
+    return found
 
 
 class _Keeper:
     """Collects finished trials and stores them about every `chunk_s` seconds."""
 
-    def __init__(self, parts: Parts, run: Run, tried: Tried, chunk_s: float, done: frozenset[int]) -> None:
+    def __init__(self, parts: Parts, run: Run, tried: Tried, chunk_s: float, done: Known) -> None:
         self.parts, self.run, self.tried, self.chunk_s = parts, run, tried, chunk_s
         self.begun = parts.clock.elapsed_s()
         self.stored = len(done)
         self.waiting: list[Trial] = []
         self.last = parts.clock.elapsed_s()
 
-    def take(self, piece: Done, params: Mapping[int, Mapping[str, Value]]) -> None:
+    def take(self, piece: Done[Metrics], params: Mapping[int, Mapping[str, Value]]) -> None:
         for number, metrics in piece:
             whole = make(self.run.strategy, params[number]).model_dump(mode="json")
             self.waiting.append(Trial(number=number, params=whole, metrics=metrics._asdict()))
@@ -216,7 +259,8 @@ def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, strategy: St
             "dataset_sha256": sha256,
             "terms": request.terms.to_json(),
             "versions": where_from["versions"],
-        },
+        }
+        | ({} if request.search.method is Method.GRID else {"search": request.search.to_json()}),
         dataset_sha256=sha256,
         started_at=stamp(parts.clock.now()),
         tags=request.tags,
@@ -260,6 +304,7 @@ def finished_sweep(parts: Parts, run: Run, plan: SweepPlan, terms: Terms, datase
         "constraints": [constraint.text for constraint in plan.constraints],
         "trials": run.trials,
         "top": plan.top,
+        "search": run.spec.get("search", {"method": Method.GRID.value}),
         "benchmark": yardstick(dataset.bars, terms).metrics._asdict(),
     }
     folder = parts.reports / run.run_id

@@ -39,8 +39,14 @@ class KillSwitch:
     """The kill switch of one state folder."""
 
     def __init__(self, path: Path) -> None:
+        """Look at nothing yet; `of` names the file of a state folder."""
         self.path = path
         self._name = os.fspath(path)
+
+    @classmethod
+    def of(cls, state: Path) -> "KillSwitch":
+        """Return the kill switch of a state folder."""
+        return cls(state / "kill_switch.json")
 
     def is_on(self) -> bool:
         """Return whether everything is to stop; one look at the file's entry, about a microsecond."""

@@ -7,6 +7,7 @@ from tests.builders import bars_of, random_targets, some_bars
 from tests.trading import SYMBOL, Desk, a_fill, a_leg, a_plan, a_venue, at_once
 
 from peak_trade.engine.engine import Engine
+from peak_trade.engine.state import Tripped
 from peak_trade.model.errors import SafetyRefused
 from peak_trade.model.order import Closed, Fill, OrderKind, OrderState
 from peak_trade.risk.gate import Approved, Mode
@@ -139,7 +140,7 @@ def test_a_trip_and_an_end_are_written():
     desk = Desk(GUARDED, a_venue()).run({SYMBOL: RISE}, {0: BOUGHT})
     engine: Engine = desk.engine
 
-    at_once(engine.trip(Mode.PAUSED, "by_hand", "stop it"))
+    at_once(engine.trip(Tripped(Mode.PAUSED, "by_hand", "stop it")))
     at_once(engine.settle())
 
     assert [record.kind for record in desk.pages.records][-7:] == [

@@ -27,12 +27,14 @@ from peak_trade.engine.state import (
     LookUpLost,
     Missed,
     Refusal,
+    Retire,
     Send,
     Settle,
     Tripped,
 )
 from peak_trade.journal.chain import canonical
 from peak_trade.model.errors import InvariantBroken
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import Closed, OrderEvent, OrderState
 from peak_trade.risk.gate import Mode, Refused, Violation
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
@@ -49,6 +51,10 @@ EVENTS = [
     LookUpLost("a", "no answer"),
     CancelLost("a", "no answer"),
     *(Tripped(mode, "code", "words") for mode in Mode),
+    *(Tripped(Mode.KILLED, "kill_switch", "words", level=level) for level in KillLevel),
+    Tripped(Mode.RESTRICTED, "api_error_rate", "words", (("errors", "3"), ("requests", "29"))),
+    Retire((), "words"),
+    Retire(("alpha", "beta@ETH/EUR"), "größe"),
     Settle(),
     Late(2**63 - 1),
 ]

@@ -16,13 +16,16 @@ from peak_trade.engine.state import (
     Event,
     LookUp,
     Missed,
+    Retire,
     Send,
     Settle,
     State,
+    Tripped,
 )
 from peak_trade.engine.step import step
-from peak_trade.model.order import Closed, Fill, Intent, OrderEvent, OrderKind, OrderState
-from peak_trade.risk.gate import Mode
+from peak_trade.model.kill_level import KillLevel
+from peak_trade.model.order import Closed, Fill, Intent, OrderEvent, OrderKind, OrderState, Reason
+from peak_trade.risk.gate import CONDUCT, Mode
 from peak_trade.venue.port import Accepted, OrderReport, Rejected, Unknown
 
 EXITS = (OrderKind.STOP, OrderKind.TAKE_PROFIT)
@@ -56,6 +59,16 @@ class Wild:
             self.queued -= 1
             self.perform(effect)
 
+    def check_reach(self, intent: Intent) -> None:
+        """Check that an order is one that the session's reach still lets out, and that of a retired strategy closes it."""
+        state = self.state
+        assert CONDUCT[state.reach].reduces
+        number = next(number for number, leg in enumerate(PLAN.legs) if leg.name == intent.leg)
+        if CONDUCT[state.reach].closes or state.legs[number].retired:
+            assert (intent.reason, intent.quantity) == (Reason.CLOSING_OUT, -self.held[intent.leg])
+            assert intent.reduce_only
+            assert [order.intent for order in state.orders.values() if order.intent.leg == intent.leg] == [intent]
+
     def check(self, mode: Mode, effects: tuple[Effect, ...]) -> None:
         state = self.state
         assert list(Mode).index(state.mode) >= list(Mode).index(mode)
@@ -71,6 +84,7 @@ class Wild:
                 assert intent.client_id not in self.names
                 assert not state.settling
                 self.names.add(intent.client_id)
+                self.check_reach(intent)
                 if intent.kind in EXITS:
                     assert intent.reduce_only
                     assert intent.quantity == -self.held[intent.leg]
@@ -207,3 +221,41 @@ def test_no_answer_of_a_venue_breaks_a_promise(block):
         "incidents",
     )
     assert {name for name in often if seen[name] < 20} == set()
+
+
+def a_demand(draw: Random) -> Tripped | Retire:
+    """Return something that a person, a trigger or the kill switch asks for."""
+    what = draw.random()
+    if what < 0.4:
+        return Retire(draw.choice([(), ("alpha",), ("beta",), ("nobody's",)]), "close it")
+    mode = draw.choice([Mode.RESTRICTED, Mode.PAUSED, Mode.KILLED])
+    return Tripped(mode, "code", "words", level=draw.choice(list(KillLevel)) if mode is Mode.KILLED else None)
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_no_demand_breaks_a_promise(block):
+    """Whatever is demanded in whatever order: it is done, it goes only further, and a retired strategy ends up flat."""
+    seen: Counter[str] = Counter()
+    for seed in range(block * 40, block * 40 + 40):
+        wild = Wild(seed)
+        for number in range(90):
+            wild.bar(number)
+            if 10 < number < 40 and wild.draw.random() < 0.08:
+                before = wild.state.reach
+                wild.tell(a_demand(wild.draw))
+                assert before is None or wild.state.reach.rank >= before.rank
+                seen[str(wild.state.reach)] += 1
+        state = wild.state
+        conduct = CONDUCT[state.reach]
+        for leg, known in zip(PLAN.legs, state.legs, strict=True):
+            assert known.retired or not conduct.closes
+            if known.retired and conduct.reduces:
+                assert wild.held[leg.name] == 0
+                seen["flat"] += 1
+        if conduct.recalls_all:
+            assert not state.orders
+        elif conduct.recalls_entries:
+            assert all(order.intent.reduce_only for order in state.orders.values())
+
+    assert seen["flat"] > 20
+    assert {str(reach) for reach in CONDUCT} <= set(seen)

@@ -110,6 +110,8 @@ def test_without_one_run_or_one_signature_nothing_passes(rung):
     [
         ("repository-critical_bugs", {"open": 1}, "no_critical_bugs", FAIL),
         ("repository-critical_bugs", {"open": None}, "no_critical_bugs", OPEN),
+        ("repository-critical_incidents", {"open": 1}, "incidents_closed", FAIL),
+        ("repository-critical_incidents", {"open": None}, "incidents_closed", OPEN),
         ("test_run-all", {"failed": 1}, "tests_green", FAIL),
         ("test_run-all", {"code_sha256": sha("another commit")}, "tests_green", FAIL),
         ("test_run-all", {"passed": 0}, "tests_green", FAIL),
@@ -134,6 +136,7 @@ def test_the_playbook_s_blockers_block(run, facts, criterion, answer):
     [
         ("repository-critical_bugs", {"open": 1}, "no_critical_bugs now", FAIL),
         ("repository-critical_bugs", {"open": None}, "no_critical_bugs now", OPEN),
+        ("repository-critical_incidents", {"open": 1}, "incidents_closed now", FAIL),
         ("test_run-all", {"failed": 1}, "tests_green now", FAIL),
         ("repository-checklist", {"open_points": 1}, "checklist_current now", FAIL),
         ("repository-runbook-testnet", {"present": False}, "runbook_present now", FAIL),

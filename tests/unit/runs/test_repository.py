@@ -11,6 +11,7 @@ from peak_trade.compose import Parts
 from peak_trade.governance.ladder import Rung
 from peak_trade.model.stage import Stage
 from peak_trade.runs import repository
+from peak_trade.runs.acts import done
 from peak_trade.runs.repository import limited, missing_runbooks, of_repository, shown
 from peak_trade.settings import load_config
 
@@ -26,7 +27,7 @@ def parts(tmp_path):
 
 
 def facts(parts, symbols=("BTC/EUR",), limits="0" * 64):
-    found = of_repository(parts, Rung.SHADOW_TESTNET, symbols, limits, AT)
+    found = of_repository(parts, done(parts), Rung.SHADOW_TESTNET, symbols, limits, AT)
     return {item.facts["check"]: item.facts for item in found}
 
 

@@ -109,7 +109,7 @@ def healthy() -> str:
 
 
 @dataclass(kw_only=True)
-class AccountWatch:
+class VenueWatch:
     """What a session needs of a venue besides its orders; without one a venue can't be prepared and tells no news.
 
     Attributes:
@@ -142,7 +142,7 @@ class KrakenVenue:
         sleep: Sleep,
         proof: EmulatorProof,
         *,
-        watch: AccountWatch | None = None,
+        watch: VenueWatch | None = None,
         booked: Sequence[str] = (),
     ) -> None:
         """Take up the account.
@@ -526,7 +526,7 @@ class KrakenVenue:
             return UNARMED, why
         return None
 
-    def _watched(self) -> AccountWatch:
+    def _watched(self) -> VenueWatch:
         if self._watch is None:
             raise InvariantBroken("a venue that runs a session has an account watch")
         return self._watch

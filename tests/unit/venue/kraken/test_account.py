@@ -15,7 +15,7 @@ from peak_trade.model.order import Closed, Fill
 from peak_trade.venue.kraken.dead_man import DeadManSwitch
 from peak_trade.venue.kraken.opening import OpeningFile
 from peak_trade.venue.kraken.public import PublicMarket
-from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
+from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
 from peak_trade.venue.port import Accepted, Rejected, VenueNews
 
 CASH = Decimal(500)
@@ -37,7 +37,7 @@ class Account:
         self.dead_man = DeadManSwitch(client.gateway, client.clock)
         self.opening = OpeningFile(client.folder / "opening.json")
         given = {"dead_man": self.dead_man, "opening": self.opening, "health": lambda: self.unwell, **watch}
-        self.given = AccountWatch(market=PublicMarket(client.parts, client.exchange.url, 0.0), cash=CASH, **given)
+        self.given = VenueWatch(market=PublicMarket(client.parts, client.exchange.url, 0.0), cash=CASH, **given)
         client.venue = self.venue()
 
     def venue(self, known=()):

@@ -1,0 +1,159 @@
+"""The ledger of trials: everything that was ever tried on a market over a period that overlaps, whoever tried it.
+
+Invariant: it is read from the registry alone; deleting a run's folder changes nothing, trying the same again neither.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from peak_trade.compose import Parts
+from peak_trade.journal.registry import TriedRow, identity_of
+from peak_trade.market.dataset import Dataset
+from peak_trade.model.bar import F64
+from peak_trade.model.errors import PeakTradeError
+from peak_trade.research.sharpe import average_correlation, effective_count
+from peak_trade.research.terms import Terms
+from peak_trade.research.trial_returns import Combination, trial_returns
+from peak_trade.strategy.catalogue import Value, find, make
+
+#: So many trials are done again at most, spread evenly over all; the others count all the same.
+DONE_MAX = 20_000
+#: From so many ratios on, their own spread is known better than what theory says of it.
+RATIOS_MIN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """What was tried on a market over a period.
+
+    Attributes:
+        total: trials with repeats. different: by strategy, parameters, terms and length of bars.
+        of_strategy: the different ones of the strategy that was asked for.
+        windows: further overlapping periods over which the combination was tried that was tried over most.
+        correlation: mean correlation of their returns, 0 to 1.
+        deviation: standard deviation of their Sharpe ratios, per bar of the dataset.
+        done: those that were done again over the dataset, in the order in which they were first tried.
+        periods: what these gained over equal stretches of bars, (periods, trials).
+        ratios: their Sharpe ratios per bar, (trials,); not a number where equity never moved.
+    """
+
+    strategy: str
+    symbol: str
+    total: int
+    different: int
+    of_strategy: int
+    windows: int
+    correlation: float
+    deviation: float
+    done: tuple[Combination, ...]
+    periods: F64
+    ratios: F64
+
+    @property
+    def count(self) -> int:
+        """How many trials an answer has to allow for."""
+        return self.different + self.windows
+
+    @property
+    def effective(self) -> float:
+        """How many independent trials they amount to."""
+        return effective_count(self.count, self.correlation)
+
+    @property
+    def variance(self) -> float:
+        """Variance of the Sharpe ratios, per bar."""
+        return self.deviation**2
+
+
+def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Combination] = ()) -> Trials:
+    """Return everything tried on the dataset's market over a period that overlaps the dataset's, of every strategy.
+
+    Counted are all that the registry has, also of bars of another length or of a strategy that is not installed any more;
+    correlation and deviation come from those that can be done again on these bars.
+
+    Args:
+        strategy_key: the family that `of_strategy` counts; key or other name.
+        beside: combinations that count as tried although the registry may not have them yet.
+
+    Raises:
+        StrategyError: there is no such strategy.
+        StorageError: the registry can't be read.
+    """
+    key, bars = find(strategy_key).key, dataset.bars
+    label = bars.timeframe.label
+    rows = parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
+    first: dict[tuple[str, str], TriedRow] = {}
+    windows: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        first.setdefault((row.identity, row.timeframe), row)
+        # A period that goes on where an earlier one of the same beginning ended is no other choice.
+        windows.setdefault((row.identity, row.timeframe), set()).add(row.first)
+    again = {place[0]: item for place, item in _again(parts, first, label).items()}
+    kinds = {place: row.strategy for place, row in first.items()}
+    for item in beside:
+        whole = make(item.strategy, item.params)
+        name = identity_of(whole.key, whole.model_dump(mode="json"), item.terms.to_json())
+        kinds.setdefault((name, label), whole.key)
+        again.setdefault(name, item)
+    found = trial_returns(bars, list(again.values()))
+    gone = set(found.skipped)
+    return Trials(
+        strategy=key,
+        symbol=bars.instrument.symbol,
+        total=len(rows) + len(kinds) - len(first),
+        different=len(kinds),
+        of_strategy=sum(kind == key for kind in kinds.values()),
+        windows=max((len(starts) for starts in windows.values()), default=1) - 1,
+        correlation=average_correlation(found.periods),
+        deviation=_deviation(found.ratios, len(bars)),
+        done=tuple(item for place, item in enumerate(again.values()) if place not in gone),
+        periods=found.periods,
+        ratios=found.ratios,
+    )
+
+
+def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> dict[tuple[str, str], Combination]:
+    """Return what can be done again on bars of that length: with parameters and terms that can be read."""
+    here = [(place, row) for place, row in first.items() if row.timeframe == label]
+    if len(here) > DONE_MAX:
+        here = [here[index] for index in np.linspace(0, len(here) - 1, DONE_MAX).astype(int)]
+    terms: dict[str, Terms | None] = {}
+    found: dict[tuple[str, str], Combination] = {}
+    for place, row in here:
+        if row.run_id not in terms:
+            terms[row.run_id] = _terms(parts, row.run_id)
+        params = _params(row.params)
+        if (under := terms[row.run_id]) is not None and params is not None:
+            found[place] = Combination(row.strategy, params, under)
+    return found
+
+
+def _params(text: str) -> dict[str, Value] | None:
+    """Return the parameters of a trial; None where its row is damaged."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _terms(parts: Parts, run_id: str) -> Terms | None:
+    """Return the terms of a registered run; None where it has none, or none that can be read."""
+    try:
+        return Terms.from_json(parts.registry.get(run_id).spec["terms"])
+    except (PeakTradeError, KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _deviation(ratios: F64, bars: int) -> float:
+    """Return the standard deviation of Sharpe ratios, but no more than a single one's own error.
+
+    A wider spread is that of trials which costs ruin to a different degree, not of chance; the best of trials that have no
+    edge is highest by chance where none is worse than zero, and then each has just that error.
+    """
+    error = 1.0 / max(bars - 1, 1) ** 0.5
+    known = ratios[np.isfinite(ratios)]
+    return float(min(known.std(ddof=1), error)) if len(known) >= RATIOS_MIN else error
