@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,7 @@ from peak_trade.engine.engine import Engine
 from peak_trade.engine.feed import Tick
 from peak_trade.engine.live import GrowingBars, Heard
 from peak_trade.engine.records import booked_in, recorded_ticks, sent_in
+from peak_trade.engine.replay import replay
 from peak_trade.engine.runner import Course, Outlook, Runner
 from peak_trade.engine.state import LegPlan, Plan
 from peak_trade.engine.tape import Tape
@@ -198,6 +200,7 @@ class KrakenStorm:
         self.killed_ns = 0
         self.seen_s = self.time.elapsed_s()
         self.restarts = self.deaths = 0
+        self.instrument = Instrument(symbol=SYMBOL)
         self.worst = Decimal(0)
         self.force = self.chance.choice((0.1, 0.2, 0.3, 0.5))
         self.stops = self.chance.random() < 0.5
@@ -315,22 +318,16 @@ class KrakenStorm:
             self.engine = Engine(self._plan(instrument), venue, chain, Tape(records), self.time, faults=killer)
             venue._watch.health = lambda: "" if self.engine.compared else "not compared"
             past = list(recorded_ticks(records))
-            done = sum(tick.complete for tick in past)
-            outlook = Outlook(
-                series={SYMBOL: GrowingBars(instrument, Timeframe.parse("1m"))},
-                deciders={SYMBOL: Drawn(self.seed)},
-                traded_from=0,
+            live = Minutes(self, sum(tick.complete for tick in past))
+            outlook = replace(
+                self._outlook(instrument, past),
                 course=Course(steps=self.minutes + 3),
-                speed=None,
-                heartbeat=None,
-                max_clock_skew=timedelta.max,
                 sign=lambda: chain.sign(at=self.time.now()),
-                progress=lambda _ticks: None,
                 killed=self.killed_now,
-                past=past,
-                live=Minutes(self, done),
+                live=live,
             )
             await Runner(self.engine, outlook, self.time).run()
+            self.instrument = instrument
             self.fair()
             assert await venue.left_open(self.engine.sent) == []
             await venue.release()
@@ -338,6 +335,20 @@ class KrakenStorm:
         finally:
             nonces.close()
             self.engine_last, self.engine = self.engine, None
+
+    def _outlook(self, instrument: Instrument, past: list[Tick]) -> Outlook:
+        return Outlook(
+            series={SYMBOL: GrowingBars(instrument, Timeframe.parse("1m"))},
+            deciders={SYMBOL: Drawn(self.seed)},
+            traded_from=0,
+            course=Course(),
+            speed=None,
+            heartbeat=None,
+            max_clock_skew=timedelta.max,
+            sign=lambda: None,
+            progress=lambda _ticks: None,
+            past=past,
+        )
 
     async def _venue(self, records: list[Record]) -> tuple[KrakenVenue, NonceStore, Instrument]:
         keys = Credentials.read(self.key.id, self.key.secret_text)
@@ -394,7 +405,7 @@ class KrakenStorm:
     # ---- what has to hold at the end -------------------------------------------------------------------------------------
 
     def check_end(self) -> None:
-        """No order twice, none that opens after the kill, no fill lost, both accounts the same, and a journal that verifies."""
+        """No order twice, none that opens after the kill, no fill lost, equal accounts, a journal that comes out."""
         place = f"seed {self.seed}"
         orders = [order for order in self.opened.engine.orders.values() if order.account == self.key.account]
         names = [order.wish.cl_ord_id for order in orders]
@@ -414,6 +425,12 @@ class KrakenStorm:
         books = engine.state.books
         assert abs(books.cash - CASH - moved["EUR"]) < Decimal("0.001"), f"{place}: cash"
         assert books.held().get(SYMBOL, Decimal(0)) == moved["BTC"], f"{place}: position"
+        records = self.records
+        tape = Tape(records)
+        again = Engine(self._plan(self.instrument), None, None, tape, self.time)
+        found = asyncio.run(replay(again, self._outlook(self.instrument, list(recorded_ticks(records))), engine.tick))
+        assert not tape.left, f"{place}: the journal goes on with {tape.head.kind}, its replay does not"
+        assert found.state.digest == engine.state.digest, f"{place}: decided otherwise"
         report = verify_account(self.folder / "journal", ACCOUNT, Verifier.load(public_path(self.folder / "journal.pem")))
         flaws = [flaw for flaw in report.flaws if flaw.code not in NOTES]
         assert not flaws, f"{place}: {flaws}"

@@ -256,8 +256,8 @@ class Late(NamedTuple):
     late_ns: int
 
 
-Answer = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
-Event = BarClosed | Answer | Tripped | Retire | Settle | Late
+FromVenue = Accepted | Rejected | Unknown | Fill | Closed | Adopted | Missed | CancelLost | LookUpLost
+Event = BarClosed | FromVenue | Tripped | Retire | Settle | Late
 
 
 # ---- effects ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from peak_trade.model.clock import Clock
 from peak_trade.venue.kraken.gateway import Failed, Gateway
-from peak_trade.venue.kraken.reading import TimerSet, Unreadable, shaped
+from peak_trade.venue.kraken.reading import DeadMan, Unreadable, shaped
 from peak_trade.venue.kraken.wire import Credentials, Request, private_request
 
 #: The code under which an order is refused while the switch is not armed, and under which a session stops opening positions.
@@ -137,7 +137,7 @@ class DeadManSwitch:
         if isinstance(found, Failed):
             return found.words or found.code
         try:
-            told = shaped(found.result, TimerSet, "CancelAllOrdersAfter")
+            told = shaped(found.result, DeadMan, "CancelAllOrdersAfter")
         except Unreadable as error:
             return str(error)
         if told.armed is not (seconds > 0):

@@ -273,6 +273,11 @@ class DeadMan(Document, frozen=True):
     currentTime: str  # noqa: N815 - Kraken's name
     triggerTime: str  # noqa: N815
 
+    @property
+    def armed(self) -> bool:
+        """Whether it will cancel."""
+        return self.triggerTime != "0"
+
 
 class StreamToken(Document, frozen=True):
     """What opens a private stream; it shows nowhere."""
@@ -282,17 +287,6 @@ class StreamToken(Document, frozen=True):
 
     def __repr__(self) -> str:
         return f"StreamToken(expires={self.expires})"
-
-
-class TimerSet(Document, frozen=True):
-    """When the exchange cancels every order unless it is told otherwise; `0` for never."""
-
-    triggerTime: str  # noqa: N815 - Kraken's own name
-
-    @property
-    def armed(self) -> bool:
-        """Whether it will."""
-        return self.triggerTime != "0"
 
 
 class KeyInfo(Document, frozen=True):

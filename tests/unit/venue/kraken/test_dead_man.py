@@ -1,16 +1,19 @@
 """The dead-man switch: when it is refreshed, when nothing may be opened, and what the exchange then does."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.emulated import emulating
 from tests.kraken import Client
+from tests.paths import ROOT
 
 from peak_trade.emulator.orders import OrderStatus
 from peak_trade.venue.kraken.dead_man import DeadManSwitch, DeadManTerms, TimerState
 
+SOURCES = ROOT / "src" / "peak_trade"
 TERMS = DeadManTerms()
 WELL = lambda: ""
 
@@ -84,6 +87,18 @@ def test_nothing_may_be_opened_unless_the_exchange_would_cancel(steps):
         if not state.unarmed:
             assert fires is not None
             assert state.until_s == fires > now
+
+
+def test_nobody_tends_it_but_the_loop_that_trades():
+    """The venue's news tend it, the engine asks for news, the runner asks the engine: one chain of calls."""
+    calls = {
+        name: sorted(path.name for path in SOURCES.rglob("*.py") if re.search(rf"\.{name}\(", path.read_text()))
+        for name in ("tend", "news", "hear")
+    }
+
+    assert calls == {"tend": ["trading.py"], "news": ["engine.py", "testnet.py"], "hear": ["runner.py"]}
+    assert len(re.findall(r"\.tend\(", (SOURCES / "venue/kraken/trading.py").read_text())) == 1
+    assert not re.search(r"create_task|to_thread|Thread|call_later", (SOURCES / "venue/kraken/dead_man.py").read_text())
 
 
 # ---- at the emulator ----------------------------------------------------------------------------------------------------
