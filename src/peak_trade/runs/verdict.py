@@ -19,6 +19,7 @@ from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.runs.trials import Trials, tried
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -63,10 +64,11 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
 
     Raises:
         InputError: strategy or data don't fit.
+        SafetyRefused: the chosen period reaches into a hold-out.
         StorageError: the disk or the registry refused.
     """
     begun, started = parts.clock.elapsed_s(), parts.clock.now()
-    dataset = parts.dataset(request.data)
+    dataset = research_data(parts, request.data)
     bars = dataset.bars
     trials = tried(parts, request.strategy, dataset)
     chosen = _chosen(parts, request, trials)
@@ -210,7 +212,7 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
 
 
 def _write_folder(judged: Judged) -> None:
-    from peak_trade.report.verdict_sheet import verdict_markdown
+    from peak_trade.report.verdict_facts import verdict_markdown
 
     write_text(judged.folder / "run.json", json.dumps(judged.record, indent=2, allow_nan=False) + "\n")
     write_text(judged.folder / "report.md", verdict_markdown(judged.record))
