@@ -38,6 +38,8 @@ from peak_trade.safety.kill_switch import Killed
 
 #: Seconds between two looks at the journals of running sessions.
 LOOK_S = 0.1
+#: Sales that a terminal is told.
+CLOSINGS_SHOWN = 20
 
 
 class Released(NamedTuple):
@@ -174,7 +176,11 @@ class StopReport:
         if self.level is KillLevel.FLATTEN:
             flat = "not confirmed closed" if found.flat_s is None else f"confirmed closed after {found.flat_s:.2f} s"
             told.append(f"positions: {flat}")
-            told += [f"  {one.quantity:f} {one.symbol} at the market: {one.outcome}" for one in found.closings]
+            if (more := len(found.closings) - CLOSINGS_SHOWN) > 0:
+                told.append(f"  {more} sales before these; all of them with --json and in the journal")
+            told += [
+                f"  {one.quantity:f} {one.symbol} at the market: {one.outcome}" for one in found.closings[-CLOSINGS_SHOWN:]
+            ]
             told += [f"  left as dust: {amount} {asset}" for asset, amount in found.dust.items()]
         return [*told, f"took {self.took_s:.2f} s, {found.rounds} looks" + (f", act {self.act}" if self.act else "")]
 

@@ -361,6 +361,11 @@ class ExchangeStop:
         if wanted < pair.ordermin:
             self._once(f"{pair.symbol}: the exchange still holds back what cancelled orders were to sell")
             return
+        if self.result.status in STATUS_WORDS:
+            await self._ask_status()
+            if self.result.status in STATUS_WORDS:
+                # It has just said that it takes no such order.
+                return
         if not depth.bids:
             self._once(f"{pair.symbol}: nobody buys at all, so that nothing can be sold")
             return
@@ -428,10 +433,14 @@ class ExchangeStop:
         self._wait_s = max(self._wait_s, WAITS_S.get(failed.code, 0.0))
         self._once(f"{doing}: {failed.words}", key=f"{doing} {failed.code}")
         if failed.code not in HOPELESS and failed.code not in WAITS_S and failed.code != "not_sent":
-            status = await self._line.status()
-            if isinstance(status, str) and status != self.result.status:
-                self.result.status = status
-                self._say(STATUS_WORDS.get(status, f"the exchange says that it is {status}"))
+            await self._ask_status()
+
+    async def _ask_status(self) -> None:
+        """Ask the exchange what it takes now, and tell where that is something else than before."""
+        status = await self._line.status()
+        if isinstance(status, str) and status != self.result.status:
+            self.result.status = status
+            self._say(STATUS_WORDS.get(status, f"the exchange says that it is {status}"))
 
     def _count(self, code: str) -> None:
         self.result.troubles[code] = self.result.troubles.get(code, 0) + 1

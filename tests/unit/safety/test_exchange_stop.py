@@ -388,6 +388,8 @@ def test_closing_waits_for_the_mode_to_end(scene, mode):
     assert (short.finished, scene.working, scene.flat()) == (False, [], False)
     assert set(short.left_positions or {}) == {"XXBT", "XETH"}
     assert any(f"in {mode} mode" in words for words in scene.told)
+    # One was refused; after that the exchange is asked first, and no other is sent before it says that it is online.
+    assert len(scene.orders()) == 1
     assert scene.stop(deadline_s=60.0).finished
     assert scene.flat()
 
