@@ -55,10 +55,112 @@ def test_executors_agree(project):
     project.sweep_file("fast_window = [5, 10]\nslow_window = [20, 40]")
     hashes = {
         sweep(project, "--executor", executor, "--workers", workers, "--json").json["result_sha256"]
-        for executor, workers in (("threads", "1"), ("threads", "2"), ("processes", "2"))
+        for executor, workers in (("local", "1"), ("threads", "1"), ("threads", "2"), ("processes", "2"))
     }
 
     assert len(hashes) == 1
+
+
+SEARCH = ("--trials", "40", "--seed", "3", "--json")
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_search_does_not_depend_on_who_works(project, method):
+    """The same seed gives the same trials with any number of workers, another seed others."""
+    project.sweep_file(GRID)
+    hashes = [
+        sweep(project, "--search", method, "--executor", executor, "--workers", workers, *SEARCH, *more).json["result_sha256"]
+        for executor, workers, more in (
+            ("local", "1", ()),
+            ("threads", "1", ()),
+            ("threads", "3", ()),
+            ("threads", "1", ("--seed", "4")),
+        )
+    ]
+
+    assert len(set(hashes[:3])) == 1
+    assert hashes[3] != hashes[0]
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_trials_of_a_search_are_backtests(project, method):
+    """Each is counted, is a combination of the grid, and has the figures of the grid's sweep."""
+    project.sweep_file(GRID, "top = 100")
+    every = {json.dumps(row["params"]): row["metrics"] for row in sweep(project, "--json").json["best"]}
+    record = sweep(project, "--search", method, *SEARCH).json
+
+    assert (record["trials"], len(record["best"]), len(every)) == (40, 40, 80)
+    assert all(every[json.dumps(row["params"])] == row["metrics"] for row in record["best"])
+    assert record["search"]["method"] == method
+
+
+def cut_off(project, kept: int) -> None:
+    """Leave a sweep of which the first trials are stored, as a kill would."""
+    from peak_trade.compose import Parts
+    from peak_trade.settings import load_config
+
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts, parts.registry._writing() as connection:
+        connection.exec_driver_sql(f"delete from trials where number >= {kept}")
+        connection.exec_driver_sql("update runs set status = 'started', finished_at = null, result_sha256 = null")
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+@pytest.mark.parametrize("kept", [1, 16, 21, 39])
+def test_an_interrupted_search_goes_on(project, monkeypatch, method, kept):
+    """It asks for the same combinations again, takes what is stored, computes the rest, and ends as if never interrupted."""
+    from peak_trade.research.sweep import Evaluator
+
+    project.sweep_file(GRID)
+    whole = sweep(project, "--search", method, *SEARCH).json
+    cut_off(project, kept)
+    seen = []
+    evaluate = Evaluator.evaluate
+    monkeypatch.setattr(Evaluator, "evaluate", lambda self, params: seen.append(str(params)) or evaluate(self, params))
+
+    again = sweep(project, "--search", method, "--workers", "1", *SEARCH).json
+
+    assert (again["run_id"], again["result_sha256"]) == (whole["run_id"], whole["result_sha256"])
+    assert len(set(seen)) == 40 - kept
+    assert again["trials_on_dataset"]["total"] == 40
+
+
+def test_a_killed_search_goes_on(project):
+    """After SIGKILL the same command finishes what is missing."""
+    config = project.folder / "config.toml"
+    config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.01"))
+    project.sweep_file(GRID, 'symbol = "SYN/USD"\ntimeframe = "1m"')
+    arguments = ("--config", "sweep.toml", "--no-html", "--search", "tpe", *SEARCH)
+    process = project.start("sweep", *arguments)
+    wait_for_trials(project, process, 1)
+    process.kill()
+    process.communicate(timeout=60)
+
+    again = project.run("sweep", *arguments)
+
+    assert again.json["trials"] == 40
+    assert trial_numbers(project) == list(range(40))
+    assert project.run("reproduce", "latest:sweep").code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--search", "luck"), "grid, random, tpe"),
+        (("--trials", "5"), "with --search random or tpe"),
+        (("--seed", "5"), "with --search random or tpe"),
+        (("--executor", "dask"), "local, threads, processes, ray"),
+        (("--address", "auto"), "with --executor ray alone"),
+        (("--search", "tpe", "--trials", "0"), "--trials"),
+    ],
+)
+def test_wrong_searches_are_one_sentence(project, more, words):
+    project.sweep_file(GRID)
+
+    ended = sweep(project, *more)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert words in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
 
 
 def test_the_top_table_is_ranked(project):

@@ -6,6 +6,7 @@ Invariant: work goes out in pieces of a fraction of a second, because sending on
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,9 +157,10 @@ class Crew(Generic[R]):
             if self._address is None:
                 ray.init(num_cpus=self.count, include_dashboard=False, **options)
             else:
+                _knock(self._address)
                 ray.init(address=self._address, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            words = str(error).strip().splitlines()[0]
+        except (OSError, ValueError, RuntimeError) as error:
+            words = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"expected a Ray cluster at {self._address or 'this machine'}, found none ({words})") from error
         self.count = self._asked or int(ray.cluster_resources().get("CPU", 1))
         # Ray sends what it is given again for each piece, but what `put` names once to each node.
@@ -189,6 +191,18 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _knock(address: str) -> None:
+    """Look whether anything listens at HOST:PORT, because Ray tries for minutes; other addresses are left to it.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5.0):
+            pass
 
 
 def _submit(pool: Executor, evaluator: Evaluates[R], piece: Work) -> Future[Done[R]]:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 #: known by then, and that must not depend on the number of workers.
 BATCH = 16
 #: Proposals in a row that bring nothing that can be tried, after which a model has no more to say.
-FRUITLESS_MAX = 400
+FRUITLESS_MAX = 200
+#: A space of up to so many combinations is counted, so that a model stops where all of it is tried.
+COUNTED_MAX = 20_000
 
 Params = dict[str, Value]
 #: Combinations by their number.
@@ -77,6 +79,12 @@ class Space:
             chosen[name] = values[index]
         params = {**self.fixed, **{name: chosen[name] for name in self.grid}}
         return params if all(constraint.holds(params) for constraint in self.constraints) else None
+
+    def most(self) -> int:
+        """Return how many combinations no constraint rules out; of a large space how many there are at most."""
+        if self.size > COUNTED_MAX:
+            return self.size
+        return sum(self.at(place) is not None for place in range(self.size))
 
     def first(self) -> Params:
         """Return the first combination that no constraint rules out.
@@ -142,7 +150,7 @@ class Proposed:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.total = space, min(plan.trials, space.size)
+        self.space, self.total = space, min(plan.trials, space.most())
         # Trials whose result is not known yet count as bad ones, so that a batch does not propose one place many times.
         sampler = optuna.samplers.TPESampler(seed=plan.seed, constant_liar=True)
         self._study = optuna.create_study(sampler=sampler, direction="maximize")
