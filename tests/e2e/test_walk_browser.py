@@ -1,6 +1,5 @@
 """The page of a walk-forward in a real browser, from a file and without a network."""
 
-import pytest
 from tests.e2e.pages import BROWSER_TESTS, opened, shrink
 
 pytestmark = BROWSER_TESTS

@@ -13,8 +13,8 @@ import numpy as np
 from peak_trade.model.bar import F64, I64, Bars
 from peak_trade.model.errors import StrategyError
 from peak_trade.research.backtest import Workspace
-from peak_trade.research.kernel import loop_for
 from peak_trade.research.executors import core_count
+from peak_trade.research.kernel import loop_for
 from peak_trade.research.terms import Terms
 from peak_trade.strategy.base import checked_targets
 from peak_trade.strategy.catalogue import Value, make

@@ -19,6 +19,7 @@ from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
 from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.record import Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.runs.trials import Trials, tried
 from peak_trade.strategy.catalogue import Value, find, make
 
@@ -66,7 +67,7 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
         StorageError: the disk or the registry refused.
     """
     begun, started = parts.clock.elapsed_s(), parts.clock.now()
-    dataset = parts.dataset(request.data)
+    dataset = research_data(parts, request.data)
     bars = dataset.bars
     trials = tried(parts, request.strategy, dataset)
     chosen = _chosen(parts, request, trials)
