@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from peak_trade.compose import Parts
-from peak_trade.engine.records import FILLED, SENDING, TRIPPED
+from peak_trade.engine.records import FILLED, INCIDENT, SENDING, TRIPPED
 from peak_trade.journal.chain import ENDED, Chain, holding
 from peak_trade.model.order import Fill, Intent, OrderKind, Reason
 
@@ -64,6 +64,7 @@ class PlayedSession:
     def trip(self, mode: str = "paused", code: str = "operator_pause") -> None:
         """Take a stricter mode."""
         self.write(TRIPPED, mode=mode, code=code, words="told so")
+        self.write(INCIDENT, mode=mode, code=code, words="told so")
 
     def end(self) -> None:
         """Come to the end."""

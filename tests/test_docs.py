@@ -41,6 +41,7 @@ def checkout(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "config.toml", folder)
     shutil.copytree(ROOT / "config" / "sweeps", folder / "config" / "sweeps")
+    shutil.copy(ROOT / "config" / "scheduler.toml", folder / "config")
     shutil.copytree(ROOT / "governance", folder / "governance")
     shutil.copytree(ROOT / "scripts", folder / "scripts")
     shutil.copytree(ROOT / "src" / "webui", folder / "src" / "webui")

@@ -129,7 +129,7 @@ class Robustness(Section):
     drawdown_max: float = Field(0.5, gt=0, le=1, description="deepest fall in all but one of twenty orders of the trades")
     sign_min: float = Field(0.8, ge=0, le=1, description="share of neighbouring parameters that must earn too")
     half_min: float = Field(0.6, ge=0, le=1, description="share of them that must have half of the Sharpe ratio")
-    skip_share: float = Field(0.05, ge=0, lt=1, description="share of the decisions that are left out")
+    skip_share: float = Field(0.1, ge=0, lt=1, description="share of opening orders that are not filled")
     kept_min: float = Field(0.5, ge=0, le=1, description="share of the Sharpe ratio left with delay or missed fills")
     cost_multiple: float = Field(2.0, ge=1, le=10, description="with costs so many times as high it must not lose")
 

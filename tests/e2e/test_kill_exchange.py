@@ -391,6 +391,8 @@ def test_liquidate(project, account):
     assert (last_act(project)[0]["body"]["action"], project.run("release", "--why", "over").code) == ("liquidate", 0)
     with closing(Parts(load_config())) as parts:
         assert [(hold.kind, hold.code) for hold in parts.holds.of("paper")] == [(HoldKind.PAUSE, "liquidated")]
+    begun = project.run("session", "run", "--strategy", "ma_crossover", "--steps", "5", "--speed", "max", "--no-html")
+    assert (begun.code, "expected nothing to hold the account paper" in begun.err) == (3, True), begun.err
     again = project.run("liquidate", "--why", "once more", "--json")
     assert (again.code, again.json["held"]) == (0, ["main", "paper"])
     with closing(Parts(load_config())) as parts:

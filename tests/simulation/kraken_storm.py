@@ -1,4 +1,4 @@
-"""Engine and Kraken venue through every fault of the emulator that touches orders: in one process, without sockets, in made-up time.
+"""Engine and Kraken venue through every fault of the emulator that touches orders: no sockets, made-up time.
 
 A seed gives the market, the targets, the faults, the moment of the kill switch and the deaths of the process. What has to hold
 is looked at while it blows, with the exchange's own eyes, and at the end.
@@ -41,13 +41,13 @@ from peak_trade.risk.gate import Mode
 from peak_trade.runs.session_dead import lineage
 from peak_trade.strategy.sizing import SizedBy, Sizing
 from peak_trade.venue.kraken.budget import TIER_LIMITS
-from peak_trade.venue.kraken.dead_man import DeadMan
+from peak_trade.venue.kraken.dead_man import DeadManSwitch
 from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.opening import OpeningFile
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.public import PublicMarket
-from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
+from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
 from peak_trade.venue.kraken.wire import Credentials
 
 SYMBOL, ALTNAME, ACCOUNT, URL = "BTC/EUR", "XBTEUR", "storm", "http://127.0.0.1:9"
@@ -56,8 +56,8 @@ BEGIN_NS = 1_767_225_600 * NS
 #: Seconds until the client gives a call up, of a call that nothing disturbs, and between two looks of the trading loop.
 TIMEOUT_S, CALL_S, LOOK_S = 1.5, 0.05, 5.0
 CASH, LIMIT = Decimal(10_000), Decimal(1_000)
-#: Every fault that touches an order, its answer or the account; but an order of somebody else's, which is to stop a session, and
-#: one that executes what was only to be looked at, which is not sent here.
+#: Every fault that touches an order, its answer or the account; but an order of somebody else's, which is to stop a session,
+#: and one that executes what was only to be looked at, which is not sent here.
 FAULTS = sorted(
     name
     for name in CATALOGUE
@@ -67,7 +67,7 @@ FAULTS = sorted(
 )
 
 
-#: After these a session sees nothing for long, or loses its key, and opens nothing more; they come seldom, so that there is one.
+#: After these a session sees nothing for long, or loses its key, and opens nothing more: they come seldom.
 HARSH = [name for name in FAULTS if name.startswith(("auth.", "dms.", "market.", "rest.captcha"))]
 FAULTS = [name for name in FAULTS if name not in HARSH]
 
@@ -228,10 +228,10 @@ class KrakenStorm:
         lasts = {"for_s": chance.uniform(2, most), "rate": chance.choice((0.1, 0.3, 1.0)), "seed": chance.random()}
         seconds = {"args": {"seconds": chance.uniform(0.2, 4.0)}} if "seconds" in CATALOGUE[name].args else {}
         # Most strike what changes something; those that strike every question make a session blind, and soon over.
-        about = (
-            {"match": {"endpoint": chance.choice(("AddOrder", "CancelOrder"))}} if not harsh and chance.random() < 0.9 else {}
-        )
-        for told in (lasts | about, lasts, {"for_s": lasts["for_s"]}, {}):
+        about = {"match": {"endpoint": chance.choice(("AddOrder", "CancelOrder"))}}
+        if harsh or chance.random() < 0.1:
+            about, lasts["rate"] = {}, 0.3
+        for told in (lasts | about, {"for_s": lasts["for_s"]} | about, {"for_s": lasts["for_s"]}, {}):
             with suppress(InputError):
                 emulator.faults.add({"name": name, **seconds, **told}, emulator.now())
                 self.struck[name] += 1
@@ -357,8 +357,11 @@ class KrakenStorm:
             nonces.close()
             raise
         gateway = Gateway(keys, nonces, parts, URL, proof)
-        watch = AccountWatch(
-            market=market, cash=CASH, dead_man=DeadMan(gateway, self.time), opening=OpeningFile(self.folder / "opening.json")
+        watch = VenueWatch(
+            market=market,
+            cash=CASH,
+            dead_man=DeadManSwitch(gateway, self.time),
+            opening=OpeningFile(self.folder / "opening.json"),
         )
         venue = KrakenVenue(
             gateway,

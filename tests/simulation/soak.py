@@ -1,11 +1,13 @@
 """The long simulations: `make soak`. The name keeps them out of what `pytest tests/` collects."""
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 from tests.emulated import emulating
 from tests.simulation.crashes import Lab, random_killers
+from tests.simulation.kraken_storm import weather_out
 from tests.simulation.scenarios import EVERY, EXITS, THIN
 from tests.simulation.storm import check_after, weather
 from tests.simulation.world import Forge, Killer, Scenario
@@ -65,6 +67,13 @@ def test_a_day_of_storm(tmp_path, seed, socket_enabled):
         check_after(desk, storm)
 
     assert len(storm.set) > 60
+
+
+@pytest.mark.parametrize("seed", range(1_000, 1_120))
+def test_orders_through_every_fault(tmp_path, monkeypatch, seed):
+    """Engine and Kraken venue: a hundred storms and more, each with its own faults, kill and deaths."""
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    weather_out(tmp_path, seed)
 
 
 def test_memory_stays_flat(forge):

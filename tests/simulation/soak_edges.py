@@ -6,11 +6,11 @@ Part of `make soak`. Every market is searched with 48 pairs of windows, and the 
 from collections import Counter
 
 import pytest
-from tests.edges import TRUE_SHARPE, found_in, noise, trending
+from tests.edges import found_in, noise, trending
 
 SEEDS = range(200)
-#: The stated rate of error, and of finding the planted edge.
-ERROR, POWER = 0.05, 0.80
+#: The stated rate of error, and of finding planted edges by their strength.
+ERROR, POWER = 0.05, {0.12: 0.60, 0.15: 0.90}
 
 
 def rates(answers: Counter[str]) -> tuple[float, float, float]:
@@ -34,10 +34,10 @@ def test_nothing_is_found_where_there_is_nothing(drift, side):
     assert high <= ERROR, answers
 
 
-@pytest.mark.parametrize("strength", sorted(TRUE_SHARPE))
+@pytest.mark.parametrize("strength", sorted(POWER))
 def test_a_planted_edge_is_found(strength):
-    """Where the best rule truly has a Sharpe ratio of about 1.5 a year, it is found at the stated power."""
+    """What truly earns a Sharpe ratio of 0.84 or 1.27 a year after costs is found at the stated power."""
     answers = Counter(found_in(trending(seed, strength), "both", seed) for seed in SEEDS)
 
     _, low, _ = rates(answers)
-    assert low >= POWER or TRUE_SHARPE[strength] < 1.2
+    assert low >= POWER[strength]

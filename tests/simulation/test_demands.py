@@ -4,19 +4,22 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from tests.simulation.outcome import Outcome, check_books, check_proofs, check_sound, outcome_of
 from tests.simulation.scenarios import CROWD, EXITS, FLIPS, LOSING, SCARCE
-from tests.simulation.world import ACCOUNT, BEGIN, Forge, Killer, World
+from tests.simulation.world import ACCOUNT, BEGIN, Forge, Killer, Scenario, World
 
 from peak_trade.engine import runner
-from peak_trade.model.errors import SafetyRefused
+from peak_trade.model.errors import SafetyRefused, StrategyError
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.risk.gate import CONDUCT, REACHES, Mode, farther
 from peak_trade.runs import session_watch
 from peak_trade.runs.session import LIVE_SESSION_SHADOW
+from peak_trade.runs.session_expectation import expected_profit
 from peak_trade.safety.holds import AccountHolds, Hold, HoldKind
 from peak_trade.safety.kill_switch import KillSwitch
 
@@ -243,3 +246,76 @@ def test_a_rehearsal_places_no_hold_and_minds_only_later_ones(forge):
     assert [body["mode"] for body in (r.body for r in outcome_of(world).records if r.kind == "tripped")][:1] == ["restricted"]
     assert ended.record["status"] == "completed"
     assert {hold.code for hold in stage.holds.of(ACCOUNT)} == {"by_hand"}
+
+
+# ---- profit against the kernel ---------------------------------------------------------------------------------------
+
+
+class AtOnce(ThreadPoolExecutor):
+    """A pool whose work is waited for, so that a test does not depend on how fast it is."""
+
+    def submit(self, *given: Any, **named: Any) -> Future[Any]:
+        done = super().submit(*given, **named)
+        done.exception()
+        return done
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """Compare with the real kernel at every look, and take the answer at the next."""
+    monkeypatch.setattr(session_watch, "expected_profit", expected_profit)
+    monkeypatch.setattr(session_watch, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(session_watch, "COMPARE_MIN_S", 0.0)
+    monkeypatch.setattr(session_watch, "REST", 0.0)
+
+
+RISING = Scenario(
+    name="rising",
+    prices=tuple(100 + number / 10 for number in range(120)),
+    strategies=(("scripted", {"levels": [1.0], "stay": 0.0}),),
+    paper={"position_fraction": "0.9"},
+)
+#: The same, but every entry is refused: it earns nothing where the kernel does.
+REFUSED = dataclasses.replace(RISING, name="refused", limits={"max_order_notional": "10"})
+
+
+@pytest.mark.usefixtures("compared")
+def test_a_profit_that_is_missing_restricts(forge):
+    """Once the kernel has earned more than the floor allows to differ, with both profits as evidence; not before."""
+    stage = Stage(forge.world(REFUSED))
+
+    ended = stage.world.run()
+
+    [tripped] = [record.body for record in outcome_of(stage.world).records if record.kind == "tripped"]
+    assert (tripped["code"], ended.record["mode_at_end"]) == ("pnl_divergence", "restricted")
+    evidence = {name: Decimal(value) for name, value in tripped["evidence"].items()}
+    assert evidence["actual"] == 0
+    assert evidence["start_equity"] == 10_000
+    assert evidence["expected"] > 25
+    assert not stage.holds.held(ACCOUNT)
+    check_ended(stage)
+
+
+@pytest.mark.usefixtures("compared")
+@pytest.mark.parametrize("scenario", [RISING, EXITS, FLIPS, CROWD], ids=lambda scenario: scenario.name)
+def test_a_profit_as_expected_changes_nothing(forge, scenario):
+    """One strategy against the kernel, several against the ideal session: no difference at any look."""
+    stage = Stage(forge.world(scenario))
+
+    ended = stage.world.run()
+
+    assert ended.record["mode_at_end"] == "running"
+    check_ended(stage)
+
+
+@pytest.mark.usefixtures("compared")
+def test_a_profit_that_can_not_be_told_restricts(forge, monkeypatch):
+    """What is not known is not taken for good."""
+
+    def fail(*_arguments: object) -> None:
+        raise StrategyError("expected targets, found none")
+
+    monkeypatch.setattr(session_watch, "expected_profit", fail)
+    stage = Stage(forge.world(RISING))
+
+    assert stage.world.run().record["mode_at_end"] == "restricted"

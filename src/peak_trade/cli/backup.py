@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path | None, typer.Option("--to", help="Folder of the archives; default backups/ beside config.toml.")]
 
+#: Instead of an archive's name: the newest there is.
+LATEST = "latest"
+
 app = typer.Typer(help="Back up everything that can't be made again; also while sessions run.", rich_markup_mode=None)
 
 
@@ -80,15 +83,12 @@ def verify(
     """Read every byte of an archive and compare it with its hashes."""
     from peak_trade.cli.show import document, printable
     from peak_trade.model.errors import DataError
-    from peak_trade.runs.backup import archives_in
     from peak_trade.runs.backup_archive import verify_archive
 
     if archive is None:
         with closing(options.open_parts(config)) as parts:
             folder = _folder(parts, to)
-        archive = next(iter(archives_in(folder)), None)
-        if archive is None:
-            raise CheckFailed(f"expected an archive in {folder}, found none; make one with: peak-trade backup")
+        archive = _newest(folder)
     try:
         manifest = verify_archive(options.full_path(archive))
     except DataError as error:
@@ -100,7 +100,7 @@ def verify(
 
 
 def restore_command(
-    archive: Annotated[Path, typer.Argument(help="The archive.")],
+    archive: Annotated[Path, typer.Argument(help="The archive; latest is the newest in backups/ beside config.toml.")],
     to: Annotated[Path | None, typer.Option("--to", help="Folder to restore into; not there yet, or empty.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Instead of what is here, which is kept beside it.")] = False,
     public_key: Annotated[
@@ -120,6 +120,9 @@ def restore_command(
         found = "both" if in_place else "neither"
         raise InputError(f"expected either --to FOLDER or --in-place, found {found}; choose one")
     who = options.check_name(by, "--by", acts.machine_user())
+    if str(archive) == LATEST:
+        with closing(options.open_parts(config)) as parts:
+            archive = _newest(_folder(parts, None))
     source, key = options.full_path(archive), public_key and options.full_path(public_key)
     if to is not None:
         told = restore_to(source, options.full_path(to), MachineClock(), who, key)
@@ -151,6 +154,19 @@ def _tell(told: dict[str, Any]) -> None:
             "The private key of the journals is not in it: put it back into keys/journal.pem before anything is begun."
         )
     print(printable("\n".join(lines)))
+
+
+def _newest(folder: Path) -> Path:
+    """Return the newest archive of a folder.
+
+    Raises:
+        CheckFailed: there is none.
+    """
+    from peak_trade.runs.backup import archives_in
+
+    for found in archives_in(folder):
+        return found
+    raise CheckFailed(f"expected an archive in {folder}, found none; make one with: peak-trade backup")
 
 
 def _folder(parts: "Parts", to: Path | None) -> Path:

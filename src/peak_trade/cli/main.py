@@ -32,8 +32,10 @@ from peak_trade.cli import (
     pause,
     readiness,
     robustness,
+    rollback,
     scheduler,
     session,
+    shutdown,
     smoke,
     status,
     strategies,
@@ -85,7 +87,10 @@ app.add_typer(scheduler.app, name="scheduler")
 app.command("status")(status.command)
 app.command("kill")(kill.kill_command)
 app.command("release")(kill.release_command)
+app.add_typer(shutdown.app, name="shutdown")
 app.command("pause")(pause.pause_command)
+app.command("resume")(pause.resume_command)
+app.add_typer(rollback.app, name="rollback")
 app.add_typer(incident.app, name="incident")
 app.command("liquidate")(liquidate.command)
 app.add_typer(alert.app, name="alert")

@@ -1,7 +1,8 @@
-"""`peak-trade pause`: the pause procedure of the playbook as one command."""
+"""`peak-trade pause` and `resume`: the playbook's procedures for a pause and for the restart after it."""
 
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from peak_trade.compose import Parts
     from peak_trade.runs.pause import StepDone
+    from peak_trade.runs.restart import Need, Restart
 
 Why = Annotated[str | None, typer.Option("--why", help="The reason, for everyone who finds it so.")]
 Target = Annotated[str | None, typer.Argument(metavar="SESSION|ACCOUNT", help="What is paused: an account, or a session's.")]
@@ -64,6 +66,98 @@ def pause_command(
         print(f"orders were stopped {report.stopped_s:.1f} s after the command began; the whole took {whole_s:.1f} s")
         print(f"go on, once the cause is known and mended: peak-trade resume {order.accounts[0]} --check")
     check_steps(report.steps)
+
+
+def resume_command(
+    target: Target = None,
+    check: Annotated[bool, typer.Option("--check", help="Only tell what is missing; exit code 1 if anything is.")] = False,
+    why: Why = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Bring back this strategy, which was rolled back.")] = None,
+    docs: Annotated[str, typer.Option("--docs", help="What was updated in the documentation, or why nothing had to be.")] = "",
+    approved_by: Annotated[
+        list[str] | None, typer.Option("--approved-by", help="Another person who signs; from testnet on.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="SSH key with which that person signs now.")] = None,
+    signature: Annotated[list[Path] | None, typer.Option("--signature", help="What ssh-keygen -Y sign made of it.")] = None,
+    profile: Annotated[str, typer.Option("--profile", help="Whose strategy and pair the smoke test uses.")] = "quick_smoke",
+    run_tests: Annotated[bool, typer.Option("--run-tests", help="Run the stage's tests first.")] = False,
+    emulator: options.Emulated = False,
+    by: options.ByName = None,
+    config: options.ConfigFile = None,
+    as_json: options.JsonOut = False,
+) -> None:
+    """Lead an account that is held through the restart: every point must be met, then its holds are lifted."""
+    from peak_trade.cli.show import document
+    from peak_trade.durable import write_bytes
+    from peak_trade.model.errors import CheckFailed
+    from peak_trade.runs import acts, restart
+    from peak_trade.runs.readiness_checks import try_tests
+    from peak_trade.runs.testnet import at_exchange
+    from peak_trade.strategy.catalogue import find
+
+    reason = "only looked at" if check and why is None else options.check_reason(why, "peak-trade resume paper")
+    who = options.check_name(by, "--by", acts.machine_user())
+    with closing(options.open_parts(config)) as given:
+        [account] = chosen(given, target, every=False)
+        order = restart.RestartOrder(
+            account=account,
+            by=who,
+            why=reason,
+            strategy=None if strategy is None else find(strategy).key,
+            docs=options.check_notes(docs),
+            approved_by=tuple(dict.fromkeys(approved_by or [])),
+            key=key,
+            signatures=tuple(options.full_path(path) for path in signature or []),
+            profile=profile,
+        )
+        stage = restart.stage_of(given, order)
+        if run_tests:
+            try_tests(given, stage, lambda words: print(words, file=sys.stderr, flush=True), every=False)
+        if stage in restart.APPROVALS:
+            write_bytes(restart.statement_path(given, order), restart.statement(given, order))
+        with at_exchange(given, emulated=emulator) as parts:
+            if check:
+                needs = restart.look_at(parts, order)
+                _print_needs(needs, as_json)
+                if missing := [need.name for need in needs if not need.met]:
+                    raise CheckFailed(
+                        f"expected every point to be met, found {len(missing)} that are not: {', '.join(missing)}"
+                    )
+                return
+            try:
+                done = restart.resume(parts, order)
+            except restart.NotReady as refused:
+                _print_needs(list(refused.needs), as_json)
+                raise
+    if as_json:
+        print(document(done.to_json()))
+    else:
+        _print_restart(done)
+
+
+def _print_needs(needs: "list[Need]", as_json: bool) -> None:
+    from peak_trade.cli.show import document, sentence
+
+    if as_json:
+        print(document({"ready": all(need.met for need in needs), "needs": [need.to_json() for need in needs]}))
+        return
+    for need in needs:
+        print(f"{'ok     ' if need.met else 'MISSING'}  {need.name:<14} {sentence(need.found)}")
+        if not need.met and need.todo:
+            print(f"{'':<9}{'':<14}  -> {sentence(need.todo)}")
+
+
+def _print_restart(done: "Restart") -> None:
+    from peak_trade.cli.show import printable
+
+    _print_needs(list(done.needs), as_json=False)
+    for hold in done.lifted:
+        print(printable(f"lifted: {hold}"))
+    for hold in done.left:
+        print(printable(f"still holds: {hold}"))
+    if not done.left:
+        print(printable(f"start it with: {done.start}"))
+        print(f"watch it closely until {done.watch_until:%Y-%m-%d %H:%M} UTC: peak-trade status, session tail, the dashboard")
 
 
 def chosen(parts: "Parts", target: str | None, *, every: bool) -> tuple[str, ...]:

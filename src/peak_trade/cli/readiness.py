@@ -62,19 +62,9 @@ def _stage(text: str | None) -> "Stage":
 
 
 def _run_tests(parts: "Parts", stage: "Stage", *, every: bool) -> None:
-    from peak_trade.compose import code_in_use, code_sha256
-    from peak_trade.governance.criteria import EvidenceKind
-    from peak_trade.runs import tested
-    from peak_trade.runs.acts import machine_user, tell_evidence
-    from peak_trade.runs.readiness_checks import ROOT
+    from peak_trade.runs.readiness_checks import try_tests
 
-    targets = () if every else tested.TARGETS.get(stage, ())
-    print(f"running {', '.join(targets) or 'all tests'}", file=sys.stderr, flush=True)
-    code = (code_in_use(), code_sha256())
-    result = tested.run_tests(ROOT, targets, stage, code, parts.clock, parts.settings.environment())
-    tested.keep_result(parts.state, result)
-    suite = stage.value if targets else tested.ALL
-    tell_evidence(parts, EvidenceKind.TEST_RUN, tested.facts_of(result, suite), None, machine_user())
+    try_tests(parts, stage, lambda words: print(words, file=sys.stderr, flush=True), every=every)
 
 
 def _print_lines(lines: "list[Line]", stage: "Stage", as_json: bool) -> None:

@@ -1,67 +1,26 @@
-"""What is left of a backtest under other circumstances, on one page.
-
-Invariant: every word is computed from the record; Markdown and HTML say the same.
-"""
+"""What is left of a backtest under other circumstances, as one page with charts."""
 
 from typing import Any
 
 import numpy as np
+from bokeh.models import ColumnDataSource
 
 from peak_trade.journal.run import JsonObject
 from peak_trade.report import facts
 from peak_trade.report.charts import STRATEGY, TimeAxis, hover, number_format, time_chart
-from peak_trade.report.figures import decimal, plural, value_text
-from peak_trade.report.markdown import document, plain, table, warned
+from peak_trade.report.figures import decimal
 from peak_trade.report.page import render
-from peak_trade.report.verdict_sheet import BADGES, HEADS, line_rows, provenance_blocks, provenance_facts, spread_chart
+from peak_trade.report.robustness_facts import (
+    NEAR,
+    neighbour_rows,
+    robustness_command,
+    robustness_sentence,
+    robustness_warnings,
+)
+from peak_trade.report.verdict_facts import BADGES, line_rows
+from peak_trade.report.verdict_sheet import provenance_facts, spread_chart
 from peak_trade.research.backtest import Result
 from peak_trade.research.stress import Stressed
-
-
-def robustness_sentence(record: JsonObject) -> str:
-    """Return in a sentence or two what it stands and what it does not."""
-    failed = [line["title"] for line in record["lines"] if line["holds"] is False]
-    asked = sum(line["holds"] is not None for line in record["lines"])
-    near = f"Its parameters stand on a {record['shape']}." if record["neighbours"] else ""
-    if not failed:
-        return f"Robust: it stands all of {plural(asked, 'question')}. {near}".strip()
-    return f"Not robust: of {plural(asked, 'question')} it fails {len(failed)}: {', '.join(failed)}. {near}".strip()
-
-
-def robustness_warnings(record: JsonObject) -> list[str]:
-    """Return what a reader must know first."""
-    return facts.warnings({**record, "trials_on_dataset": {}})
-
-
-def neighbour_rows(record: JsonObject) -> list[tuple[str, str, str]]:
-    """Return the neighbours as text: parameter, value, Sharpe ratio."""
-    return [(item["name"], value_text(item["value"]), decimal(item["sharpe"], 2)) for item in record["neighbours"]]
-
-
-def robustness_command(record: JsonObject) -> str:
-    """Return the command that asks again."""
-    return f"peak-trade robustness {record['backtest']} --seed {record['seed']}"
-
-
-_NEAR = ("Parameter", "Value", "Sharpe ratio")
-
-
-def robustness_markdown(record: JsonObject) -> str:
-    """Return it as Markdown."""
-    rows = neighbour_rows(record)
-    own = decimal(record["metrics"]["sharpe"], 2)
-    return document(
-        f"# Robustness of {plain(facts.title(record))}",
-        plain(facts.period(record)),
-        plain(robustness_sentence(record)),
-        warned(robustness_warnings(record)),
-        "## What was asked",
-        table(HEADS, line_rows(record), words=(0, 3, 4)),
-        "## Neighbouring parameters" if rows else "",
-        f"The backtest itself has a Sharpe ratio of {own}." if rows else "",
-        table(_NEAR, rows) if rows else "",
-        *provenance_blocks(record, robustness_command(record)),
-    )
 
 
 def robustness_html(record: JsonObject, result: Result, found: Stressed) -> str:
@@ -82,7 +41,7 @@ def robustness_html(record: JsonObject, result: Result, found: Stressed) -> str:
         "warnings": robustness_warnings(record),
         "lines": rows,
         "near": neighbour_rows(record),
-        "near_heads": _NEAR,
+        "near_heads": NEAR,
         "own": decimal(record["metrics"]["sharpe"], 2),
         "draws": record["limits"]["draws"],
         "orders": bool(len(found.drawdowns)),
@@ -92,8 +51,6 @@ def robustness_html(record: JsonObject, result: Result, found: Stressed) -> str:
 
 def _fan_chart(result: Result, found: Stressed) -> Any:
     """Draw the quantiles of the drawn equity as bands, and the backtest's own equity."""
-    from bokeh.models import ColumnDataSource
-
     axis = TimeAxis.of(result)
     chart = time_chart(axis, height=320, number=number_format(0))
     cash = float(result.terms.cash)

@@ -153,7 +153,7 @@ def _amounts(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle
         needed = bars_needed(limits.worthwhile / math.sqrt(year), hurdle, moments, 1.0 - limits.error_rate)
     words = f"after so many trials an annual Sharpe ratio of {limits.worthwhile:g} is found in half of the cases with that much"
     enough = needed is not None and bars >= needed
-    yield probe("length", "Length, years", bars / year, "at least", (needed or 0.0) / year, words, unless=enough)
+    yield probe("length", "Length (years)", bars / year, "at least", (needed or 0.0) / year, words, unless=enough)
 
 
 def _ratios(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle: float) -> Iterator[Probe]:
@@ -168,7 +168,7 @@ def _ratios(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle:
     needed = math.inf if moments is None else least_record(moments, hurdle, confidence)
     found = needed / year if math.isfinite(needed) else None
     words = "at this Sharpe ratio, to be above what the best of these trials shows by chance; none where it is below that"
-    yield probe("min_track_record", "Minimum track record, years", found, "at most", len(case.returns) / year, words)
+    yield probe("min_track_record", "Minimum track record (years)", found, "at most", len(case.returns) / year, words)
 
 
 def _searches(case: EdgeCase, limits: EdgeLimits, hedged: F64, seed: int) -> Iterator[Probe]:
@@ -176,8 +176,8 @@ def _searches(case: EdgeCase, limits: EdgeLimits, hedged: F64, seed: int) -> Ite
     periods = len(case.tried)
     best = "so good a best of all trials, were none better than"
     told = (
-        ("spa_cash", "Superior to cash (SPA), p-value", case.tried, f"{best} cash"),
-        ("spa_market", "Superior to holding the market, p-value", hedged, f"{best} holding a constant share of the market"),
+        ("spa_cash", "Superior to cash (SPA, p-value)", case.tried, f"{best} cash"),
+        ("spa_market", "Superior to holding the market (p-value)", hedged, f"{best} holding a constant share of the market"),
     )
     for number, (name, title, excess, words) in enumerate(told):
         found = None

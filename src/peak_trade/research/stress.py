@@ -41,7 +41,7 @@ class StressLimits:
         loss_max: share of drawn histories that may end with a loss.
         drawdown_max: deepest fall, a fraction, in all but one of twenty orders of the same trades.
         sign_min, half_min: share of neighbours that must keep the sign, and at least half, of the Sharpe ratio.
-        skip_share: share of the decisions that are left out.
+        skip_share: share of what opens or enlarges a position that is not filled.
         kept_min: share of the Sharpe ratio that must be left with a bar of delay, and with fills left out.
         cost_multiple: with costs so many times as high it must not lose.
     """
@@ -51,7 +51,7 @@ class StressLimits:
     drawdown_max: float = 0.5
     sign_min: float = 0.8
     half_min: float = 0.6
-    skip_share: float = 0.05
+    skip_share: float = 0.1
     kept_min: float = 0.5
     cost_multiple: float = 2.0
 
@@ -198,11 +198,24 @@ def delayed(targets: F64, bars: int = 1) -> F64:
 
 
 def with_skips(targets: F64, share: float, chance: np.random.Generator) -> F64:
-    """Return targets of which a share of the changes is missed: what was held before is held until the next one."""
+    """Return targets of which a share of the openings and enlargements is missed until the next change.
+
+    What closes or reduces a position is carried out, as the engine sees to: a turn that is missed leaves it flat.
+    """
     changed = np.flatnonzero(np.diff(targets, prepend=0.0) != 0.0)
-    kept = changed[chance.random(len(changed)) >= share]
-    place = np.searchsorted(kept, np.arange(len(targets)), side="right") - 1
-    return np.where(place >= 0, targets[kept[np.maximum(place, 0)]] if len(kept) else 0.0, 0.0)
+    missed = chance.random(len(changed)) < share
+    found = np.zeros(len(targets))
+    held = 0.0
+    for place, (bar, lost) in enumerate(zip(changed.tolist(), missed.tolist(), strict=True)):
+        wanted = float(targets[bar])
+        if not lost:
+            held = wanted
+        elif held * wanted <= 0.0:
+            held = 0.0
+        elif abs(wanted) < abs(held):
+            held = wanted
+        found[bar : changed[place + 1] if place + 1 < len(changed) else len(targets)] = held
+    return found
 
 
 def _again(base: Result, targets: F64) -> Result:
@@ -276,7 +289,7 @@ def _of_skips(base: Result, limits: StressLimits, chance: np.random.Generator) -
     found = sorted(-math.inf if (kept := _ratio_kept(base, item.metrics.sharpe)) is None else kept for item in runs)
     low = found[len(found) // 10]
     words = (
-        f"share of the Sharpe ratio that is left in nine of ten runs in which {limits.skip_share:.0%} of the decisions, "
-        "by chance, are not carried out"
+        f"share of the Sharpe ratio that is left in nine of ten runs in which {limits.skip_share:.0%} of what opens or "
+        "enlarges a position, by chance, is not filled"
     )
     return probe("skips", "Missed fills", low if math.isfinite(low) else None, "at least", limits.kept_min, words)

@@ -30,13 +30,17 @@ from peak_trade.runs.backup_archive import BLOCK, ArchiveReader, ArchiveWriter, 
 from peak_trade.runs.checklists import archive_folder
 from peak_trade.runs.record import Json
 from peak_trade.runs.schedule_record import SCHEDULER
+from peak_trade.runs.supervisor import SEEN
+from peak_trade.runs.supervisor_sign import SIGN
 
 #: Where archives go unless somebody says otherwise, below the folder of the configuration.
 FOLDER = "backups"
 #: What the registry is kept as.
 SQLITE, POSTGRES = "sqlite", "postgres"
-#: In the state folder, what no backup holds: counters that must never go back, and what an emulator keeps.
+#: In the state folder, what no backup holds: counters that must never go back, what an emulator keeps, and the signs of a
+#: supervisor that is at work, which mean nothing later.
 LEFT_OUT = frozenset({"nonces", "emulator"})
+SIGNS = frozenset({SIGN, SEEN})
 #: Pages of the registry that are copied at once, the pause in which others write, and how often copying begins anew for them.
 PAGES, PAUSE_S, ANEW_MAX = 2_000, 0.005, 5
 #: What a killed backup left is removed after this time.
@@ -143,7 +147,13 @@ def state_files(parts: Parts, *, with_key: bool) -> Iterator[Path]:
         )
         for name in sorted(files):
             path = here / name
-            if name.startswith(".") or name.endswith(".lock") or path.is_symlink() or not path.is_file():
+            if (
+                name.startswith(".")
+                or name.endswith(".lock")
+                or (here == state and name in SIGNS)
+                or path.is_symlink()
+                or not path.is_file()
+            ):
                 continue
             if _of_registry(path, own) or _is_private(path, with_key=with_key):
                 continue
@@ -242,7 +252,7 @@ def _patience() -> Callable[[int, int, int], None]:
 
     def look(_status: int, left: int, _total: int) -> None:
         nonlocal left_before, anew
-        anew += left_before >= 0 and left > left_before
+        anew += left_before >= 0 and left >= left_before
         left_before = left
         if anew > ANEW_MAX:
             raise _BusyRegistry

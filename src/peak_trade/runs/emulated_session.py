@@ -171,12 +171,12 @@ class EmulatedParts(Parts):
 
     async def _opened(self, account: AccountChoice) -> "KrakenVenue":
         """Ask for the pairs and the time there, and open the line of the key."""
-        from peak_trade.venue.kraken.dead_man import DeadMan, DeadManTerms
+        from peak_trade.venue.kraken.dead_man import DeadManSwitch, DeadManTerms
         from peak_trade.venue.kraken.gateway import Gateway
         from peak_trade.venue.kraken.nonce import NonceStore
         from peak_trade.venue.kraken.opening import OpeningFile
         from peak_trade.venue.kraken.public import PublicMarket
-        from peak_trade.venue.kraken.trading import AccountWatch, KrakenVenue, VenueTimes
+        from peak_trade.venue.kraken.trading import KrakenVenue, VenueTimes, VenueWatch
 
         asking = PublicMarket(self._lines(self.clock), self.exchange.base_url, 0.0)
         try:
@@ -202,10 +202,12 @@ class EmulatedParts(Parts):
             self.exchange.base_url,
             self._proof,
         )
-        watch = AccountWatch(
+        watch = VenueWatch(
             market=PublicMarket(parts, self.exchange.base_url, 0.0),
             cash=account.cash,
-            dead_man=DeadMan(gateway, there, DeadManTerms(timeout_s=self._terms.timeout_s, refresh_s=self._terms.refresh_s)),
+            dead_man=DeadManSwitch(
+                gateway, there, DeadManTerms(timeout_s=self._terms.timeout_s, refresh_s=self._terms.refresh_s)
+            ),
             opening=OpeningFile(self.state / OPENING_FOLDER / account.name / f"{account.origin}.opening.json"),
             max_skew_ms=self.settings.file.live_risk.max_clock_skew_ms if speed == 1.0 else None,
             health=account.health,

@@ -272,7 +272,7 @@ def _written_act(parts: Parts, order: StopOrder, report: StopReport, stack: Exit
 
 def _follow(parts: Parts, begun: Begun, report: StopReport, act: Act | None) -> None:
     """Write down what the exchange is asked as it happens, and listen to the sessions meanwhile."""
-    until_s = parts.clock.elapsed_s() + parts.settings.file.safety.sessions_s
+    until_s = begun.at_s + parts.settings.file.safety.sessions_s
     work, order = begun.work, begun.order
     for told in _steps(parts, begun):
         if act is not None and told is not None:

@@ -87,7 +87,7 @@ class Begun(NamedTuple):
     """What has begun: `killed` is what the switch says, None where it could not be turned on.
 
     Attributes:
-        settings: of all this.
+        settings: of all this. at_s: when the switch was turned on, by the clock's seconds.
         was_on: whether it had been on before. work: None where there is no way to the exchange, or none is needed; why_not then
             says why. troubles: sentences of what went wrong.
     """
@@ -99,6 +99,7 @@ class Begun(NamedTuple):
     work: ExchangeWork | None
     why_not: str
     troubles: tuple[str, ...]
+    at_s: float
 
 
 def begin(settings: Settings, clock: Clock, chance: random.Random, order: StopOrder, loud: Say) -> Begun:
@@ -122,14 +123,14 @@ def begin(settings: Settings, clock: Clock, chance: random.Random, order: StopOr
         troubles.append(str(error))
         # At a milder level it may be on.
         killed = switch.state()
-    work, why_not = None, ""
+    at_s, work, why_not = clock.elapsed_s(), None, ""
     if order.level in AT_EXCHANGE:
         try:
             work = _begun_work(settings, clock, chance, order, say, safety_keys(settings))
         except ConfigError as error:
             why_not = f"{error}; nothing was done at the exchange: {BY_HAND}"
             say(clock.elapsed_s() - order.began_s, str(error))
-    return Begun(settings, order, was_on, killed, work, why_not, tuple(troubles))
+    return Begun(settings, order, was_on, killed, work, why_not, tuple(troubles), at_s)
 
 
 def _begun_work(

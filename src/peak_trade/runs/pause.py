@@ -17,6 +17,7 @@ from peak_trade.compose import Parts
 from peak_trade.engine.records import SENDING
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.stage import Stage
 from peak_trade.runs import alerts
 from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.holdings import Holdings, holdings, strategy_of
@@ -60,7 +61,8 @@ class PauseOrder:
 
     Attributes:
         cancel: also wait until no working order could enlarge a position. close: strategies whose positions are closed.
-        severity: of the incident. code: of the pausing hold. closing_code: of the closing ones.
+        severity: of the incident; incident: its key, that of a pause where there is none. title: what people are told.
+        pausing: whether the whole account is held. code: of that hold; closing_code: of those that close.
         heed_s, close_s: how long sessions may take, seconds.
     """
 
@@ -70,6 +72,8 @@ class PauseOrder:
     cancel: bool = False
     close: tuple[str, ...] = ()
     severity: str = "high"
+    incident: str | None = None
+    title: str = "was paused"
     code: str = PAUSED_CODE
     closing_code: str = CLOSED_CODE
     pausing: bool = True
@@ -250,7 +254,7 @@ class _Pausing:
             mine = next((item for item in self.report.noted if item["account"] == account), None)
             positions = "; ".join(f"{item['symbol']} {item['quantity']}" for item in mine["positions"]) if mine else "unknown"
             text = f"by {order.by}: {order.why}; positions: {positions or 'none'}" + (f"; {failed[0]}" if failed else "")
-            alerts.tell(parts, Alert(alert_key(account), Severity.CRITICAL, f"{account} is paused", text))
+            alerts.tell(parts, Alert(alert_key(account), Severity.CRITICAL, f"{account} {order.title}", text))
         if not alerts.flush(parts):
             return False, "the alert could not be written in time; tell people yourself"
         channels = parts.settings.file.alerts.channels
@@ -264,9 +268,9 @@ class _Pausing:
         steps = " | ".join(f"{step.name}: {'ok' if step.well else 'FAILED'} {step.words}" for step in report.steps)
         name = open_incident(
             self._parts,
-            key=f"{KEY}{account}"[:64],
+            key=(order.incident or f"{KEY}{account}")[:64],
             severity=order.severity,
-            title=f"{account} was paused"[:120],
+            title=f"{account} {order.title}"[:120],
             why=f"{order.why}. {steps}"[:2_000],
             by=order.by,
             session_id=found.session_id if found else None,
@@ -324,14 +328,24 @@ def wait_until_flat(
     if flat(found):
         return True, f"flat by the journal of {found.session_id or 'no session'}"
     what = "; ".join(f"{item['symbol']} {item['quantity']}" for item in found.positions(strategy)) or "nothing, but orders work"
+    if found.state == "ended" and _simulated(parts, str(found.session_id)):
+        return True, f"nothing to close: session {found.session_id} has ended, and its simulated position ({what}) with it"
     if found.state == "at work":
         how = "wait for its market, or close everything: peak-trade kill --level flatten"
     else:
         how = (
-            "nobody trades it: a simulated position ends with its session; one at an exchange is closed with peak-trade "
+            "nobody trades it: one that is simulated ends with its session; one at an exchange is closed with peak-trade "
             "liquidate, or by hand there"
         )
     return False, f"not flat: session {found.session_id} ({found.state}) holds {what}; {how}"
+
+
+def _simulated(parts: Parts, session_id: str) -> bool:
+    """Tell whether what a session held was simulated; where nobody knows, it was not."""
+    try:
+        return Stage(parts.sessions.get(session_id).mode) is not Stage.LIVE
+    except (PeakTradeError, ValueError):
+        return False
 
 
 def alert_key(account: str) -> str:

@@ -169,7 +169,7 @@ def sign(parts: Parts, name: str, *, key: Path | None, signature: Path | None, v
     record = gate_record(parts)
     asked, content = opened(parts, record, name)
     beside = parts.state / REQUESTS / f"{asked.sha256[:16]}{SIGNATURE_END}"
-    armoured = _made(content, key) if key else _found(signature or beside)
+    armoured = ssh_signature(content, key) if key else _found(signature or beside)
     return file_signature(parts, record, asked, content, armoured, via)
 
 
@@ -212,7 +212,7 @@ def _found(path: Path) -> bytes:
     return read_plain(path.parent, Path(path.name))
 
 
-def _made(content: bytes, key: Path) -> bytes:
+def ssh_signature(content: bytes, key: Path) -> bytes:
     """Have ssh-keygen sign a request's bytes, those that were checked; it may ask for a passphrase or a touch."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "request.json"

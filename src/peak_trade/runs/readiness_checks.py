@@ -10,10 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from peak_trade.compose import Parts, code_in_use, code_sha256
+from peak_trade.governance.criteria import EvidenceKind
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
 from peak_trade.runs import readiness_gates, tested
+from peak_trade.runs.acts import machine_user, tell_evidence
 from peak_trade.runs.exchange_look import Silence
 from peak_trade.runs.health import check_all
 from peak_trade.runs.journal_check import verify_journals
@@ -51,6 +53,22 @@ TESTS_MAX_DAYS = 7.0
 #: Our checkout, where this code runs from one.
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON_MIN = (3, 11)
+
+
+def try_tests(parts: Parts, stage: Stage, say: Callable[[str], None], *, every: bool) -> tested.TestResult:
+    """Run the tests of a stage, or all; remember the result and write it down for the gates.
+
+    Raises:
+        InputError: there is no checkout to run them in. StorageError: the disk refused.
+    """
+    targets = () if every else tested.TARGETS.get(stage, ())
+    say(f"running {', '.join(targets) or 'all tests'}")
+    code = (code_in_use(), code_sha256())
+    result = tested.run_tests(ROOT, targets, stage, code, parts.clock, parts.settings.environment())
+    tested.keep_result(parts.state, result)
+    suite = stage.value if targets else tested.ALL
+    tell_evidence(parts, EvidenceKind.TEST_RUN, tested.facts_of(result, suite), None, machine_user())
+    return result
 
 
 def _ok(found: str) -> Seen:

@@ -22,9 +22,9 @@ from peak_trade.settings import Settings
 #: The runbooks without which nobody is to run a stage, in docs/runbooks.
 RUNBOOKS = {
     Stage.SHADOW: ("shadow_session",),
-    Stage.TESTNET: ("testnet_session", "api_errors", "maintenance", "rotated_keys"),
-    Stage.SHADOW_LIVE: ("shadow_live_session", "api_errors", "maintenance", "rotated_keys"),
-    Stage.LIVE: ("live_session", "api_errors", "maintenance", "rotated_keys"),
+    Stage.TESTNET: ("testnet_session", "api_errors", "maintenance", "key_rotation"),
+    Stage.SHADOW_LIVE: ("shadow_live_session", "api_errors", "maintenance", "key_rotation"),
+    Stage.LIVE: ("live_session", "api_errors", "maintenance", "key_rotation"),
 }
 #: What another person than the one who asks has to state.
 BY_ANOTHER = frozenset({"code_review"})

@@ -34,6 +34,7 @@ from peak_trade.runs.backup_archive import ArchiveReader, Manifest, is_safe
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.runs.record import Json
 from peak_trade.runs.schedule_record import SCHEDULER, WAIT_S
+from peak_trade.runs.supervisor import sole_supervisor
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import File, Paths, Settings
@@ -220,13 +221,14 @@ def _settle_config(staged: Path, manifest: Manifest) -> None:
 
 @contextlib.contextmanager
 def _alone(parts: Parts) -> Iterator[None]:
-    """Hold every account and the scheduler's record while the block runs, so that nothing begins.
+    """Hold every account, the scheduler's record and the supervisor's place while the block runs, so that nothing begins.
 
     Raises:
-        SafetyRefused: a session or a scheduler is at work, here or on another machine.
+        SafetyRefused: a session, a scheduler or a supervisor is at work, here or on another machine.
     """
     now = parts.clock.now()
     with ExitStack() as stack:
+        stack.enter_context(sole_supervisor(parts))
         for root, name in [*((parts.journal, account) for account in accounts(parts.journal)), (parts.state, SCHEDULER)]:
             try:
                 stack.enter_context(holding(root, name, at=now, wait_s=WAIT_S))

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from peak_trade.compose import Parts, dataset_facts
+from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
 from peak_trade.governance.criteria import EvidenceKind, Subject
 from peak_trade.governance.documents import Fact
@@ -17,6 +17,7 @@ from peak_trade.research.stress import Stressed, StressLimits, stress
 from peak_trade.runs.acts import tell_evidence
 from peak_trade.runs.again import reproduce
 from peak_trade.runs.record import BACKTEST, SWEEP, Json, document_of, provenance, tried_on
+from peak_trade.runs.research_data import research_data
 from peak_trade.runs.session_evidence import digits
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.catalogue import Value
@@ -47,6 +48,7 @@ def run_robustness(parts: Parts, run_id: str, seed: int, by: str, tags: tuple[st
     Raises:
         NotFound: no such run.
         CheckFailed: it is no backtest, or does not come out the same.
+        SafetyRefused: its period reaches into a hold-out.
         StorageError: the disk or the registry refused.
     """
     begun, started = parts.clock.elapsed_s(), parts.clock.now()
@@ -59,6 +61,8 @@ def run_robustness(parts: Parts, run_id: str, seed: int, by: str, tags: tuple[st
             f"expected run {known.run_id} to come out the same, found differences; "
             f"peak-trade reproduce {known.run_id} lists them"
         )
+    # A hold-out may have been set up since.
+    research_data(parts, DataChoice.from_json(known.spec["data"]))
     result, dataset = again.result, again.dataset
     limits = stress_limits(parts)
     found = stress(result, grids_of(parts, known), limits, seed)
@@ -144,7 +148,7 @@ def _told(found: Stressed) -> Json:
 
 
 def _write_folder(shaken: Shaken) -> None:
-    from peak_trade.report.robustness_sheet import robustness_markdown
+    from peak_trade.report.robustness_facts import robustness_markdown
 
     write_text(shaken.folder / "run.json", json.dumps(shaken.record, indent=2, allow_nan=False) + "\n")
     write_text(shaken.folder / "report.md", robustness_markdown(shaken.record))

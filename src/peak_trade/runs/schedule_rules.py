@@ -49,7 +49,7 @@ class MissedDues(NamedTuple):
     why: str
 
 
-class Turn(NamedTuple):
+class JobTurn(NamedTuple):
     """What is to be done about a job now: run the time that is due, or not, and what was missed."""
 
     due: datetime | None
@@ -138,7 +138,7 @@ class DueRule:
         return known
 
 
-def turn(rule: DueRule, considered: datetime, now: datetime, grace: timedelta, stopped: str = "") -> Turn:
+def turn(rule: DueRule, considered: datetime, now: datetime, grace: timedelta, stopped: str = "") -> JobTurn:
     """Return what is to be done about a job.
 
     Of several times that have come the last one runs, and it stands for those before it. One that is found later than the
@@ -151,14 +151,14 @@ def turn(rule: DueRule, considered: datetime, now: datetime, grace: timedelta, s
     """
     dues = rule.between(considered, now)
     if dues is None:
-        return Turn(None, ())
+        return JobTurn(None, ())
     if stopped:
-        return Turn(None, (MissedDues(dues, stopped),))
+        return JobTurn(None, (MissedDues(dues, stopped),))
     if now - dues.last > grace:
-        return Turn(None, (MissedDues(dues, LATE),))
+        return JobTurn(None, (MissedDues(dues, LATE),))
     if dues.number == 1:
-        return Turn(dues.last, ())
-    return Turn(dues.last, (MissedDues(_but_last(rule, dues), COALESCED),))
+        return JobTurn(dues.last, ())
+    return JobTurn(dues.last, (MissedDues(_but_last(rule, dues), COALESCED),))
 
 
 def put_back(considered: datetime, now: datetime) -> datetime:

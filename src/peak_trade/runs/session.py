@@ -38,6 +38,7 @@ from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
 from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
+from peak_trade.runs.rollback import check_in_rotation
 from peak_trade.runs.service_notice import while_alive
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished
@@ -59,7 +60,7 @@ from peak_trade.runs.session_watch import AccountWatch, SessionWatch
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.safety.alerts import Alert, Severity
-from peak_trade.strategy.catalogue import make
+from peak_trade.strategy.catalogue import find, make
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -95,6 +96,8 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     if request.run_type != SHADOW_RUN:
         parts.holds.check_free(request.account)
     check_ready(parts, request.mode)
+    if request.run_type != SHADOW_RUN:  # recorded bars may try what is out of the rotation
+        check_in_rotation(parts, [find(name).key for name, _ in request.strategies])
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)

@@ -86,7 +86,8 @@ def expected_profit(parts: Parts, plan: SessionPlan, bars: int) -> Decimal | Non
     if len(plan.legs) == 1:
         leg = plan.legs[0]
         seen = plan.datasets[leg.symbol].bars[:bars]
-        return exact(expected(seen, leg.strategy, kernel_terms(plan), plan.traded_from[leg.symbol]).equity[-1]) - start
+        wanted = expected(seen, leg.strategy, kernel_terms(plan), plan.traded_from[leg.symbol])
+        return exact(float(wanted.equity[-1])) - start
     return asyncio.run(_equity_after(parts, plan, bars)) - start
 
 

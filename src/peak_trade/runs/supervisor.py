@@ -76,7 +76,7 @@ END_S = 10.0
 Found = TypeVar("Found")
 
 
-class Answer(NamedTuple, Generic[Found]):
+class AsideAnswer(NamedTuple, Generic[Found]):
     """What a question came to: a value, or in words why not."""
 
     value: Found | None
@@ -88,7 +88,7 @@ class Aside(Generic[Found]):
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
-        self._answer: Answer[Found] | None = None
+        self._answer: AsideAnswer[Found] | None = None
 
     def ask(self, question: Callable[[], Found]) -> bool:
         """Ask, unless an answer is still waited for or was not taken; return whether it was asked."""
@@ -97,19 +97,24 @@ class Aside(Generic[Found]):
 
         def work() -> None:
             try:
-                self._answer = Answer(question(), "")
+                self._answer = AsideAnswer(question(), "")
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and asked again
-                self._answer = Answer(None, str(error) or type(error).__name__)
+                self._answer = AsideAnswer(None, str(error) or type(error).__name__)
 
         self._thread = threading.Thread(target=work, name="supervisor-asks", daemon=True)
         self._thread.start()
         return True
 
-    def take(self, wait_s: float = 0.0) -> Answer[Found] | None:
+    def wait(self, wait_s: float) -> None:
+        """Wait for the answer, which is still to be taken."""
+        if self._thread is not None:
+            self._thread.join(wait_s)
+
+    def take(self, wait_s: float = 0.0) -> AsideAnswer[Found] | None:
         """Return the answer, once; None while there is none."""
         if self._thread is None:
             return None
-        self._thread.join(wait_s)
+        self.wait(wait_s)
         if self._thread.is_alive():
             return None
         self._thread, found = None, self._answer

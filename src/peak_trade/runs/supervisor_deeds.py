@@ -163,15 +163,16 @@ class Deeds:
 
     def _incident(self, alarm: Alarm) -> str | None:
         """Open an incident; None where it could not be."""
+        from peak_trade.governance.incidents import KEY_MAX, SAID_MAX, TITLE_MAX
         from peak_trade.runs.incidents import open_incident
 
         try:
             return open_incident(
                 self._parts,
-                key=_alert_key(alarm),
+                key=_one_line(_alert_key(alarm), KEY_MAX),
                 severity=GRAVE[REMEDIES[alarm.watch].severity],
-                title=alarm.words,
-                why=_figures(alarm),
+                title=_one_line(alarm.words, TITLE_MAX),
+                why=_one_line(f"{alarm.words}: {_figures(alarm)}", SAID_MAX),
                 by=BY,
                 session_id=alarm.session_id,
                 via=MACHINE,
@@ -234,6 +235,12 @@ def _cancel_key(alarm: Alarm) -> str:
 
 def _figures(alarm: Alarm) -> str:
     return f"found {alarm.found}, expected {alarm.limit}"
+
+
+def _one_line(words: str, most: int) -> str:
+    """Return words that an incident takes: printable, and not too long."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in words)
+    return plain if len(plain) <= most else f"{plain[: most - 3]}..."
 
 
 def _about(alarm: Alarm) -> dict[str, Any]:

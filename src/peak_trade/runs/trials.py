@@ -17,7 +17,7 @@ from peak_trade.model.errors import PeakTradeError
 from peak_trade.research.sharpe import average_correlation, effective_count
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, trial_returns
-from peak_trade.strategy.catalogue import find, make
+from peak_trade.strategy.catalogue import Value, find, make
 
 #: So many trials are done again at most, spread evenly over all; the others count all the same.
 DONE_MAX = 20_000
@@ -125,9 +125,19 @@ def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> 
     for place, row in here:
         if row.run_id not in terms:
             terms[row.run_id] = _terms(parts, row.run_id)
-        if (under := terms[row.run_id]) is not None:
-            found[place] = Combination(row.strategy, json.loads(row.params), under)
+        params = _params(row.params)
+        if (under := terms[row.run_id]) is not None and params is not None:
+            found[place] = Combination(row.strategy, params, under)
     return found
+
+
+def _params(text: str) -> dict[str, Value] | None:
+    """Return the parameters of a trial; None where its row is damaged."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _terms(parts: Parts, run_id: str) -> Terms | None:

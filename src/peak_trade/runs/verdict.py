@@ -64,6 +64,7 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
 
     Raises:
         InputError: strategy or data don't fit.
+        SafetyRefused: the chosen period reaches into a hold-out.
         StorageError: the disk or the registry refused.
     """
     begun, started = parts.clock.elapsed_s(), parts.clock.now()
@@ -211,7 +212,7 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
 
 
 def _write_folder(judged: Judged) -> None:
-    from peak_trade.report.verdict_sheet import verdict_markdown
+    from peak_trade.report.verdict_facts import verdict_markdown
 
     write_text(judged.folder / "run.json", json.dumps(judged.record, indent=2, allow_nan=False) + "\n")
     write_text(judged.folder / "report.md", verdict_markdown(judged.record))

@@ -43,6 +43,8 @@ HOPELESS: Mapping[str, str] = {
     "disabled": "Kraken has switched this off for the safety key; log in there",
     "account": "Kraken asks something of the account's owner first; log in there",
 }
+#: Kraken's old names of assets, by ours.
+_OTHER_NAMES: Mapping[str, str] = {"BTC": "XBT", "DOGE": "XDG"}
 #: Seconds after which an order that closes is not matched any more.
 ORDER_S = 3.0
 #: Rounds whose orders could not be cancelled, after which positions are closed all the same.
@@ -160,6 +162,7 @@ class ExchangeStop:
         self._line, self._aim, self._tools = line, aim, tools
         self.result = StopResult()
         self._pairs: dict[str, AssetPair] = {}
+        self._stale = True
         self._doubt: dict[str, tuple[str, int]] = {}
         self._told: set[str] = set()
         self._wait_s = 0.0
@@ -274,13 +277,15 @@ class ExchangeStop:
             return False
         self.result.dust.clear()
         self.result.refused = False
-        left: dict[str, str] = {}
-        for base, pairs in self._bases().items():
+        bases = self._bases()
+        unlisted = [symbol for symbol in self._aim.symbols if symbol not in self._pairs]
+        left = {asset: words for asset, words in _unlisted(unlisted, held).items() if asset not in bases}
+        for base, pairs in bases.items():
             left |= await self._close_one(base, pairs, held.get(base, Holding(balance=ZERO)))
             left |= _elsewhere(base, pairs[0], held)
         self.result.left_positions = left
         if self._line.closes or not left:
-            if left or self._doubt:
+            if left:
                 self.result.flat_s = None
                 return False
             if self.result.flat_s is None:
@@ -292,12 +297,13 @@ class ExchangeStop:
 
     async def _listed(self) -> bool:
         """Have the pairs and the exchange's clock; return whether they are there."""
-        if not self._pairs:
+        if self._stale:
             found = await self._line.pairs()
             if isinstance(found, Failed):
                 await self._trouble("asking for the pairs", found)
                 return False
-            self._pairs = found
+            # One that is gone meanwhile stays: what is held of it can't be sold, and is no less there.
+            self._pairs, self._stale = self._pairs | found, False
         if not self._measured:
             failed = await self._line.measure_skew()
             if failed is not None:
@@ -333,7 +339,7 @@ class ExchangeStop:
         open_now = [pair for pair in large if pair.status == "online"]
         if not open_now:
             self._once(f"{large[0].symbol} is {large[0].status}: {base} can't be sold there now")
-            self._pairs = {}
+            self._stale = True
             return left
         pair = open_now[0]
         ticker, depth = await self._line.ticker(pair), await self._line.depth(pair)
@@ -394,7 +400,7 @@ class ExchangeStop:
         if isinstance(found, Failed):
             await self._trouble(words, found)
             # Its steps and state may be others by now.
-            self._pairs = {}
+            self._stale = True
 
     async def _settled(self, base: str) -> bool:
         """Ask what became of an order of unknown outcome; return whether that is known."""
@@ -493,6 +499,17 @@ def _elsewhere(base: str, pair: AssetPair, held: Mapping[str, Holding]) -> dict[
         asset: f"{one.balance:f}; bound at Kraken, unbind it there by hand"
         for asset, one in held.items()
         if "." in asset and asset.partition(".")[0] in names and one.balance > pair.ordermin
+    }
+
+
+def _unlisted(symbols: Iterable[str], held: Mapping[str, Holding]) -> dict[str, str]:
+    """Return what is held of pairs that the exchange does not list, or not in a form that can be read."""
+    names = {symbol.partition("/")[0] for symbol in symbols}
+    theirs = {one for name in names for base in (name, _OTHER_NAMES.get(name, name)) for one in (base, f"X{base}")}
+    return {
+        asset: f"{one.balance:f}; no pair is listed there in which it may be sold"
+        for asset, one in held.items()
+        if asset in theirs and one.balance > 0
     }
 
 

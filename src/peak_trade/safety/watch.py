@@ -353,7 +353,8 @@ def _disk(folder: FolderSight, limits: WatchLimits, running: tuple[str, ...]) ->
     room = [f"{(folder.free_bytes or 0) // MB} MB"] if bytes_low else []
     room += [f"{folder.free_files} files"] if files_low else []
     found, limit = " and ".join(room), f"{limits.free_disk // MB} MB and {limits.free_files} files"
-    return Alarm(Watch.DISK, folder.path, f"there is room for {found} at {folder.path}", found, limit, accounts=running)
+    name = folder.path.rpartition("/")[2] or folder.path
+    return Alarm(Watch.DISK, name, f"there is room for {found} at {folder.path}", found, limit, accounts=running)
 
 
 def _clock(wall_s: float, gap_s: float, limits: WatchLimits, running: tuple[str, ...]) -> Alarm | None:
@@ -409,7 +410,7 @@ class Stand(NamedTuple):
     calm_s: float
 
 
-class Turn(NamedTuple):
+class Turned(NamedTuple):
     """What a look changed: conditions that go on, that began, and that are over."""
 
     standing: Mapping[str, Stand]
@@ -417,7 +418,7 @@ class Turn(NamedTuple):
     over: tuple[Alarm, ...]
 
 
-def turn(standing: Mapping[str, Stand], alarms: Iterable[Alarm], watched_s: float, calm_s: float) -> Turn:
+def turn(standing: Mapping[str, Stand], alarms: Iterable[Alarm], watched_s: float, calm_s: float) -> Turned:
     """Return which conditions stand after a look.
 
     Args:
@@ -438,7 +439,7 @@ def turn(standing: Mapping[str, Stand], alarms: Iterable[Alarm], watched_s: floa
         else:
             after[key] = stand
     begun = tuple(alarm for key, alarm in found.items() if key not in standing)
-    return Turn(after | {alarm.key: Stand(alarm, 0.0, 0.0) for alarm in begun}, begun, tuple(over))
+    return Turned(after | {alarm.key: Stand(alarm, 0.0, 0.0) for alarm in begun}, begun, tuple(over))
 
 
 def holds_due(standing: Mapping[str, Stand], patience_s: float) -> Iterator[tuple[Alarm, HoldKind]]:

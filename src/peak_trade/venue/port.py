@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
     cash_step: Decimal = Decimal(0)
 
 
-class News(NamedTuple):
+class VenueNews(NamedTuple):
     """What happened at a venue since it was last asked, oldest first.
 
     `trouble` says in a sentence why no position may be opened any more, and `code` names that; both are empty where nothing is
@@ -98,7 +98,7 @@ class Venue(Protocol):
         """Return balances, positions and working orders."""
         ...
 
-    async def news(self) -> News:
+    async def news(self) -> VenueNews:
         """Return what happened that no bar tells; asked between two bars of a followed market, every second or oftener.
 
         Nothing where bars tell everything. A venue that is an exchange asks it no oftener than its limits allow, and does here

@@ -27,11 +27,11 @@ from peak_trade.venue.matching import (
     whole_lots,
     within,
 )
-from peak_trade.venue.port import Accepted, News, OrderReport, Rejected, Reply, Snapshot
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, VenueNews
 
 #: Stages whose fills are simulated; in the second an exchange is asked whether the orders are valid.
 SIMULATED = frozenset({Stage.SHADOW, Stage.TESTNET})
-_NO_NEWS = News()
+_NO_NEWS = VenueNews()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +153,7 @@ class SimulatedVenue:
         held = {symbol: quantity for symbol, quantity in self._positions.items() if quantity}
         return Snapshot(self._cash, held, tuple(self._working))
 
-    async def news(self) -> News:
+    async def news(self) -> VenueNews:
         """Return nothing: bars tell everything."""
         return _NO_NEWS
 

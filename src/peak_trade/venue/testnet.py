@@ -13,7 +13,7 @@ from peak_trade.model.clock import Clock
 from peak_trade.model.errors import ContractBroken, PeakTradeError, require
 from peak_trade.model.order import Closed, Fill, MarketBar
 from peak_trade.risk.gate import Approved
-from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, News, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue
+from peak_trade.venue.port import CONTRACT_BROKEN, Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, Venue, VenueNews
 
 #: The code under which an order is refused whose session has no permit any more.
 NO_PERMIT = "no_permit"
@@ -196,7 +196,7 @@ class TestnetVenue:
         """Return the simulated account."""
         return await self._inner.snapshot()
 
-    async def news(self) -> News:
+    async def news(self) -> VenueNews:
         """Return nothing: the exchange executes nothing, and bars tell what is simulated."""
         return await self._inner.news()
 

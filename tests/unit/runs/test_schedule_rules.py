@@ -16,8 +16,8 @@ from peak_trade.runs.schedule_rules import (
     OVERLAP,
     DueRule,
     Dues,
+    JobTurn,
     MissedDues,
-    Turn,
     put_back,
     turn,
 )
@@ -74,11 +74,11 @@ def test_grace_to_the_instant():
     """A run begins at the last instant of its grace, and no later."""
     rule = DueRule.at_every("1h")
 
-    assert turn(rule, NOON, NOON + HOUR - timedelta(microseconds=1), MINUTE) == Turn(None, ())
-    assert turn(rule, NOON, NOON + HOUR, MINUTE) == Turn(NOON + HOUR, ())
-    assert turn(rule, NOON, NOON + HOUR + MINUTE, MINUTE) == Turn(NOON + HOUR, ())
+    assert turn(rule, NOON, NOON + HOUR - timedelta(microseconds=1), MINUTE) == JobTurn(None, ())
+    assert turn(rule, NOON, NOON + HOUR, MINUTE) == JobTurn(NOON + HOUR, ())
+    assert turn(rule, NOON, NOON + HOUR + MINUTE, MINUTE) == JobTurn(NOON + HOUR, ())
     late = turn(rule, NOON, NOON + HOUR + MINUTE + timedelta(microseconds=1), MINUTE)
-    assert late == Turn(None, (MissedDues(Dues(NOON + HOUR, NOON + HOUR, 1), LATE),))
+    assert late == JobTurn(None, (MissedDues(Dues(NOON + HOUR, NOON + HOUR, 1), LATE),))
 
 
 def test_the_last_of_several_stands_for_all():
@@ -87,7 +87,7 @@ def test_the_last_of_several_stands_for_all():
 
     found = turn(rule, NOON, NOON + 8 * HOUR + MINUTE, DAY)
 
-    assert found == Turn(NOON + 8 * HOUR, (MissedDues(Dues(NOON + HOUR, NOON + 7 * HOUR, 7), COALESCED),))
+    assert found == JobTurn(NOON + 8 * HOUR, (MissedDues(Dues(NOON + HOUR, NOON + 7 * HOUR, 7), COALESCED),))
     by_cron = turn(DueRule.at_cron("0 * * * *"), NOON, NOON + 8 * HOUR + MINUTE, DAY)
     assert by_cron == found
 
@@ -97,7 +97,7 @@ def test_what_is_stopped_is_counted(why):
     """While something stops a job its times are missed, with the reason."""
     found = turn(DueRule.at_every("1h"), NOON, NOON + 2 * HOUR, DAY, why)
 
-    assert found == Turn(None, (MissedDues(Dues(NOON + HOUR, NOON + 2 * HOUR, 2), why),))
+    assert found == JobTurn(None, (MissedDues(Dues(NOON + HOUR, NOON + 2 * HOUR, 2), why),))
 
 
 def test_years_are_counted_at_least():

@@ -8,10 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.contract.rows import a_session
@@ -22,13 +26,16 @@ from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.model.clock import MachineClock
-from peak_trade.model.errors import CheckFailed, SafetyRefused
+from peak_trade.model.errors import CheckFailed, PeakTradeError, SafetyRefused
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.runs import acts, alerts, supervisor, supervisor_deeds
 from peak_trade.runs.acts import readable
 from peak_trade.runs.incidents import tracked
 from peak_trade.runs.supervisor import Aside, Supervision, report, sole_supervisor
+from peak_trade.runs.supervisor_look import exchange_ahead_s
 from peak_trade.runs.supervisor_sign import Uptime, machine_uptime, read_sign, sign_path, sign_trouble
 from peak_trade.safety.holds import HoldKind
+from peak_trade.safety.watch import Alarm, Watch
 from peak_trade.settings import load_config
 
 CONFIG = """
@@ -84,15 +91,16 @@ class Ward:
             raise CheckFailed("the exchange does not answer")
         return "nothing is left"
 
-    def session(self, account: str = "paper", run_type: str = "live_session_shadow") -> Session:
+    def session(self, account: str = "paper", run_type: str = "live_session_shadow", **changes: Any) -> Session:
         """Begin a session of a process that does nothing but live."""
         process = subprocess.Popen(["sleep", "600"])
         self.processes.append(process)
         now = self.clock.now()
-        facts = {"process": process.pid, "host": platform.node(), "started_at": stamp(now), "timeframe": "1m"}
-        session = a_session(account, run_type, **facts, feed={"kind": "recorded", "speed": 60.0})
+        facts: dict[str, Any] = {"process": process.pid, "host": platform.node(), "started_at": stamp(now), "timeframe": "1m"}
+        facts |= {"feed": {"kind": "recorded", "speed": 60.0}} | changes
+        session = a_session(account, run_type, **facts)
         path = self.parts.journal / account / f"{session.session_id}.jsonl"
-        session = a_session(account, run_type, **facts, run_id=session.session_id, feed=session.feed, journal=str(path))
+        session = a_session(account, run_type, **facts, run_id=session.session_id, journal=str(path))
         self.chains[account] = Chain.begin(
             self.parts.journal, account, session.session_id, {"continues": None}, at=now, signer=self.parts.signer
         )
@@ -249,8 +257,6 @@ def test_a_cancellation_that_fails_is_tried_again_ever_later(ward: Ward) -> None
 
 
 def join_cancels() -> None:
-    import threading
-
     for thread in threading.enumerate():
         if thread.name == "supervisor-cancel":
             thread.join(30)
@@ -327,8 +333,6 @@ def test_a_registry_that_is_damaged_hides_no_session_that_was_known(ward: Ward) 
 
 
 def test_a_registry_that_never_answers_keeps_no_look_waiting(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     ward.session()
     ward.rounds()
     asked, go_on = threading.Event(), threading.Event()
@@ -347,6 +351,17 @@ def test_a_registry_that_never_answers_keeps_no_look_waiting(ward: Ward, monkeyp
         assert sign_trouble(ward.parts, ward.clock.uptime) is None
     finally:
         go_on.set()
+
+
+def test_an_alarm_of_many_words_has_its_incident_and_its_act(ward: Ward) -> None:
+    """Whatever stands in the words: lines, and more of them than a title takes."""
+    account = "a" * 64
+    alarm = Alarm(Watch.JOURNAL, account, "changed:\n\x00" + "w" * 3_000, "found\t", "none", accounts=(account,))
+    ward.watch.deeds.begin(alarm)
+    ward.settled()
+    (incident,) = tracked(ward.parts).values()
+    assert incident.title.startswith("changed: ")
+    assert "supervisor_alarm" in ward.actions()
 
 
 def test_one_damaged_journal_hides_no_other_session(ward: Ward) -> None:
@@ -399,9 +414,7 @@ def test_flaws_in_a_journal_pause_its_account(ward: Ward) -> None:
     path.write_bytes(path.read_bytes().replace(b'"bars":1', b'"bars":2'))
     ward.clock.moved_s += supervisor.VERIFY_FIRST_S
     ward.rounds()
-    thread = ward.watch._verifying._thread
-    assert thread is not None
-    thread.join(30)
+    ward.watch._verifying.wait(30)
     ward.rounds()
     assert "journal" in ward.alarms
     assert HoldKind.PAUSE in {hold.kind for hold in ward.parts.holds.of("paper")}
@@ -438,7 +451,7 @@ def test_a_look_that_fails_shows_no_sign(ward: Ward, monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_remembered_does_not_grow(ward: Ward) -> None:
-    for _ in range(12):
+    for _ in range(6):
         session = ward.session()
         ward.rounds(2)
         ward.processes[-1].kill()
@@ -507,8 +520,6 @@ def test_a_service_manager_hears_that_it_is_alive(ward: Ward, monkeypatch: pytes
 
 
 def test_a_question_that_takes_long_is_asked_once() -> None:
-    import threading
-
     go_on = threading.Event()
     aside: Aside[int] = Aside()
     assert aside.take() is None
@@ -533,3 +544,69 @@ def test_what_was_seen_is_one_document(ward: Ward) -> None:
     ward.rounds()
     found = json.loads((ward.folder / "var" / supervisor.SEEN).read_text())
     assert set(found) >= {"at", "sessions", "alarms", "folders", "free_memory_mb", "deeds"}
+
+
+# ---- the exchange ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exchange(ward: Ward) -> Iterator[tuple[str, list[float]]]:
+    """A server that tells Kraken's time, as far from ours as the test says; its address, and that distance."""
+    ahead = [0.0]
+
+    class Told(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"error": [], "result": {"unixtime": int(time.time() + ahead[0]), "rfc1123": ""}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - named by the library
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Told)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", ahead
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_exchange_is_asked_for_its_time(ward: Ward, exchange: tuple[str, list[float]]) -> None:
+    """What it tells is whole seconds: less than that is no distance."""
+    base_url, ahead = exchange
+    parts = Parts(load_config(ward.folder / "config.toml"))
+    assert abs(exchange_ahead_s(parts, base_url)) < 0.5
+    ahead[0] = 30.0
+    assert 28 < exchange_ahead_s(parts, base_url) < 30.1
+    ahead[0] = -30.0
+    assert -31 < exchange_ahead_s(parts, base_url) < -28
+
+
+def test_it_is_asked_only_while_a_session_follows_it(
+    ward: Ward, exchange: tuple[str, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base_url, _ = exchange
+    asked: list[str] = []
+    monkeypatch.setattr(supervisor, "exchange_ahead_s", lambda _parts, place: asked.append(place) or 2.0)
+    ward.session()
+    ward.rounds(3)
+    assert asked == []
+    ward.session("other", feed={"kind": "followed", "speed": 1.0, "exchange": base_url})
+    ward.rounds()
+    ward.watch._exchange.wait(30)
+    ward.rounds(20)
+    assert asked == [base_url]
+    assert "exchange_clock" in ward.alarms
+
+
+def test_without_a_safety_key_nothing_is_called_cancelled(ward: Ward) -> None:
+    """The colleague's path is taken, the kill switch is on, and what could not be done is an error, which is tried again."""
+    cancel = supervisor.cancel_at_exchange(ward.parts, ward.said.append)
+    with pytest.raises(PeakTradeError, match="KRAKEN_SAFETY_API_KEY"):
+        cancel("main", "its session is dead")
+    assert ward.parts.kill_switch.level() is KillLevel.CANCEL_ALL
+    assert "supervisor_cancel" in ward.actions()

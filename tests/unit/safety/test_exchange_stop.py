@@ -392,6 +392,40 @@ def test_closing_waits_for_the_mode_to_end(scene, mode):
     assert scene.flat()
 
 
+@pytest.mark.parametrize("from_the_first", [True, False])
+def test_a_pair_that_is_not_listed(scene, from_the_first):
+    """What is held of it can't be sold, and is not overlooked: neither one that never was there nor one that goes."""
+    asked = []
+    inner = scene.wire.handle_async_request
+
+    async def handle(request):
+        import httpx2
+
+        answer = await inner(request)
+        if request.url.path.endswith("AssetPairs"):
+            asked.append(request)
+            if from_the_first or len(asked) > 1:
+                body = answer.json()
+                del body["result"]["XXBTZEUR"]
+                return httpx2.Response(200, json=body)
+        return answer
+
+    scene.wire.handle_async_request = handle
+    scene.fault("order.reject_min", match={"pair": "XBTEUR"}, for_s=600)
+    result = scene.stop(deadline_s=15.0)
+
+    assert (result.finished, list(result.left_positions or {}), scene.held("BTC")) == (False, ["XXBT"], Decimal("0.5"))
+    assert "XXBT 0.5" in str(failure(result))
+
+
+def test_an_asset_with_another_pair(scene, monkeypatch):
+    """What one pair of it does not list is sold in the other."""
+    monkeypatch.setattr("tests.stopping.PAIRS", ("BTC/CHF", *PAIRS))
+
+    assert scene.stop().finished
+    assert scene.flat()
+
+
 def test_one_pair_is_closed(scene):
     """The other one is sold; what is left is told."""
     scene.fault("market.pair_change", match={"pair": "XBTEUR"}, args={"status": "cancel_only"}, for_s=600)

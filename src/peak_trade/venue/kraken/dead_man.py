@@ -76,7 +76,7 @@ class TimerState:
         return "" if self.until_s is not None else "the dead-man switch is not armed"
 
 
-class DeadMan:
+class DeadManSwitch:
     """The switch of one account; *state* may be read by anybody."""
 
     def __init__(self, gateway: Gateway, clock: Clock, terms: DeadManTerms | None = None) -> None:

@@ -17,7 +17,7 @@ from peak_trade.risk.gate import Approved
 from peak_trade.venue.kraken.admission import check_clock, check_key, check_open
 from peak_trade.venue.kraken.budget import cancel_cost
 from peak_trade.venue.kraken.classes import Verdict
-from peak_trade.venue.kraken.dead_man import LAPSED, UNARMED, DeadMan
+from peak_trade.venue.kraken.dead_man import LAPSED, UNARMED, DeadManSwitch
 from peak_trade.venue.kraken.fitting import misfit, on_tick
 from peak_trade.venue.kraken.gateway import Answered, Failed, Gateway, NoAnswer, Sleep
 from peak_trade.venue.kraken.opening import OpeningBalances, OpeningFile
@@ -47,7 +47,7 @@ from peak_trade.venue.kraken.wire import (
     order_fields,
     private_request,
 )
-from peak_trade.venue.port import Accepted, News, OrderReport, Rejected, Reply, Snapshot, Unknown
+from peak_trade.venue.port import Accepted, OrderReport, Rejected, Reply, Snapshot, Unknown, VenueNews
 
 NS = 1_000_000_000
 #: The steps in which Kraken shows cash: it rounds what it has.
@@ -109,7 +109,7 @@ def healthy() -> str:
 
 
 @dataclass(kw_only=True)
-class AccountWatch:
+class VenueWatch:
     """What a session needs of a venue besides its orders; without one a venue can't be prepared and tells no news.
 
     Attributes:
@@ -122,7 +122,7 @@ class AccountWatch:
 
     market: PublicMarket
     cash: Decimal
-    dead_man: DeadMan | None = None
+    dead_man: DeadManSwitch | None = None
     opening: OpeningFile | None = None
     max_skew_ms: float | None = None
     times: WatchTimes = WatchTimes()
@@ -142,7 +142,7 @@ class KrakenVenue:
         sleep: Sleep,
         proof: EmulatorProof,
         *,
-        watch: AccountWatch | None = None,
+        watch: VenueWatch | None = None,
         booked: Sequence[str] = (),
     ) -> None:
         """Take up the account.
@@ -394,7 +394,7 @@ class KrakenVenue:
             amounts = {symbol: held[pair.base].balance for symbol, pair in self._pairs.items() if pair.base in held}
             watch.opening.write(OpeningBalances(held[self._quote].balance if self._quote in held else Decimal(0), amounts))
 
-    async def news(self) -> News:
+    async def news(self) -> VenueNews:
         """Return what happened at the account since the last look; look again where that is due, and tend the dead-man switch.
 
         A look is one cheap question while nothing moved. Trouble is told once it is there, and again at every look until the
@@ -412,7 +412,7 @@ class KrakenVenue:
         if watch.dead_man is not None:
             await watch.dead_man.tend(self._health)
         events, self._told = self._history[self._told :], len(self._history)
-        return News(tuple(events), *self._troubled())
+        return VenueNews(tuple(events), *self._troubled())
 
     async def left_open(self, client_ids: Collection[str]) -> Sequence[str]:
         """Return the orders of these that still work, each with what came of calling it back; after a session there is none.
@@ -526,7 +526,7 @@ class KrakenVenue:
             return UNARMED, why
         return None
 
-    def _watched(self) -> AccountWatch:
+    def _watched(self) -> VenueWatch:
         if self._watch is None:
             raise InvariantBroken("a venue that runs a session has an account watch")
         return self._watch

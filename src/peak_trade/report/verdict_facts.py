@@ -1,0 +1,130 @@
+"""The answer to whether an edge is real, in words and rows that Markdown, page and terminal share.
+
+Invariant: every word is computed from the record. Loads no charts.
+"""
+
+from peak_trade.journal.run import JsonObject
+from peak_trade.report import facts
+from peak_trade.report.facts import Pair
+from peak_trade.report.figures import decimal, percent, plural, signed
+from peak_trade.report.markdown import code, document, listed, pairs, plain, table, warned
+
+_HOLDS = {True: "holds", False: "does not hold", None: "not asked"}
+BADGES = {True: "good", False: "bad", None: "warn"}
+HEADS = ("Test", "Found", "Limit", "", "What it says")
+_ANSWERS = {
+    "edge": "Edge: every test holds.",
+    "no edge": "No edge was shown.",
+    "not enough data": "Not enough data to tell.",
+}
+
+
+def verdict_sentence(record: JsonObject) -> str:
+    """Return the answer in a few sentences."""
+    tried, failed = record["tried"], [line["title"] for line in record["lines"] if line["holds"] is False]
+    text = (
+        f"{_ANSWERS[record['answer']]} {plural(tried['counted'], 'combination was', 'combinations were')} tried on this market"
+    )
+    text += f" over a period that overlaps, {tried['of_strategy']:,} of this strategy."
+    if failed:
+        text += f" What does not hold: {', '.join(failed)}."
+    return text + f" Where there is no edge, this says otherwise in at most {record['error_rate']:.0%} of the cases."
+
+
+def line_rows(record: JsonObject) -> list[tuple[str, str, str, str, str]]:
+    """Return the lines as text: test, found, limit, whether it holds, and what it says."""
+    return [
+        (
+            line["title"],
+            _number(line["found"]),
+            f"{line['sense']} {_number(line['limit'])}",
+            _HOLDS[line["holds"]],
+            line["words"],
+        )
+        for line in record["lines"]
+    ]
+
+
+def _number(value: float | None) -> str:
+    """Write a number with the digits that tell it from its limit."""
+    digits = 0 if value is not None and float(value).is_integer() and abs(value) >= 2 else 3
+    return "none" if value is None else decimal(value, digits)
+
+
+def tried_pairs(record: JsonObject) -> list[Pair]:
+    """Return what the ledger of trials has."""
+    tried = record["tried"]
+    return [
+        ("Counted", f"{tried['counted']:,}"),
+        ("Different combinations on this market", f"{tried['different']:,}"),
+        ("of this strategy", f"{tried['of_strategy']:,}"),
+        ("Further periods tried", f"{tried['windows']:,}"),
+        ("With repeats", f"{tried['total']:,}"),
+        ("Done again over these bars", f"{tried['done_again']:,}"),
+        ("Mean correlation of their returns", decimal(tried["correlation"], 3)),
+        ("Independent trials they amount to", decimal(tried["effective"], 1)),
+        ("Sharpe ratio that the best shows by chance", decimal(record["hurdle"], 2)),
+    ]
+
+
+def beside_pairs(record: JsonObject) -> list[Pair]:
+    """Return the figures with their intervals, and buy and hold."""
+    own, other, found = record["metrics"], record["benchmark"], record["intervals"]
+    confidence = percent(1.0 - 2.0 * record["error_rate"], 0)
+    rows: list[Pair] = []
+    for name, title, write in (
+        ("sharpe", "Sharpe ratio", lambda value: decimal(value, 2)),
+        ("total_return", "Total return", percent),
+        ("max_drawdown", "Deepest drawdown", percent),
+    ):
+        text = write(own[name])
+        if (ends := found[name]) is not None:
+            text += f" ({confidence} between {write(ends['low'])} and {write(ends['high'])})"
+        rows.append((title, text))
+        rows.append((f"{title}, buy and hold", write(other[name])))
+    return [*rows, ("Share of the market held on average", signed(decimal(record["beta"], 2)))]
+
+
+def verdict_command(record: JsonObject) -> str:
+    """Return the command that asks again."""
+    return f"peak-trade verdict --strategy {record['strategy']} --symbol {record['symbol']} --timeframe {record['timeframe']}"
+
+
+def verdict_markdown(record: JsonObject) -> str:
+    """Return the answer as Markdown."""
+    return document(
+        f"# Verdict on {plain(facts.title(record))}",
+        plain(facts.period(record)),
+        plain(verdict_sentence(record)),
+        warned(verdict_warnings(record)),
+        "## What led to it",
+        table(HEADS, line_rows(record), words=(0, 3, 4)),
+        "## What was tried",
+        pairs("Trials", tried_pairs(record)),
+        "## Beside buy and hold",
+        pairs("Figure", beside_pairs(record)),
+        *provenance_blocks(record, verdict_command(record)),
+    )
+
+
+def verdict_warnings(record: JsonObject) -> list[str]:
+    """Return what a reader must know first; that many were tried is in the answer already."""
+    return facts.warnings({**record, "trials_on_dataset": {}})
+
+
+def provenance_blocks(record: JsonObject, command: str) -> list[str]:
+    """Return the blocks of Markdown that say where the numbers come from."""
+    return [
+        "## Parameters",
+        pairs("Parameter", facts.param_pairs(record["params"])),
+        "## Costs and rules",
+        pairs("Rule", facts.cost_pairs(record)),
+        "## Data quality",
+        pairs("Data", facts.data_pairs(record)),
+        listed(record["dataset"]["notes"]),
+        "## Provenance",
+        pairs("Identity", facts.hash_pairs(record)),
+        pairs("Version of", facts.version_pairs(record)),
+        "Ask again:",
+        code(command),
+    ]

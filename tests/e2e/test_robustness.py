@@ -1,0 +1,149 @@
+"""`peak-trade robustness`: what is said of a backtest, what is left behind, and what a gate can ask."""
+
+import tomllib
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.e2e.test_verdict import backtest, kept, ledger, swept
+from tests.edges import noise, trending
+from tests.gates import POLICY, GateCase, policy
+from tests.paths import ROOT
+
+from peak_trade.compose import Parts
+from peak_trade.governance.criteria import Answer, Criterion, EvidenceKind, Subject, evaluate
+from peak_trade.governance.ladder import Rung
+from peak_trade.governance.policy import read_policy
+from peak_trade.runs import acts
+from peak_trade.runs.evidence import EvidenceScope, of_acts
+from peak_trade.runs.strategy_version import version_of
+from peak_trade.settings import load_config
+from peak_trade.strategy.catalogue import make
+
+FEES = ("--side", "both", "--fee-bps", "10", "--slippage-bps", "2")
+
+
+@pytest.fixture
+def strong(project) -> Path:
+    """A file of bars with strong trends."""
+    return kept(project, trending(3, 0.25, days=2_500))
+
+
+def test_a_strong_edge_stands_and_is_written_down(project, strong):
+    """Exit code 0; the run, its page and its evidence for exactly this version are there, and neighbours count as tried."""
+    told = backtest(project, strong, "--param", "fast_window=8", "--param", "slow_window=60", *FEES)
+    ended = project.run("robustness", "latest:backtest", "--json")
+    record = ended.json
+    page = (Path(record["folder"]) / "robustness.html").read_text("utf-8")
+    text = (Path(record["folder"]) / "report.md").read_text("utf-8")
+
+    assert (ended.code, record["robust"], record["shape"], record["backtest"]) == (0, True, "plateau", told["run_id"])
+    assert "Robust: it stands all of 7 questions." in page
+    assert "Robust: it stands all of 7 questions." in text
+    assert len(record["neighbours"]) == 8
+    assert ledger(project, strong).different == 9
+    fact = evidence(project)
+    assert fact.body["facts"]["suite"] == "robustness"
+    assert fact.body["facts"]["robust"] is True
+    assert msgspec.convert(fact.begun["subject"], Subject) == Subject(
+        strategy=version_of(make("ma_crossover", told["params"])), symbols=("BTC/EUR",)
+    )
+
+
+@dataclass
+class Told:
+    """What was written down: how it began, and how it ended."""
+
+    begun: dict
+    body: dict
+
+
+def evidence(project) -> Told:
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts:
+        found = [act for act in acts.done(parts) if act.action == acts.EVIDENCE]
+    return Told(found[-1].begun.body, found[-1].last.body)
+
+
+def test_noise_gives_way_and_is_written_down_too(project):
+    backtest(project, kept(project, noise(2, days=1_500)), "--param", "fast_window=20", "--param", "slow_window=45", *FEES)
+    ended = project.run("robustness", "latest:backtest", "--no-html")
+
+    assert ended.code == 1
+    assert "Not robust" in ended.out
+    assert "Histories with a loss" in ended.err
+    assert evidence(project).body["facts"]["robust"] is False
+
+
+def test_steps_are_those_of_the_sweep(project, strong):
+    """Where a sweep tried the combination, its neighbours are the values of the grid."""
+    swept(project, strong)
+    backtest(project, strong, "--param", "fast_window=10", "--param", "slow_window=60", *FEES)
+    record = project.run("robustness", "latest:backtest", "--json", "--no-html").json
+
+    assert [(item["name"], item["value"]) for item in record["neighbours"]] == [
+        *(("fast_window", 5), ("fast_window", 20), ("slow_window", 40), ("slow_window", 80))
+    ]
+
+
+def test_the_same_seed_says_the_same(project, strong):
+    backtest(project, strong, *FEES)
+    ask = lambda seed: project.run("robustness", "latest:backtest", "--seed", seed, "--json", "--no-html").json["lines"]
+
+    assert ask("4") == ask("4")
+    assert ask("4") != ask("5")
+
+
+def test_only_a_backtest_that_comes_out_the_same_is_asked(project, strong):
+    swept(project, strong)
+    wrong = project.run("robustness", "latest:sweep")
+    backtest(project, strong, *FEES)
+    text = strong.read_text().splitlines()
+    strong.write_text("\n".join([text[0], *text[2:]]) + "\n")
+    changed = project.run("robustness", "latest:backtest")
+
+    assert (wrong.code, changed.code) == (1, 1)
+    assert "expected a backtest, found the sweep" in wrong.err
+    assert "peak-trade reproduce" in changed.err
+    assert project.run("robustness", "nothing").code == 2
+
+
+def the_block() -> str:
+    """Return the lines that the guide shows for a policy."""
+    page = (ROOT / "docs" / "guide" / "verdict.md").read_text("utf-8")
+    return page.split("```toml\n")[1].split("```")[0]
+
+
+def the_criterion() -> Criterion:
+    """Return the criterion in them."""
+    return msgspec.convert(tomllib.loads(the_block())["step"]["research->shadow"]["criterion"][0], Criterion)
+
+
+@pytest.mark.parametrize(("bars", "params", "answer"), [("strong", (8, 60), Answer.PASS), ("noise", (20, 45), Answer.FAIL)])
+def test_a_gate_can_ask_for_it(project, bars, params, answer):
+    """The criterion of the guide passes with the evidence of a robust backtest, and fails with that of another."""
+    file = kept(project, trending(3, 0.25, days=2_500) if bars == "strong" else noise(2, days=1_500))
+    told = backtest(project, file, "--param", f"fast_window={params[0]}", "--param", f"slow_window={params[1]}", *FEES)
+    project.run("robustness", "latest:backtest", "--no-html")
+    version = version_of(make("ma_crossover", told["params"]))
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts:
+        now = parts.clock.now() + timedelta(seconds=1)
+        scope = EvidenceScope(version=version, symbols=("BTC/EUR",), rung=Rung.RESEARCH_SHADOW, at=now)
+        found = of_acts(acts.done(parts), scope)
+    case = GateCase(rung=Rung.RESEARCH_SHADOW, symbols=("BTC/EUR",))
+    bound = {**case.request.parts, "parameters": {"ma_crossover": version.params_sha256}}
+    request = msgspec.structs.replace(case.request, strategy=version, parts=bound)
+
+    assert [item.kind for item in found] == [EvidenceKind.TEST_RUN]
+    assert evaluate(the_criterion(), found, request, now).answer is answer
+    assert evaluate(the_criterion(), [], request, now).answer is Answer.INCONCLUSIVE
+
+
+def test_the_repositorys_policy_takes_the_criterion():
+    """With it added, the policy is read as before."""
+    text = POLICY.decode() + "\n" + the_block()
+    added = read_policy(text.encode()).criteria[Rung.RESEARCH_SHADOW]
+
+    assert [item.id for item in added] == [*(item.id for item in policy().criteria[Rung.RESEARCH_SHADOW]), "robustness"]

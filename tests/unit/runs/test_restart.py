@@ -1,0 +1,277 @@
+"""The restart procedure: every point both ways, all of them before a hold is lifted, and a signature for these holds alone."""
+
+import os
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.accounts import playing
+from tests.contract.rows import a_session
+from tests.gates import key, roles_toml
+from tests.paths import ROOT
+
+from peak_trade.compose import Parts, code_sha256
+from peak_trade.durable import write_bytes
+from peak_trade.governance.sshsig import APPROVAL
+from peak_trade.journal.registry import stamp
+from peak_trade.journal.run import RunStatus
+from peak_trade.model.clock import moment_text, nanoseconds
+from peak_trade.model.errors import InputError
+from peak_trade.model.stage import Stage
+from peak_trade.runs import acts, incidents, restart, tested
+from peak_trade.runs.pause import PauseOrder, pause
+from peak_trade.runs.restart import Need, NotReady, RestartOrder, look_at, resume, statement, watched_until
+from peak_trade.safety.holds import Hold, HoldKind
+from peak_trade.settings import load_config
+
+CAUSE, FOLLOW = "the feed sent a bar twice", "the feed drops repeats now"
+GOOD = (("all", lambda _scene: Need("all", met=True, found="good")),)
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "governance", tmp_path / "governance")
+    shutil.copy(ROOT / "config.toml", tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    with closing(Parts(load_config(tmp_path / "config.toml"))) as made:
+        yield made
+
+
+def order(**changes):
+    return RestartOrder(**{"account": "paper", "by": "dana", "why": "mended", "docs": "the runbook says it"} | changes)
+
+
+def point(parts, name, **changes):
+    [found] = look_at(parts, order(**changes), [one for one in restart.POINTS if one[0] == name])
+    return found
+
+
+def paused(parts):
+    return pause(parts, PauseOrder(accounts=("paper",), by="kim", why="odd"), sleep=lambda _s: None).incidents["paper"]
+
+
+def result(parts, **changes):
+    good = tested.TestResult(
+        commit="c",
+        clean=True,
+        code_sha256=code_sha256(),
+        stage="shadow",
+        at=stamp(parts.clock.now()),
+        passed=5,
+        failed=0,
+        skipped=0,
+        seconds=1.0,
+        exit_code=0,
+    )
+    tested.keep_result(parts.state, replace(good, **changes))
+
+
+def in_stage(parts, stage, status="completed"):
+    at = parts.clock.now() - timedelta(hours=1)
+    begun = parts.sessions.begin(
+        a_session("paper", f"live_session_{stage.value}", started_at=stamp(at), mode=stage.value), at, 30
+    )
+    parts.sessions.finish(begun.session_id, RunStatus(status), at=at, elapsed_s=1.0, metrics={}, summary={}, error=None)
+    return begun.session_id
+
+
+def test_what_is_not_held_needs_no_restart(parts):
+    with pytest.raises(InputError, match="found nothing; it can be started"):
+        look_at(parts, order())
+
+
+def test_every_point_that_is_missing_is_told(parts):
+    paused(parts)
+    bad = (
+        *GOOD,
+        ("first", lambda _scene: Need("first", met=False, found="bad", todo="mend")),
+        ("third", lambda scene: Need("third", met=False, found=scene.stage.value, todo="x")),
+    )
+    with pytest.raises(NotReady, match=r"found 2 of 3 that are not \(first, third\)") as refused:
+        resume(parts, order(), bad)
+    assert [need.met for need in refused.value.needs] == [True, False, False]
+    assert parts.holds.held("paper")
+    assert "resume" not in {act.action for act in acts.done(parts)}
+
+
+def test_a_point_that_breaks_is_not_met(parts):
+    paused(parts)
+    [need] = look_at(parts, order(), [("x", lambda _scene: {}["gone"])])
+    assert (need.name, need.met) == ("x", False)
+
+
+def test_holds_are_lifted_after_it_was_written_down(parts):
+    name = paused(parts)
+    incidents.close_incident(parts, name, "dana", CAUSE, FOLLOW)
+    done = resume(parts, order(), GOOD)
+    assert not parts.holds.held("paper")
+    assert [hold.why for hold in done.lifted] == ["odd"]
+    act = acts.done(parts)[-1]
+    assert (act.action, act.begun.body["by"], act.begun.body["needs"]) == ("resume", "dana", ["all: good"])
+    until = watched_until(parts, "paper")
+    assert until is not None
+    assert until > parts.clock.now()
+    assert watched_until(parts, "other") is None
+
+
+def test_a_hold_that_came_meanwhile_stays(parts):
+    paused(parts)
+    now = parts.clock.now()
+    late = Hold(moment_text(nanoseconds(now)), "peak-trade", "it lost too much", HoldKind.PAUSE, "daily_loss")
+
+    def slow(_scene):
+        parts.holds.place("paper", late, now)
+        return Need("slow", met=True, found="good")
+
+    done = resume(parts, order(), [("slow", slow)])
+    assert done.left == (late,)
+    assert parts.holds.of("paper") == (late,)
+
+
+def test_a_strategy_that_was_rolled_back_comes_back_by_name_alone(parts):
+    now = parts.clock.now()
+    closed = Hold(moment_text(nanoseconds(now)), "kim", "it loses", HoldKind.CLOSE, "rollback", ("ma_crossover",))
+    parts.holds.place("paper", closed, now)
+    with pytest.raises(InputError, match="--strategy NAME"):
+        resume(parts, order(), GOOD)
+    paused(parts)
+    assert resume(parts, order(), GOOD).left == (closed,)
+    with pytest.raises(InputError):
+        resume(parts, order(strategy="macd"), GOOD)
+    assert resume(parts, order(strategy="ma_crossover"), GOOD).lifted == (closed,)
+
+
+# ---- the points ------------------------------------------------------------------------------------------------------
+
+
+def test_the_session_must_have_ended(parts):
+    with playing(parts):
+        pause(parts, PauseOrder(accounts=("paper",), by="kim", why="odd", heed_s=0.0), sleep=lambda _s: None)
+        need = point(parts, "session ended")
+        assert (need.met, need.todo) == (False, "peak-trade session stop paper")
+    assert point(parts, "session ended").met
+
+
+def test_the_kill_switch_must_be_off(parts):
+    paused(parts)
+    parts.kill_switch.trip("kim", "odd", parts.clock.now())
+    assert not point(parts, "kill switch").met
+    parts.kill_switch.release()
+    assert point(parts, "kill switch").met
+
+
+def test_the_cause_must_be_known(parts):
+    name = paused(parts)
+    assert name in point(parts, "cause known").todo
+    incidents.close_incident(parts, name, "dana", CAUSE, FOLLOW)
+    assert point(parts, "cause known").found == f"{CAUSE} (closed by dana)"
+    other = incidents.open_incident(parts, key="data_gap.paper", severity="low", title="gap", why="odd", by="kim")
+    assert not point(parts, "cause known").met
+    incidents.close_incident(parts, other, "dana", CAUSE, FOLLOW)
+    assert point(parts, "cause known").met
+    incidents.open_incident(parts, key="pause.elsewhere", severity="low", title="t", why="odd", by="kim")
+    assert point(parts, "cause known").met
+
+
+def test_without_an_incident_nobody_knows(parts):
+    now = parts.clock.now()
+    parts.holds.place("paper", Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.PAUSE, "asked"), now)
+    assert "no incident tells" in point(parts, "cause known").found
+
+
+def test_the_tests_must_have_passed_since_for_this_code(parts):
+    result(parts)
+    paused(parts)
+    assert "before the pause" in point(parts, "tests").found
+    for changes, met in (
+        ({}, True),
+        ({"failed": 1, "exit_code": 1}, False),
+        ({"passed": 0}, False),
+        ({"code_sha256": "0" * 64}, False),
+    ):
+        result(parts, **changes)
+        assert point(parts, "tests").met is met
+        assert point(parts, "fix tried").met is met
+
+
+def test_what_was_mended_must_have_been_tried(parts):
+    in_stage(parts, Stage.SHADOW)
+    paused(parts)
+    assert not point(parts, "fix tried").met
+    at = parts.clock.now()
+    begun = parts.sessions.begin(a_session("trial", started_at=stamp(at)), at, 30)
+    assert not point(parts, "fix tried").met
+    parts.sessions.finish(begun.session_id, RunStatus.COMPLETED, at=at, elapsed_s=1.0, metrics={}, summary={}, error=None)
+    assert begun.session_id in point(parts, "fix tried").found
+
+
+def test_somebody_must_say_what_became_of_the_documentation(parts):
+    paused(parts)
+    assert not point(parts, "documentation", docs="x" * (restart.SAID_MIN - 1)).met
+    assert point(parts, "documentation", docs="x" * restart.SAID_MIN).met
+
+
+def test_the_shadow_needs_no_other_person(parts):
+    in_stage(parts, Stage.SHADOW)
+    paused(parts)
+    assert point(parts, "approval").met
+
+
+class TestApproval:
+    """From testnet on another person signs what exactly is lifted."""
+
+    @pytest.fixture
+    def testnet(self, parts):
+        in_stage(parts, Stage.TESTNET)
+        paused(parts)
+        (parts.settings.root / "governance" / "roles.toml").write_text(roles_toml())
+        return parts
+
+    def signed(self, parts, *people, about=None, **changes):
+        paths = []
+        for name in people:
+            path = parts.settings.root / f"{name}.sig"
+            write_bytes(path, key(name).sign(statement(parts, about or order(**changes)), APPROVAL))
+            paths.append(path)
+        return point(parts, "approval", signatures=tuple(paths), **changes)
+
+    def test_one_other_person_is_enough(self, testnet):
+        assert not point(testnet, "approval").met
+        assert self.signed(testnet, "rita").met
+        assert self.signed(testnet, "rita", approved_by=("rita",)).met
+
+    @pytest.mark.parametrize(
+        ("people", "changes", "words"),
+        [
+            (("dana",), {}, "0 of 1 other people"),
+            (("ivan",), {}, "0 of 1 other people"),
+            (("rita",), {"approved_by": ("olga",)}, "olga did not sign"),
+            (("rita",), {"by": "nobody"}, "nobody in governance/roles.toml"),
+        ],
+        ids=["who asks", "an operator", "another than named", "asked by a stranger"],
+    )
+    def test_others_are_not(self, testnet, people, changes, words):
+        need = self.signed(testnet, *people, **changes)
+        assert (need.met, words in need.found) == (False, True)
+
+    def test_a_signature_is_good_for_these_holds_alone(self, testnet):
+        path = testnet.settings.root / "rita.sig"
+        write_bytes(path, key("rita").sign(statement(testnet, order()), APPROVAL))
+        assert point(testnet, "approval", signatures=(path,)).met
+        paused(testnet)
+        assert not point(testnet, "approval", signatures=(path,)).met
+        assert not self.signed(testnet, "rita", about=order(strategy=None, by="olga")).met
+
+    def test_without_people_nobody_can(self, testnet):
+        (testnet.settings.root / "governance" / "roles.toml").unlink()
+        assert "nobody is named" in point(testnet, "approval").found
+
+    def test_live_needs_an_owner_and_another(self, parts):
+        in_stage(parts, Stage.LIVE)
+        paused(parts)
+        (parts.settings.root / "governance" / "roles.toml").write_text(roles_toml())
+        assert not self.signed(parts, "olga").met
+        assert not self.signed(parts, "rita", "rudi").met
+        assert self.signed(parts, "olga", "rudi").met

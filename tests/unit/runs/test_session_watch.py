@@ -1,0 +1,138 @@
+"""What watches a session: thresholds from the configuration, calls of an exchange, and its clock at speed."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from tests.builders import START_NS, some_bars
+
+from peak_trade.compose import DataChoice, Parts
+from peak_trade.engine.runner import Course
+from peak_trade.model.stage import Stage
+from peak_trade.research.terms import Side
+from peak_trade.runs.session_expectation import expectation, expected_profit
+from peak_trade.runs.session_plan import Paper, SessionRequest, plan_session
+from peak_trade.runs.session_watch import AccountWatch, SessionWatch, thresholds_of
+from peak_trade.settings import PauseTriggers, load_config
+from peak_trade.venue.kraken.gateway import ObservedCall
+
+NS = 1_000_000_000
+
+
+class Hands:
+    """A machine's clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    def elapsed_s(self) -> float:
+        return self.s
+
+
+@pytest.fixture
+def parts(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("[live_risk]\nsymbols = ['BTC/EUR', 'ETH/EUR']\n[pause_triggers]\ndata_gap_s = 120\napi_errors_min = 2\n")
+    with closing(Parts(load_config(config), exchange_speed=60.0)) as made:
+        made.clock = Hands()
+        yield made
+
+
+def a_session(parts: Parts, folder, *symbols: str):
+    """Return the plan of a session of two strategies over made-up bars."""
+    data = []
+    for number, symbol in enumerate(symbols):
+        path = folder / f"{symbol.replace('/', '-')}.parquet"
+        bars = some_bars(300, seed=number, timeframe="1m", instrument=parts.instrument(symbol))
+        bars.to_polars().write_parquet(path)
+        data.append(DataChoice(path=path, symbol=symbol, timeframe="1m"))
+    paper = Paper(
+        start_balance=Decimal(10_000),
+        fee_rate=Decimal("0.002"),
+        maker_fee_rate=Decimal("0.001"),
+        slippage_bps=Decimal(5),
+        position_fraction=Decimal("0.2"),
+        side=Side.LONG,
+    )
+    strategies = (("ma_crossover", {"fast_window": 3, "slow_window": 8}), ("breakout", {}))
+    request = SessionRequest(
+        mode=Stage.SHADOW,
+        run_type="live_session_shadow",
+        strategies=strategies[: len(symbols)],
+        data=tuple(data),
+        paper=paper,
+        account="paper",
+        course=Course(),
+        speed=None,
+        env_name="test",
+    )
+    return plan_session(parts, request)
+
+
+def a_watch(parts: Parts, plan, **changes: object) -> SessionWatch:
+    """Return the watch of a session whose plan is as given, but for these."""
+    told = SimpleNamespace(datasets=plan.datasets, first=plan.first, followed=True, **changes)
+    account = AccountWatch(parts, plan, "paper", "s", rehearsal=False)
+    return SessionWatch(parts, told, account, lambda _words: None)
+
+
+def test_the_configuration_gives_the_thresholds(parts):
+    """Exact, and in nanoseconds; the defaults are the design's."""
+    given = thresholds_of(parts.settings.file.pause_triggers)
+
+    assert (given.data_gap_ns, given.api_errors_min) == (120 * NS, 2)
+    assert thresholds_of(PauseTriggers(api_error_pct=0.1)).api_error_pct == Decimal("0.1")
+    assert thresholds_of(PauseTriggers()).data_gap_ns == thresholds_of(PauseTriggers()).api_error_window_ns == 300 * NS
+
+
+def test_calls_of_the_exchange_age_at_its_speed(parts, tmp_path):
+    """Five of its minutes are five seconds here, at sixty times the speed; whoever watches no more hears nothing."""
+    watch = a_watch(parts, a_session(parts, tmp_path, "BTC/EUR"))
+    for number in range(10):
+        parts.call_seen(ObservedCall("OHLC", 0.1, "ok" if number < 8 else "unknown", ""))
+    assert watch.api_errors().code == "api_error_rate"
+    parts.clock.s = 4.999
+    assert watch.api_errors() is not None
+    parts.clock.s = 5.0
+    assert watch.api_errors() is None
+
+    watch.close()
+    for _ in range(20):
+        parts.call_seen(ObservedCall("OHLC", 0.1, "unknown", ""))
+    assert watch.api_errors() is None
+
+
+def test_silence_is_measured_by_the_exchanges_clock(parts, tmp_path):
+    """A bar of a minute and two more minutes, three seconds here; setting the machine's clock changes nothing."""
+    plan = a_session(parts, tmp_path, "BTC/EUR")
+    told = {"BTC/EUR": -1}
+    silence = a_watch(parts, plan).silence(SimpleNamespace(now_ns=lambda: START_NS, heard=lambda: told))
+
+    parts.clock.s = 2.999
+    assert silence() is None
+    parts.clock.s = 3.0
+    assert silence().code == "data_gap"
+    told["BTC/EUR"] = START_NS + 60 * NS
+    assert silence() is None
+
+
+@pytest.mark.parametrize("symbols", [("BTC/EUR",), ("BTC/EUR", "ETH/EUR")])
+def test_the_expected_profit_is_the_reports(parts, tmp_path, symbols):
+    """At every length, of one strategy and of several; too few bars have none."""
+    plan = a_session(parts, tmp_path, *symbols)
+    assert expected_profit(parts, plan, 1) is None
+    standing = SimpleNamespace(equity=Decimal(0), prices={})
+    profits = set()
+    for bars in (2, 120, 300):
+        wanted, _ = expectation(parts, plan, standing, bars, ())
+        # Of several symbols the report counts the bars of the first one; the others' come after it at each moment.
+        count = bars if len(symbols) == 1 else 2 * bars - 1
+        profit = expected_profit(parts, plan, count)
+        assert float(profit) == pytest.approx(wanted["final_equity"] - 10_000, abs=1e-6)
+        profits.add(profit)
+    assert len(profits) == 3
