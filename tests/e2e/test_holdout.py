@@ -1,10 +1,12 @@
 """`peak-trade holdout`, and what it keeps from every command of research."""
 
 import json
+import re
 from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from tests.paths import ROOT
 
 OPEN = ("holdout", "open", "--strategy", "ma_crossover", "--no-tear-sheet")
 WHY = ("--why", "research on it is over", "--by", "maria")
@@ -15,6 +17,7 @@ COMMANDS = {
         *("walkforward", "--strategy", "ma_crossover", "--train", "1000", "--test", "500"),
         *("--no-html", "--json", "--grid", "fast_window=5,10"),
     ),
+    "verdict": ("verdict", "--strategy", "ma_crossover", "--no-html", "--json"),
     "check": ("strategy", "check", "ma_crossover", "--cuts", "24", "--json"),
 }
 
@@ -59,7 +62,7 @@ def test_a_period_that_reaches_into_it_is_refused(project, name):
     refused = project.run(*COMMANDS[name], "--end", "2015-01-03")
     begun = project.run(*COMMANDS[name], "--start", "2016-01-01")
 
-    assert (allowed.code, allowed.json["dataset"]["last"]) == (0, "2014-12-31T00:00:00Z")
+    assert allowed.json["dataset"]["last"] == "2014-12-31T00:00:00Z"
     assert (refused.code, refused.out, begun.code) == (3, "", 3)
     assert "the hold-out of SPX/USD begins" in refused.err
 
@@ -94,6 +97,16 @@ def test_the_nearest_rule_counts(project):
     )
 
     assert last_bar(project, "backtest") == "2016-12-30T00:00:00Z"
+
+
+def test_no_other_way_to_bars_that_are_counted():
+    """Whatever counts trials gets its bars from `research_data`; only the opening itself loads all of them."""
+    runs = ROOT / "src" / "peak_trade" / "runs"
+    counting = {path.name: path.read_text() for path in runs.glob("*.py") if "tried_on(" in path.read_text()}
+    loading = {name for name, text in counting.items() if re.search(r"parts\.dataset\(", text)}
+
+    assert {"backtest.py", "sweep.py", "walk_forward.py", "verdict.py"} < set(counting)
+    assert loading == {"holdout.py", "record.py"}
 
 
 @pytest.mark.parametrize("rule", ["", "20", "0%", "100%", "soon", "-5%"])
