@@ -56,7 +56,7 @@ from peak_trade.runs.session_record import (
     session_document,
     story_of,
 )
-from peak_trade.runs.session_watch import AccountWatch, SessionWatch
+from peak_trade.runs.session_watch import HoldWatch, SessionWatch
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.safety.alerts import Alert, Severity
@@ -170,7 +170,7 @@ class _Sitting:
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
         self.real = request.register and request.run_type != SHADOW_RUN
-        mine = AccountWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
+        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
         self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 

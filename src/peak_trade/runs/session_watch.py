@@ -56,7 +56,7 @@ def thresholds_of(section: PauseTriggers) -> Thresholds:
     )
 
 
-class AccountWatch:
+class HoldWatch:
     """What people and triggers ask of one session through the holds of its account.
 
     A rehearsal neither places holds nor minds those from before its beginning.
@@ -176,7 +176,7 @@ class ProfitWatch:
 class SessionWatch:
     """Everything that watches one session."""
 
-    def __init__(self, parts: Parts, plan: SessionPlan, account: AccountWatch, say: Callable[[str], None]) -> None:
+    def __init__(self, parts: Parts, plan: SessionPlan, account: HoldWatch, say: Callable[[str], None]) -> None:
         self.account = account
         self._parts, self._plan, self._say = parts, plan, say
         self._given = thresholds_of(parts.settings.file.pause_triggers)

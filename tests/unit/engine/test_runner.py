@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from tests.trading import START_NS, SYMBOL, Pages, a_leg, a_plan, a_venue
 
-from peak_trade.engine import live, runner
+from peak_trade.engine import live
 from peak_trade.engine.engine import Engine
 from peak_trade.engine.live import GrowingBars, LiveFeed, Past
 from peak_trade.engine.runner import Course, Outlook, Runner
@@ -101,6 +101,7 @@ def follow(clock: Running, exchange: Exchange, looks: int) -> tuple[Engine, Page
         watches=(watch,),
         past=[],
         live=feed,
+        look_s=0.0005,
     )
     session = Runner(engine, outlook, clock)
 
@@ -115,7 +116,6 @@ def follow(clock: Running, exchange: Exchange, looks: int) -> tuple[Engine, Page
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Wait for next to nothing."""
-    monkeypatch.setattr(runner, "_LOOK_S", 0.0005)
     monkeypatch.setattr(live, "SETTLED_S", 0.0)
 
 

@@ -14,7 +14,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.runs.session_expectation import expectation, expected_profit
 from peak_trade.runs.session_plan import Paper, SessionRequest, plan_session
-from peak_trade.runs.session_watch import AccountWatch, SessionWatch, thresholds_of
+from peak_trade.runs.session_watch import HoldWatch, SessionWatch, thresholds_of
 from peak_trade.settings import PauseTriggers, load_config
 from peak_trade.venue.kraken.gateway import ObservedCall
 
@@ -77,7 +77,7 @@ def a_session(parts: Parts, folder, *symbols: str):
 def a_watch(parts: Parts, plan, **changes: object) -> SessionWatch:
     """Return the watch of a session whose plan is as given, but for these."""
     told = SimpleNamespace(datasets=plan.datasets, first=plan.first, followed=True, **changes)
-    account = AccountWatch(parts, plan, "paper", "s", rehearsal=False)
+    account = HoldWatch(parts, plan, "paper", "s", rehearsal=False)
     return SessionWatch(parts, told, account, lambda _words: None)
 
 
