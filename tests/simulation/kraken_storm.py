@@ -28,7 +28,7 @@ from peak_trade.engine.feed import Tick
 from peak_trade.engine.live import GrowingBars, Heard
 from peak_trade.engine.records import booked_in, recorded_ticks, sent_in
 from peak_trade.engine.replay import replay
-from peak_trade.engine.runner import Course, Outlook, Runner
+from peak_trade.engine.runner import Course, Killing, Outlook, Runner
 from peak_trade.engine.state import LegPlan, Plan
 from peak_trade.engine.tape import Tape
 from peak_trade.journal.chain import Chain, Record
@@ -38,6 +38,7 @@ from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import moment
 from peak_trade.model.errors import ConfigError, InputError, SafetyRefused, Unavailable
 from peak_trade.model.instrument import Instrument
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import MarketBar
 from peak_trade.risk.gate import Mode
 from peak_trade.runs.session_dead import lineage
@@ -198,6 +199,7 @@ class KrakenStorm:
         self.calm = False
         self.kill_ns = BEGIN_NS + int(self.chance.uniform(0.5, 1.2) * minutes) * MINUTE_NS
         self.killed_ns = 0
+        self.level = list(KillLevel)[seed % len(KillLevel)]
         self.seen_s = self.time.elapsed_s()
         self.restarts = self.deaths = 0
         self.instrument = Instrument(symbol=SYMBOL)
@@ -272,11 +274,11 @@ class KrakenStorm:
         if engine is not None and engine.live and blind_s > 45.0 + 60.0:
             assert engine.state.mode is not Mode.RUNNING, f"seed {self.seed}: running, blind for {blind_s:.0f} s"
 
-    def killed_now(self) -> str | None:
+    def killed_now(self) -> Killing | None:
         if self.time() < self.kill_ns:
             return None
         self.killed_ns = self.killed_ns or self.time()
-        return "a drill"
+        return Killing("a drill", self.level)
 
     # ---- processes -------------------------------------------------------------------------------------------------------
 

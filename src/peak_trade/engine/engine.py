@@ -433,7 +433,7 @@ class Engine:
         if not self._found and not self._compared:
             self._compared = True
             try:
-                await self._compare()
+                await self._compare(between=between)
             except Unavailable:
                 self._compared = False
                 raise
@@ -469,8 +469,10 @@ class Engine:
             )
         self._found = deque(event for event in found if self._is_news(event))
 
-    async def _compare(self) -> None:
+    async def _compare(self, *, between: bool = False, again: int = 3) -> None:
         """Stop unless venue and books agree on cash, positions and working orders.
+
+        What was filled while the venue was asked explains a difference; it is heard first, and then both are compared again.
 
         Raises:
             SafetyRefused: they differ, and nothing explains it.
@@ -489,6 +491,12 @@ class Engine:
         if abs(books.cash - venue.cash) <= venue.cash_step:
             del found["cash"]
         wrong = [f"{name}: books {ours}, venue {theirs}" for name, (ours, theirs) in found.items() if ours != theirs]
+        if wrong and again:
+            await self._fetch()
+            if self._found:
+                await self._tell_due(everything=True, between=between)
+                await self._compare(between=between, again=again - 1)
+                return
         if wrong:
             raise SafetyRefused(
                 f"expected books and venue to agree, found {'; '.join(wrong)}; nothing was sent: find out why, "

@@ -92,11 +92,11 @@ def test_nothing_may_be_opened_unless_the_exchange_would_cancel(steps):
 def test_nobody_tends_it_but_the_loop_that_trades():
     """The venue's news tend it, the engine asks for news, the runner asks the engine: one chain of calls."""
     calls = {
-        name: sorted(path.name for path in SOURCES.rglob("*.py") if re.search(rf"\.{name}\(", path.read_text()))
-        for name in ("tend", "news", "hear")
+        name: sorted(path.name for path in SOURCES.rglob("*.py") if re.search(rf"(?<!def )\b{name}\(", path.read_text()))
+        for name in ("tend", "news", "engine.hear")
     }
 
-    assert calls == {"tend": ["trading.py"], "news": ["engine.py", "testnet.py"], "hear": ["runner.py"]}
+    assert calls == {"tend": ["trading.py"], "news": ["engine.py", "testnet.py"], "engine.hear": ["runner.py"]}
     assert len(re.findall(r"\.tend\(", (SOURCES / "venue/kraken/trading.py").read_text())) == 1
     assert not re.search(r"create_task|to_thread|Thread|call_later", (SOURCES / "venue/kraken/dead_man.py").read_text())
 
