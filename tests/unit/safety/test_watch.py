@@ -340,7 +340,8 @@ def reference(looks: list[Observation]) -> set[tuple[Watch, str]]:
             and not (own[open_since - 1][1].heeds_kill or own[open_since - 1][1].ended)
         ):
             open_since -= 1
-        unheeded_s = sum(watched[i] for i, _ in own[open_since + 1 :])
+        # A process that was stopped could not heed it, and has its full time once it goes on.
+        unheeded_s = sum(watched[i] for i, item in own[open_since + 1 :] if item.process is not ProcessState.STOPPED)
         unheeded = open_since < len(own)
         if sight.process in (ProcessState.GONE, ProcessState.ZOMBIE):
             found.add((Watch.DEAD, name))
