@@ -49,6 +49,20 @@ class SweepPlan:
     constraints: tuple[Constraint, ...]
     options: Mapping[str, Value]
 
+    def fixed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return which of a strategy's parameters every combination shares."""
+        return {name: value for name, value in params.items() if name not in self.grid}
+
+    def specification(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a run over these combinations is specified by, besides its data and terms."""
+        return {
+            "strategy": self.strategy,
+            "fixed": dict(fixed),
+            "grid": [[name, list(values)] for name, values in self.grid.items()],
+            "constraints": [constraint.text for constraint in self.constraints],
+            "metric": self.metric,
+        }
+
 
 def read_plan(path: Path, metric: str | None = None) -> SweepPlan:
     """Read a sweep file; a metric that is given replaces its own.

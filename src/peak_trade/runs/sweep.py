@@ -236,7 +236,7 @@ def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, strategy: St
     """Return the run to be; its specification holds the versions, so that other code never goes on with this sweep."""
     plan = request.plan
     sha256 = dataset.bars.sha256()
-    fixed = {name: value for name, value in strategy.model_dump(mode="json").items() if name not in plan.grid}
+    fixed = plan.fixed(strategy.model_dump(mode="json"))
     where_from = provenance(parts, strategy)
     return Run(
         run_id=parts.ids.next_run(),
@@ -248,11 +248,7 @@ def _planned(parts: Parts, request: SweepRequest, dataset: Dataset, strategy: St
         params=fixed,
         spec={
             "run_type": SWEEP,
-            "strategy": plan.strategy,
-            "fixed": fixed,
-            "grid": [[name, list(values)] for name, values in plan.grid.items()],
-            "constraints": [constraint.text for constraint in plan.constraints],
-            "metric": plan.metric,
+            **plan.specification(fixed),
             "top": plan.top,
             "data": exact_choice(request.data, dataset).to_json(),
             "instrument": steps_of(dataset),

@@ -170,7 +170,7 @@ def _planned(parts: Parts, request: WalkRequest, dataset: Dataset, first: Params
     plan = request.plan
     sha256 = dataset.bars.sha256()
     strategy = make(plan.strategy, first)
-    fixed = {name: value for name, value in strategy.model_dump(mode="json").items() if name not in plan.grid}
+    fixed = plan.fixed(strategy.model_dump(mode="json"))
     return Run(
         run_id=parts.ids.next_run(),
         run_type=WALK_FORWARD,
@@ -181,11 +181,7 @@ def _planned(parts: Parts, request: WalkRequest, dataset: Dataset, first: Params
         params=fixed,
         spec={
             "run_type": WALK_FORWARD,
-            "strategy": plan.strategy,
-            "fixed": fixed,
-            "grid": [[name, list(values)] for name, values in plan.grid.items()],
-            "constraints": [constraint.text for constraint in plan.constraints],
-            "metric": plan.metric,
+            **plan.specification(fixed),
             "train": request.walk.train.text,
             "test": request.walk.test.text,
             "embargo": request.walk.embargo.text,
