@@ -15,6 +15,7 @@ from peak_trade.compose import Parts
 from peak_trade.journal.run import Run, RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.model.errors import CheckFailed, ConfigError
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.runs import kill, operators
 from peak_trade.runs.again import remake_report
 from peak_trade.runs.backtest import TEAR_SHEET
@@ -22,6 +23,7 @@ from peak_trade.runs.gate_view import gates_of
 from peak_trade.runs.health import check_all
 from peak_trade.runs.locks import locks_of
 from peak_trade.runs.record import SWEEP, WALK_FORWARD
+from peak_trade.runs.safety_view import safety_of
 from peak_trade.runs.session_view import Viewer
 from peak_trade.runs.sweep import SWEEP_SHEET
 from peak_trade.runs.walk_forward import WALK_SHEET
@@ -76,7 +78,7 @@ def desk_over(parts: Parts) -> "Desk":
         reports=parts.reports,
         stages=tuple(stage.value for stage in parts.stages()),
         actions=Actions(
-            kill=lambda by, why: kill.kill(parts, by, why, VIA),
+            kill=lambda by, why, level: kill.kill(parts, by, why, VIA, KillLevel(level)),
             acknowledge=lambda session_id, by, note: operators.acknowledge(parts, session_id, by, note, VIA),
         ),
         tripped=parts.kill_switch.state,
@@ -86,6 +88,7 @@ def desk_over(parts: Parts) -> "Desk":
         growth=lambda session: journal_bytes(parts, session),
         health=lambda: check_all(parts),
         gates=gates_of(parts),
+        safety=safety_of(parts),
         config_changed=ChangedFile(parts.settings.path, parts.settings.text).changed,
     )
 

@@ -32,6 +32,8 @@ REASON_MAX = 500
 #: Ties a form to the browser that it was shown in.
 FORM_COOKIE = "peak_trade_form"
 KILL, ACKNOWLEDGE = "kill", "acknowledge"
+#: How far the kill switch can be turned on here: what needs no exchange. The rest is done by a process of its own, at a terminal.
+LEVELS = ("no-new", "reduce-only")
 #: What `Tickets.secret` returns; a cookie that holds anything else is none of ours.
 _SECRET = re.compile(r"[0-9a-f]{32}")
 _FORM = "application/x-www-form-urlencoded"
@@ -87,20 +89,44 @@ class Tickets:
 @router.get("/kill-switch")
 def kill_switch(request: Request) -> Response:
     """Show the kill switch."""
-    return _form(request, "kill_switch.html", {})
+    return _form(request, "kill_switch.html", _switch(request, LEVELS[-1]))
 
 
 @router.post("/kill-switch")
 async def ask_to_kill(request: Request) -> Response:
     """Take the reason for turning the kill switch on, and ask once more."""
-    return await _asked(request, KILL, "", "kill_switch.html", {})
+    level = _level(await _sent(request))
+    return await _asked(request, KILL, level, "kill_switch.html", await run_in_threadpool(_switch, request, level))
 
 
 @router.post("/kill-switch/confirmed")
 async def kill(request: Request) -> Response:
     """Turn the kill switch on."""
-    desk = desk_of(request)
-    return await _confirmed(request, KILL, "", lambda ticket: desk.actions.kill(ticket.by, ticket.why), "/kill-switch")
+    desk, level = desk_of(request), _level(await _sent(request))
+
+    def act(ticket: Ticket) -> object:
+        return desk.actions.kill(ticket.by, ticket.why, ticket.target)
+
+    return await _confirmed(request, KILL, level, act, "/kill-switch")
+
+
+def _switch(request: Request, level: str) -> dict[str, object]:
+    """Return how far the kill switch goes now, and how far it can be turned on from here, with what was chosen."""
+    now = desk_of(request).safety.urgent().level
+    further = LEVELS if not now else LEVELS[LEVELS.index(now) + 1 :] if now in LEVELS else ()
+    return {"level": now, "levels": further, "chosen": level if level in further else (further or LEVELS)[-1]}
+
+
+def _level(form: FormData) -> str:
+    """Return how far the kill switch is to go; a form that says nothing means that only what reduces a position passes.
+
+    Raises:
+        InputError: it names a level that can't be set from here.
+    """
+    level = _field(form, "level") or "reduce-only"
+    if level not in LEVELS:
+        raise InputError(f"expected one of the levels {', '.join(LEVELS)}, found another; peak-trade kill --level has the rest")
+    return level
 
 
 @router.get("/session/{session_id}/acknowledge")

@@ -96,11 +96,11 @@ class Actions:
     """The two things that an operator may do here, each recorded in the operators' journal.
 
     Attributes:
-        kill: turns the kill switch on; takes who and why.
+        kill: turns the kill switch on; takes who, why, and how far: `no-new` or `reduce-only`, which need no exchange.
         acknowledge: marks a failed session as seen; takes its id, who and a note.
     """
 
-    kill: Callable[[str, str], object]
+    kill: Callable[[str, str, str], object]
     acknowledge: Callable[[str, str, str], object]
 
 
@@ -123,6 +123,47 @@ class Gates:
     seen: Callable[[], object]
 
 
+class Urgent(NamedTuple):
+    """What needs a person now, wherever they look.
+
+    Attributes:
+        level: how far the kill switch goes, empty while it is off.
+        held: accounts that something holds.
+        unwatched: why nobody watches although somebody must, empty where all is well.
+        critical: open critical incidents, in words.
+        damaged: why the record of what people did can't be trusted, empty where it can.
+    """
+
+    level: str = ""
+    held: tuple[str, ...] = ()
+    unwatched: str = ""
+    critical: tuple[str, ...] = ()
+    damaged: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyDesk:
+    """What the pages of safety read; nothing here lifts a hold, closes an incident or runs a drill.
+
+    Attributes:
+        overview: returns kill switch, locks, holds, triggers, sessions, supervisor, scheduler and backup.
+        incidents: returns every incident; incident: one with its timeline, by its id.
+        drills: returns how every drill stands.
+        runbooks: returns what runbooks there are; runbook: one with its text, by its name.
+        urgent: returns what stands at the top of every page, at once.
+        seen: returns what changes when that does, or when a hold is placed or lifted.
+    """
+
+    overview: Callable[[], Json]
+    incidents: Callable[[], Json]
+    incident: Callable[[str], Json]
+    drills: Callable[[], Json]
+    runbooks: Callable[[], Json]
+    runbook: Callable[[str], Json]
+    urgent: Callable[[], Urgent]
+    seen: Callable[[], object]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """The parts that the dashboard works with.
@@ -140,6 +181,7 @@ class Desk:
         growth: tells the bytes of a session's journal.
         health: looks at every component.
         gates: where strategies stand, and what their next step lacks.
+        safety: what holds, what watches, what went wrong, and what to do then.
         config_changed: tells whether the configuration file is no longer the one that was read.
     """
 
@@ -159,6 +201,7 @@ class Desk:
     growth: Callable[[Session], int]
     health: Callable[[], list[Check]]
     gates: Gates
+    safety: SafetyDesk
     config_changed: Callable[[], bool]
 
     @property

@@ -7,7 +7,17 @@ from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.clock import Clock
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
-from peak_trade.webui.desk import Desk, KillSwitchOn, Lock
+from peak_trade.webui.desk import Desk, KillSwitchOn, Lock, Urgent
+
+#: Critical incidents that are told one by one; the page of incidents has all.
+CRITICAL_MAX = 3
+#: What the kill switch does, by its level.
+KILLED = {
+    "no-new": "The kill switch is on: no order that enlarges a position is sent",
+    "reduce-only": "The kill switch is on: only orders that reduce a position pass",
+    "cancel-all": "The kill switch is on: every order is cancelled, and none is sent",
+    "flatten": "The kill switch is on: every order is cancelled, and every position closed",
+}
 
 
 class Banner(NamedTuple):
@@ -90,12 +100,27 @@ def header_of(desk: Desk) -> Header:
 
 
 def _state_alerts(desk: Desk, locks: tuple[Lock, ...], tripped: KillSwitchOn | None) -> list[Banner]:
-    found = [Banner("The kill switch is on: only orders that reduce a position pass", "", "/kill-switch")] if tripped else []
+    urgent = desk.safety.urgent()
+    found = [Banner(KILLED.get(urgent.level, KILLED["reduce-only"]), "", "/kill-switch")] if tripped else []
+    found += _urgent_alerts(urgent)
     found += [Banner("{} is open", lock.name, "") for lock in locks if not lock.closed]
     if desk.config_changed():
         found.append(
             Banner("The configuration file has changed since the dashboard read it; start the dashboard again", "", "")
         )
+    return found
+
+
+def _urgent_alerts(urgent: Urgent) -> list[Banner]:
+    found = []
+    if urgent.damaged:
+        words = "The record of what people did is DAMAGED, and nothing that rests on it counts: {}"
+        found.append(Banner(words, urgent.damaged, "/gates"))
+    found += [Banner("A critical incident is open: {}", words, "/incidents") for words in urgent.critical[:CRITICAL_MAX]]
+    if urgent.held:
+        found.append(Banner("Accounts that are held: {}", ", ".join(urgent.held), "/safety#holds"))
+    if urgent.unwatched:
+        found.append(Banner("Nobody watches the sessions although a supervisor is required: {}", urgent.unwatched, "/safety"))
     return found
 
 

@@ -118,6 +118,7 @@ class Pulse:
                 "unhandled": census.unhandled,
                 "killed": desk.tripped() is not None,
                 "gates": desk.gates.seen(),
+                "safety": desk.safety.seen(),
                 "running": {str(one.session_id): (beats.get(one.session_id), desk.growth(one)) for one in started},
             }
         except PeakTradeError as error:
