@@ -100,7 +100,7 @@ class RegimeFilter(Strategy):
     """Overlay: the base strategy's target while both the volatility and the trend are of an allowed class, else flat."""
 
     key: ClassVar[str] = "regime_filter"
-    source: ClassVar[str] = "Ang, Timmermann, Regime Changes and Financial Markets, Annual Review of Financial Economics 4, 2012"
+    source: ClassVar[str] = "Ang, Timmermann, Regime Changes and Financial Markets, Annual Review of Financial Economics, 2012"
 
     base: Member = Field(Member(strategy="ma_crossover"), description="the strategy that is filtered")
     volatility: tuple[Literal["calm", "normal", "wild"], ...] = Field(
