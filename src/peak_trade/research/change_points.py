@@ -38,7 +38,7 @@ class ChangePoint(NamedTuple):
 
 
 def run_lengths(returns: F64) -> tuple[F64, I64]:
-    """Return for each bar the probability that the run is young, and the most probable run length; shapes (bars,).
+    """Return for each bar the probability that the run is young, and how young most probably if so; shapes (bars,).
 
     Not a number, and zero, before `SETTLE` returns after the first one, which has no bar before it, and `RECENT` bars more:
     until then every run is young.
@@ -70,8 +70,9 @@ def run_lengths(returns: F64) -> tuple[F64, I64]:
         weights = np.concatenate([[fresh], grown[kept]])
         weights /= weights.sum()
         if bar >= begin + RECENT:
-            young[bar] = weights[ages < RECENT].sum()
-            likely[bar] = ages[np.argmax(weights)]
+            recent = np.where(ages < RECENT, weights, 0.0)
+            young[bar] = recent.sum()
+            likely[bar] = ages[np.argmax(recent)]
     return young, likely
 
 

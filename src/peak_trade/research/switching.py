@@ -10,6 +10,7 @@ statsmodels estimates; the filter is ours, because its own does not go on over b
 
 import math
 import warnings
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -125,8 +126,7 @@ def wild_probability(returns: F64) -> tuple[F64, list[Switching], int]:
     found = np.full(len(returns), np.nan)
     fits: list[Switching] = []
     failed = 0
-    begins = refits(len(returns))
-    for begin, end in zip(begins, [*begins[1:], len(returns)], strict=True):
+    for begin, end in pairwise([*refits(len(returns)), len(returns)]):
         past = returns[max(1, begin - FIT_MOST) : begin]
         fit = estimate(past, begin)
         if fit is None:
