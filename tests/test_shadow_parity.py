@@ -59,6 +59,7 @@ SERIES = [
 #: Parameters of strategies made of others; all else runs with its defaults.
 PARAMS: dict[str, dict[str, Any]] = {
     "vol_regime_filter": {"base": {"strategy": "macd"}, "window": 20, "long_window": 120, "ratio": 1.2},
+    "regime_filter": {"base": {"strategy": "macd"}, "volatility": ["calm", "wild"], "window": 10, "history": 60},
     "composite": {
         "members": [
             {"strategy": "ma_crossover", "params": {"fast_window": 5, "slow_window": 20}, "weight": 2.0},

@@ -31,6 +31,7 @@ from peak_trade.cli import (
     operator,
     pause,
     readiness,
+    regimes,
     robustness,
     rollback,
     scheduler,
@@ -67,6 +68,7 @@ app.command("backtest")(backtest.command)
 app.command("sweep")(sweep.command)
 app.command("verdict")(verdict.command)
 app.command("robustness")(robustness.command)
+app.command("regimes")(regimes.command)
 app.command("walkforward")(walkforward.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)

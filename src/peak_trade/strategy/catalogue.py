@@ -32,6 +32,7 @@ BUILT_IN = (
     ("trend_following", "TrendFollowing"),
     ("breakout", "Breakout"),
     ("combined", "VolRegimeFilter"),
+    ("combined", "RegimeFilter"),
     ("combined", "Composite"),
     ("buy_and_hold", "BuyAndHold"),
 )

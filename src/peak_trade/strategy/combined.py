@@ -1,6 +1,6 @@
-"""Strategies made of strategies: a weighted mix, and a filter that keeps one out of wild markets."""
+"""Strategies made of strategies: a weighted mix, and filters that keep one out of markets that are not for it."""
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +9,7 @@ from peak_trade.model.bar import F64, Bars
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.indicators import volatility
+from peak_trade.strategy.regimes import TREND, VOLATILITY, trend_classes, volatility_classes
 
 
 class Member(BaseModel):
@@ -93,3 +94,47 @@ class VolRegimeFilter(Strategy):
     def warmup(self) -> int:
         """Return the longer of the base's warm-up and the long window."""
         return max(self.base.build().warmup(), self.long_window + 1)
+
+
+class RegimeFilter(Strategy):
+    """Overlay: the base strategy's target while both the volatility and the trend are of an allowed class, else flat."""
+
+    key: ClassVar[str] = "regime_filter"
+    source: ClassVar[str] = "Ang, Timmermann, Regime Changes and Financial Markets, Annual Review of Financial Economics, 2012"
+
+    base: Member = Field(Member(strategy="ma_crossover"), description="the strategy that is filtered")
+    volatility: tuple[Literal["calm", "normal", "wild"], ...] = Field(
+        ("calm", "normal"), min_length=1, max_length=3, description="classes of volatility in which it may trade"
+    )
+    trend: tuple[Literal["down", "flat", "up"], ...] = Field(
+        ("down", "up"), min_length=1, max_length=3, description="classes of trend in which it may trade"
+    )
+    window: int = Field(24, ge=2, le=100_000, description="bars of the present volatility")
+    history: int = Field(250, ge=3, le=10_000, description="volatilities that the present one is ranked among")
+    trend_window: int = Field(50, ge=2, le=100_000, description="bars of the trend")
+    threshold: float = Field(1.0, ge=0, le=100, description="standard deviations of a drift that is a trend")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        self.base.build()
+        for name in ("volatility", "trend"):
+            found: tuple[str, ...] = getattr(self, name)
+            if len(set(found)) < len(found):
+                raise ValueError(f"{name} ({', '.join(found)}) should have each class once")
+        return self
+
+    def parts(self) -> tuple[Strategy, ...]:
+        """Return the base."""
+        return (self.base.build(),)
+
+    def targets(self, bars: Bars) -> F64:
+        """Return the base target in allowed markets, 0 in others and while a class is not known."""
+        moves = volatility_classes(bars.close, self.window, self.history)
+        drifts = trend_classes(bars.close, self.trend_window, self.threshold)
+        allowed = np.isin(moves, [VOLATILITY.index(name) for name in self.volatility])
+        allowed &= np.isin(drifts, [TREND.index(name) for name in self.trend])
+        return np.where(allowed, self.base.build().targets(bars), 0.0)
+
+    def warmup(self) -> int:
+        """Return the longest of the base's warm-up and what the two classes need."""
+        return max(self.base.build().warmup(), self.window + self.history, self.trend_window + 1)

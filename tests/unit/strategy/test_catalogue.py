@@ -23,6 +23,7 @@ BUILT_IN = (
     "trend_following",
     "breakout",
     "vol_regime_filter",
+    "regime_filter",
     "composite",
     "buy_and_hold",
 )

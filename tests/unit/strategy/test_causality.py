@@ -14,10 +14,11 @@ from peak_trade.model.bar import PRICES, Bars
 from peak_trade.strategy.base import Strategy, held
 from peak_trade.strategy.catalogue import catalogue, make
 from peak_trade.strategy.indicators import Shared, sharing
+from peak_trade.strategy.regimes import TREND, UNKNOWN, VOLATILITY, trend_classes, volatility_classes
 
 KEYS = tuple(key for key, kind in catalogue().items() if kind.__module__.startswith("peak_trade."))
 #: What they decide depends on the last bars only, not on a position entered at any time before.
-STATELESS = ("ma_crossover", "macd", "momentum_1h", "trend_following", "vol_regime_filter", "buy_and_hold")
+STATELESS = ("ma_crossover", "macd", "momentum_1h", "trend_following", "vol_regime_filter", "regime_filter", "buy_and_hold")
 HELD = ("rsi_reversion", "bollinger_bands", "mean_reversion", "breakout")
 #: Of these, the position is explained by a window of exactly the warm-up, with no smoothing that reaches further back.
 WINDOWED_HELD = ("bollinger_bands", "mean_reversion", "breakout")
@@ -70,6 +71,20 @@ PARAMETERS: Mapping[str, st.SearchStrategy[dict[str, Any]]] = {
         _member,
         st.builds(_ordered("window", "long_window"), windows, longer),
         st.floats(0.3, 3),
+    ),
+    "regime_filter": st.builds(
+        lambda base, volatility, trend, windows, threshold: {
+            "base": base,
+            "volatility": sorted(volatility),
+            "trend": sorted(trend),
+            **dict(zip(("window", "history", "trend_window"), windows, strict=True)),
+            "threshold": threshold,
+        },
+        _member,
+        st.sets(st.sampled_from(VOLATILITY), min_size=1),
+        st.sets(st.sampled_from(TREND), min_size=1),
+        st.tuples(windows, st.integers(3, 40), windows),
+        st.floats(0, 2),
     ),
     "composite": st.fixed_dictionaries({"members": st.lists(_member, min_size=1, max_size=4), "threshold": st.floats(0, 0.9)}),
 }
@@ -203,7 +218,7 @@ def test_the_warm_up_is_enough(key: str) -> None:
 def test_the_warm_up_is_enough_for_any_parameters(choice: tuple[str, dict[str, Any]], seed: int) -> None:
     """The same holds for other parameters, but for a filter whose base strategy has a memory of its own."""
     key, params = choice
-    if key == "vol_regime_filter":
+    if key in ("vol_regime_filter", "regime_filter"):
         params = {**params, "base": {"strategy": "momentum_1h", "params": {"lookback": 7}}}
     strategy = make(key, params)
     bars = some_bars(strategy.warmup() + 60, seed=seed, noise=0.02)
@@ -219,6 +234,7 @@ def test_the_warm_up_is_enough_for_any_parameters(choice: tuple[str, dict[str, A
         ("ma_crossover", {}),
         ("momentum_1h", {}),
         ("vol_regime_filter", {}),
+        ("regime_filter", {}),
         ("bollinger_bands", {}),
         ("mean_reversion", {}),
         ("breakout", {"entry_window": 20, "exit_window": 10}),
@@ -311,6 +327,37 @@ def test_a_filter_is_flat_while_volatility_is_high() -> None:
     assert 0 < np.count_nonzero(calm[60:]) < 440
 
 
+def test_a_filter_passes_what_is_allowed() -> None:
+    """Volatility is ranked among its own past, a drift is held against the root of time; both as in plain loops."""
+    bars = some_bars(600, noise=0.02)
+    base = {"strategy": "momentum_1h", "params": {"lookback": 5}}
+    asked = {"base": base, "volatility": ["wild"], "trend": ["down", "flat"], "window": 8, "history": 60, "trend_window": 20}
+    filtered = make("regime_filter", asked).targets(bars)
+    spread, wide = naive.volatility(bars.close, 8), naive.volatility(bars.close, 20)
+    allowed = np.zeros(600, dtype=bool)
+    for bar in range(67, 600):
+        below = sum(other < spread[bar] for other in spread[bar - 59 : bar + 1])
+        allowed[bar] = below >= 40 and bars.close[bar] / bars.close[bar - 20] - 1.0 <= wide[bar] * 20**0.5
+
+    assert filtered.tolist() == np.where(allowed, make("momentum_1h", {"lookback": 5}).targets(bars), 0.0).tolist()
+    assert 0 < np.count_nonzero(allowed) < 400
+
+
+def test_classes_at_their_limits() -> None:
+    """Two of six below are normal, four are wild, and equals are not below; a drift of exactly the threshold is flat."""
+    moves = np.array([0.0, *[0.03, -0.03] * 3, *[0.01, -0.01] * 3, *[0.02, -0.02] * 3])
+    close = 100.0 * np.cumprod(1.0 + moves)
+    classes = volatility_classes(close, 2, 6)
+
+    assert (classes[:7] == UNKNOWN).all()
+    assert [VOLATILITY[index] for index in classes[[7, 13, 15, 17, 18]]] == ["calm", "wild", "wild", "normal", "calm"]
+    assert volatility_classes(np.full(50, 100.1), 3, 5)[8:].tolist() == [0] * 42
+    assert trend_classes(np.full(50, 100.1), 3, 0.0)[3:].tolist() == [1] * 47
+    steps = np.array([100.0, 110.0, 100.0, 110.0, 121.0])
+    assert trend_classes(steps, 2, 0.0).tolist() == [UNKNOWN, UNKNOWN, 1, 1, 2]
+    assert trend_classes(steps[::-1].copy(), 2, 0.0).tolist() == [UNKNOWN, UNKNOWN, 0, 1, 1]
+
+
 @varied
 @given(st.lists(st.tuples(*[st.booleans()] * 4), min_size=1, max_size=40))
 def test_a_held_position_stays_until_it_ends(rows: list[tuple[bool, bool, bool, bool]]) -> None:
@@ -339,6 +386,7 @@ def test_a_held_position_stays_until_it_ends(rows: list[tuple[bool, bool, bool, 
         "ma_crossover",
         "bollinger_bands",
         "vol_regime_filter",
+        "regime_filter",
         "rsi_reversion",
         "composite",
     ],
