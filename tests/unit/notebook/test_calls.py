@@ -93,7 +93,7 @@ def test_a_run_over_a_frame_can_be_done_again(project, capsys):
     """The registry alone, with the kept frame, gives the same result."""
     done = pt.backtest(hourly().to_polars(), "ma_crossover", CROSS, symbol="BTC/EUR")
 
-    assert main(["experiments", "rerun", done.record["run_id"]]) == 0, capsys.readouterr()
+    assert main(["reproduce", done.record["run_id"]]) == 0, capsys.readouterr()
 
 
 def test_results_go_out_as_frames_and_pages(project):
