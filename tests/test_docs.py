@@ -23,6 +23,7 @@ from peak_trade.governance.ladder import LADDER
 from peak_trade.journal.verify import ALTERED, MISSING, NOTES
 from peak_trade.model.order import LIFE
 from peak_trade.risk.gate import CODES
+from peak_trade.settings import PATH_VARIABLE
 from peak_trade.venue.kraken import classes
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -151,6 +152,21 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_tutorial_runs(checkout, monkeypatch):
+    """The Python blocks of the tutorial run in their order, in a project, and leave what it says."""
+    text = (ROOT / "docs" / "guide" / "tutorial.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    monkeypatch.chdir(checkout)
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+    space: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "tutorial.md", "exec"), space)  # noqa: S102 - our own page
+
+    assert len(blocks) == 8
+    assert (checkout / "tested.html").stat().st_size > 100_000
+    assert "not registered" in repr(space["found"])
 
 
 def test_the_example_strategy_works(tmp_path):

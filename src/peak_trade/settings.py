@@ -652,6 +652,16 @@ def service_socket() -> str:
     return _ENVIRONMENT.get("NOTIFY_SOCKET", "")
 
 
+def in_project() -> bool:
+    """Tell whether `load_config()` has a file to read: one that is named, or `config.toml` here or in a folder above."""
+    return bool(_ENVIRONMENT.get(PATH_VARIABLE)) or _nearby() is not None
+
+
+def _nearby() -> Path | None:
+    here = Path.cwd()
+    return next((folder / "config.toml" for folder in (here, *here.parents) if (folder / "config.toml").is_file()), None)
+
+
 def _locate(path: str | Path | None) -> Path:
     named = path or _ENVIRONMENT.get(PATH_VARIABLE)
     if named:
@@ -660,12 +670,10 @@ def _locate(path: str | Path | None) -> Path:
             how = "--config" if path else PATH_VARIABLE
             raise ConfigError(f"expected a configuration file at {found} (named by {how}), found none; correct {how}")
         return found.absolute()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "config.toml").is_file():
-            return folder / "config.toml"
+    if (near := _nearby()) is not None:
+        return near
     raise ConfigError(
-        f"expected config.toml in {here} or a folder above, found none; go to the project's folder or set {PATH_VARIABLE}"
+        f"expected config.toml in {Path.cwd()} or a folder above, found none; go to the project's folder or set {PATH_VARIABLE}"
     )
 
 

@@ -1,6 +1,6 @@
 """Options that several commands share, and what they mean together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -95,22 +95,20 @@ def choose_terms(parts: "Parts", given: Given) -> "Terms":
     Raises:
         InputError: a value that makes no sense.
     """
-    from peak_trade.research.terms import Side, Terms
+    from peak_trade.runs.backtest import configured_terms, side_of
     from peak_trade.strategy.sizing import Sizing
 
-    file = parts.settings.file
-    side = file.backtest.side if given.side is None else given.side
-    if side not in [item.value for item in Side]:
-        raise InputError(f"expected long, short or both as --side, found {side!r}; choose one")
-    return Terms(
-        cash=money(given.initial_cash, "--initial-cash", file.backtest.initial_cash),
-        fee_bps=_either(given.fee_bps, file.backtest.fee_bps),
-        slippage_bps=_either(given.slippage_bps, file.backtest.slippage_bps),
-        sizing=Sizing.parse(file.backtest.sizing if given.sizing is None else given.sizing),
-        side=Side(side),
-        stop_loss=_either(given.stop_loss, file.risk.stop_loss),
-        take_profit=_either(given.take_profit, file.risk.take_profit),
-        trailing_stop=_either(given.trailing_stop, file.risk.trailing_stop),
+    plain = configured_terms(parts)
+    return replace(
+        plain,
+        cash=money(given.initial_cash, "--initial-cash", plain.cash),
+        fee_bps=_either(given.fee_bps, plain.fee_bps),
+        slippage_bps=_either(given.slippage_bps, plain.slippage_bps),
+        sizing=plain.sizing if given.sizing is None else Sizing.parse(given.sizing),
+        side=plain.side if given.side is None else side_of(given.side, "--side"),
+        stop_loss=_either(given.stop_loss, plain.stop_loss),
+        take_profit=_either(given.take_profit, plain.take_profit),
+        trailing_stop=_either(given.trailing_stop, plain.trailing_stop),
     )
 
 

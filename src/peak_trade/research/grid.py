@@ -111,8 +111,23 @@ def line_plan(
             table[name] = dict(zip(("start", "stop", "step"), map(parse_value, parts), strict=True))
         else:
             table[name] = [parse_value(value.strip()) for value in given.split(",")]
+    return made_plan(strategy, table, constraints, metric, top, "the command line")
+
+
+def made_plan(
+    strategy: str, grid: Mapping[str, object], constraints: Sequence[str], metric: str, top: int = TOP, where: str = "the call"
+) -> SweepPlan:
+    """Return a plan from values.
+
+    Args:
+        grid: by parameter a list of values, one value, or `{start, stop, step}`, the stop included.
+        where: what an error names as their place.
+
+    Raises:
+        InputError, StrategyError: see `read_plan`.
+    """
     options = {"strategy": strategy, "constraints": list(constraints), "metric": metric, "top": top}
-    return _plan({"sweep": options, "grid": table}, Path("the command line"))
+    return _plan({"sweep": options, "grid": grid}, Path(where))
 
 
 def _plan(raw: Mapping[str, Any], path: Path) -> SweepPlan:

@@ -1,0 +1,275 @@
+"""Research from Python: the same bits as the commands', frames in and out, and no way around the count of trials."""
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from tests.builders import some_bars
+from tests.paths import ROOT
+
+import peak_trade as pt
+from peak_trade.cli.main import main
+from peak_trade.model.errors import CheckFailed, DataError, InputError, SafetyRefused, StrategyError
+from peak_trade.settings import PATH_VARIABLE
+
+CROSS = {"fast_window": 5, "slow_window": 20}
+GRID = {"fast_window": range(4, 9, 2), "slow_window": [20, 30]}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project's folder, and in it the present folder."""
+    shutil.copy(ROOT / "config.toml", tmp_path)
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A folder without a project."""
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(capsys, *words):
+    """Return what a command prints as JSON."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def hourly(count=600, **changes):
+    return some_bars(count, gap=0.001, **changes)
+
+
+def crossing(bars):
+    """A causal rule: long above the average of ten closes."""
+    average = np.convolve(bars.close, np.ones(10) / 10)[: len(bars)]
+    found = (bars.close > average).astype(float)
+    found[:10] = 0.0
+    return found
+
+
+def test_importing_the_package_loads_nothing():
+    """`import peak_trade` stays light, and names what it has."""
+    code = "import sys, peak_trade; print(dir(peak_trade)); print([n for n in sys.modules if n in ('numpy','polars','numba')])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, heavy = ended.stdout.splitlines()
+
+    assert heavy == "[]"
+    assert all(name in names for name in ("load_bars", "backtest", "sweep", "walk_forward", "check"))
+    with pytest.raises(AttributeError, match="no attribute 'trade_live'"):
+        _ = pt.trade_live
+
+
+def test_a_backtest_is_the_commands_bit_for_bit(project, capsys):
+    """The same bars give the same result hash from a file, loaded bars and frames of both kinds."""
+    bars = hourly()
+    bars.to_polars().write_parquet(project / "bars.parquet")
+    line = ["backtest", "--strategy", "ma_crossover", "--data", "bars.parquet", "--symbol", "BTC/EUR", "--no-tear-sheet"]
+    params = [word for name, value in CROSS.items() for word in ("--param", f"{name}={value}")]
+    said = command(capsys, *line, *params, "--fee-bps", "10", "--side", "both")
+
+    loaded = pt.load_bars("bars.parquet", symbol="BTC/EUR")
+    inputs = ["bars.parquet", bars.to_polars(), bars.to_pandas(), bars.to_pandas().reset_index()]
+    made = [pt.backtest(one, "ma_crossover", CROSS, symbol="BTC/EUR", fee_bps=10, side="both") for one in inputs]
+    made.append(pt.backtest(loaded, "ma_crossover", CROSS, fee_bps=10, side="both"))
+
+    assert {one.result.sha256() for one in made} == {said["result_sha256"]}
+    assert all(one.metrics == said["metrics"] and one.registered for one in made)
+    assert made[-1].record["trials_on_dataset"] == {"total": 6, "different": 1}
+    assert len(list((project / "var").rglob("frames/*/*.parquet"))) == 1
+
+
+def test_a_run_over_a_frame_can_be_done_again(project, capsys):
+    """The registry alone, with the kept frame, gives the same result."""
+    done = pt.backtest(hourly().to_polars(), "ma_crossover", CROSS, symbol="BTC/EUR")
+
+    assert main(["reproduce", done.record["run_id"]]) == 0, capsys.readouterr()
+
+
+def test_results_go_out_as_frames_and_pages(project):
+    """Equity to both kinds of frame, a page in a frame of its own, a text with the figures; nothing is opened."""
+    done = pt.backtest(hourly().to_polars(), "ma_crossover", CROSS, symbol="BTC/EUR")
+    polars, pandas = done.to_polars(), done.to_pandas()
+
+    assert np.array_equal(polars["equity"].to_numpy(), done.result.equity)
+    assert np.array_equal(pandas["equity"].to_numpy(), done.result.equity)
+    assert list(pandas.index.view("i8") if hasattr(pandas.index, "view") else []) == done.result.bars.timestamp.tolist()
+    assert str(pandas.index.tz) == "UTC"
+    page = done.plot()
+    assert page.save("page.html").read_text("utf-8") == page.html
+    assert page._repr_html_().startswith("<iframe") and 'srcdoc="' in page._repr_html_()
+    assert f"run {done.record['run_id']}" in repr(done)
+    assert "buy and hold" in done._repr_html_()
+
+
+def test_sweep_and_walk_are_the_commands(project, capsys):
+    """Both rank and choose as the commands do, and count every trial."""
+    hourly(900).to_polars().write_parquet(project / "bars.parquet")
+    place = ["--data", "bars.parquet", "--symbol", "BTC/EUR"]
+    grid = ["--grid", "fast_window=4:8:2", "--grid", "slow_window=20,30"]
+    walked = command(
+        capsys, "walkforward", "--strategy", "ma_crossover", *place, *grid, "--train", "20d", "--test", "5d", "--no-html"
+    )
+    loaded = pt.load_bars("bars.parquet", symbol="BTC/EUR")
+
+    walk = pt.walk_forward(loaded, "ma_crossover", GRID, train="20d", test="5d")
+    swept = pt.sweep(loaded, "ma_crossover", {**GRID, "slow_window": np.array([20, 30])})
+
+    assert walk.record["result_sha256"] == walked["result_sha256"]
+    assert walk.metrics == walked["metrics"]
+    assert walk.windows == walked["windows"]
+    assert swept.record["trials"] == 6 == len(swept.to_polars()) == len(swept.to_pandas())
+    assert swept.metrics["sharpe"] == max(swept.to_polars()["sharpe"])
+    one = pt.backtest(loaded, "ma_crossover", {name: swept.best[name] for name in GRID})
+    assert one.metrics == swept.metrics
+    for result in (walk, swept):
+        assert "<script" in result.plot().html
+        assert result.record["run_id"] in repr(result)
+
+
+def test_what_is_tried_in_a_project_counts(project):
+    """There is no call that tries a strategy of the catalogue unseen."""
+    frame = hourly().to_polars()
+    with pytest.raises(SafetyRefused, match="registered=False in a project"):
+        pt.backtest(frame, "ma_crossover", CROSS, symbol="BTC/EUR", registered=False)
+    with pytest.raises(SafetyRefused, match="registered=False in a project"):
+        pt.sweep(frame, "ma_crossover", GRID, symbol="BTC/EUR", registered=False)
+
+    for fast in (4, 5):
+        done = pt.backtest(frame, "ma_crossover", {**CROSS, "fast_window": fast}, symbol="BTC/EUR", registered=True)
+
+    assert done.record["trials_on_dataset"]["different"] == 2
+
+
+def test_outside_of_a_project_nothing_is_kept(nowhere):
+    """It works without a project, says that it is no evidence, and leaves nothing in the folder."""
+    frame = hourly().to_polars()
+    done = pt.backtest(frame, "ma_crossover", CROSS, symbol="BTC/EUR")
+
+    assert (done.registered, done.folder) == (False, None)
+    assert "not evidence" in repr(done)
+    assert "not registered" in done.plot().html
+    assert list(nowhere.iterdir()) == []
+    with pytest.raises(InputError, match="expected a project to register in"):
+        pt.backtest(frame, "ma_crossover", CROSS, symbol="BTC/EUR", registered=True)
+
+
+def test_a_function_is_tried_but_is_no_evidence(project):
+    """It decides as a strategy does, is not registered, and can't be."""
+    frame = hourly().to_polars()
+    done = pt.backtest(frame, crossing, symbol="BTC/EUR")
+
+    assert done.metrics["num_trades"] > 0
+    assert not done.registered
+    assert "not evidence" in repr(done)
+    assert "function on BTC/EUR 1h" in done.plot().html
+    with pytest.raises(InputError, match="found a function, which has no version"):
+        pt.backtest(frame, crossing, symbol="BTC/EUR", registered=True)
+    with pytest.raises(StrategyError, match="expected 600 targets"):
+        pt.backtest(frame, lambda bars: bars.close[1:], symbol="BTC/EUR")
+
+
+def test_a_leak_is_found(project):
+    """A function that looks one bar ahead is found out; one that does not, is not; a strategy gets its evidence."""
+    frame = hourly(800).to_polars()
+    ahead = pt.check(frame, lambda bars: (np.append(bars.close[1:], 0) > bars.close).astype(float), symbol="BTC/EUR")
+    fair = pt.check(frame, crossing, warmup=20, symbol="BTC/EUR")
+    strategy = pt.check(frame, "ma_crossover", CROSS, symbol="BTC/EUR")
+
+    assert not ahead.causality.causal
+    assert "does not hold" in repr(ahead)
+    with pytest.raises(CheckFailed, match="expected both proofs"):
+        ahead.require()
+    assert fair.causality.causal
+    assert strategy.holds
+    assert set(strategy.evidence) == {"causality", "warmup"}
+    strategy.require()
+
+
+def test_the_hold_out_is_kept_from_notebooks(project):
+    """Loaded bars end before it, a frame's last part too, and asking for more is refused."""
+    text = (project / "config.toml").read_text()
+    mark = "[research.holdout]"
+    assert mark in text or "[research" not in text
+    rule = f'{mark}\n"BTC/EUR" = "25%"\n'
+    (project / "config.toml").write_text(text.replace(mark, rule) if mark in text else f"{text}\n{rule}")
+    bars = hourly(400)
+    bars.to_polars().write_parquet(project / "bars.parquet")
+
+    loaded = pt.load_bars("bars.parquet", symbol="BTC/EUR")
+
+    assert len(loaded) == 300 == len(pt.backtest(bars.to_polars(), crossing, symbol="BTC/EUR").to_polars())
+    assert len(pt.backtest(loaded, "ma_crossover", CROSS).to_polars()) == 300
+    with pytest.raises(SafetyRefused, match="hold-out"):
+        pt.load_bars("bars.parquet", symbol="BTC/EUR", end=datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def naive(frame):
+    return frame.with_columns(pl.col("timestamp").dt.replace_time_zone(None))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (lambda f: naive(f), "time zone"),
+        (lambda f: pd.DataFrame({"timestamp": pd.to_datetime(["2024-01-01"]), "open": 1.0}), "time zone"),
+        (lambda f: f.with_columns(pl.col("timestamp").dt.epoch("ms")), "time zone"),
+        (lambda f: f.drop("volume"), "no volume"),
+        (lambda f: f.with_columns(pl.lit("x").alias("open")), "numbers in open"),
+        (lambda f: f.with_columns(pl.lit(None, dtype=pl.Float64).alias("close")), "number in every row of close"),
+        (lambda f: f.reverse(), "ascending|descending|order"),
+        (lambda f: f.head(1), "at least 2 bars"),
+    ],
+)
+def test_unfit_frames_are_refused(nowhere, data, words):
+    """A frame passes the checks of a file; each refusal is one sentence."""
+    with pytest.raises(DataError, match=words) as caught:
+        pt.load_bars(data(hourly(50).to_polars()), symbol="BTC/EUR")
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda f: pt.load_bars(f), "symbol of the frame"),
+        (lambda f: pt.load_bars([1, 2]), "found list"),
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", fees=3), "found fees"),
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", side="up"), "long, short or both as side"),
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", initial_cash="much"), "amount of money"),
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start="soon"), "expected a date"),
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start=datetime(2024, 1, 1)), "time zone"),  # noqa: DTZ001
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start="2025-01-01", end="2024-01-01"), "before end"),
+        (lambda f: pt.backtest(f, crossing, {"a": 1}, symbol="BTC/EUR"), "no parameters with a function"),
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", tags=[""]), "a tag of 1 to 64"),
+        (lambda f: pt.backtest(pt.load_bars(f, symbol="BTC/EUR"), "macd", symbol="ETH/EUR"), "know their market"),
+        (lambda f: pt.sweep(f, "ma_crossover", GRID, symbol="BTC/EUR", search="luck"), "as search"),
+        (lambda f: pt.sweep(f, "ma_crossover", GRID, symbol="BTC/EUR", trials=3), "a grid, which tries all"),
+        (lambda f: pt.check(f, "ma_crossover", warmup=3, symbol="BTC/EUR"), "declares its own"),
+    ],
+)
+def test_unfit_calls_are_refused(nowhere, call, words):
+    """Each refusal is one sentence that names what was found."""
+    with pytest.raises(InputError, match=words) as caught:
+        call(hourly(50).to_polars())
+
+    assert "\n" not in str(caught.value)
+
+
+def test_bars_tell_what_they_are(nowhere):
+    """A sample loads by name; its text has market, number and origin."""
+    loaded = pt.load_bars(symbol="SPX/USD", timeframe="1d", start="2010-01-01")
+
+    assert "SPX/USD 1d" in repr(loaded)
+    assert f"{len(loaded):,}" in loaded._repr_html_()
+    assert loaded.to_pandas()["close"].to_numpy().tolist() == loaded.to_polars()["close"].to_list()
