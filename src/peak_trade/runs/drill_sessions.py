@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from peak_trade.compose import Parts
 from peak_trade.journal.chain import ENDED, Record, folder_of, read, segments
@@ -35,7 +35,7 @@ TESTNET = ("--mode", "testnet", "--symbol", PAIR, "--speed", f"{FOLLOWED_SPEED}"
 class DrillSession:
     """A session's process and its journal."""
 
-    def __init__(self, account: str, process: subprocess.Popen[bytes], journal: Path, said: Path, clock: Clock) -> None:
+    def __init__(self, account: str, process: subprocess.Popen[Any], journal: Path, said: Path, clock: Clock) -> None:
         self.account, self.process = account, process
         self._journal, self._said, self._clock = journal, said, clock
         self._before = len(segments(journal, account)) if folder_of(journal, account).is_dir() else 0

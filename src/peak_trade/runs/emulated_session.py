@@ -20,6 +20,7 @@ Journals lie in `state/journal/ACCOUNT`, the kill switch is that of the folder's
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -257,20 +258,35 @@ def emulated_session(
         parts.close()
 
 
-def start_emulated(folder: Path, run: EmulatedRun, terms: EmulatedTerms, *, speed: float) -> "subprocess.Popen[str]":
+def start_emulated(
+    folder: Path,
+    run: EmulatedRun,
+    terms: EmulatedTerms,
+    *,
+    speed: float,
+    said: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[str]":
     """Start such a session as a process of its own, in a folder with a configuration; what it says comes on its error output.
 
     Its exit codes are those of `peak-trade`. The caller waits for it, and ends it where it must.
+
+    Args:
+        said: a file for what it says, its record left out; None: pipes. environment: of the process; None: this one's.
     """
     told = {"run": dataclasses.asdict(run), "terms": terms.to_json(), "speed": speed}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "peak_trade.runs.emulated_session"],
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "peak_trade.runs.emulated_session"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if said is None else subprocess.DEVNULL,
+            stderr=subprocess.PIPE if said is None else stack.enter_context(said.open("w", encoding="utf-8")),
+            text=True,
+            # One whose words go to a file has a group of its own, so that Ctrl+C is the caller's to hear.
+            process_group=None if said is None else 0,
+        )
     if process.stdin is not None:
         process.stdin.write(json.dumps(told) + "\n")
         process.stdin.close()
