@@ -107,7 +107,7 @@ def test_it_does_what_it_says():
     targets = $kind(window=10).targets(market(np.concatenate([rise, rise[::-1]])))
 
     assert not targets[:9].any()
-    assert targets[9:150].all()
+    assert (targets[9:150] == 1.0).all()
     assert not targets[165:].any()
 
 
