@@ -1,6 +1,7 @@
-"""`peak-trade strategy`: the proofs of one strategy."""
+"""`peak-trade strategy`: begin a strategy, and its proofs."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +13,33 @@ from peak_trade.model.errors import CheckFailed, InputError
 if TYPE_CHECKING:
     from peak_trade.runs.proofs import Proofs
 
-app = typer.Typer(help="Proofs of a strategy.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Begin a strategy, and prove it.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """Proofs of a strategy."""
+    """Begin a strategy, and prove it."""
+
+
+@app.command("new")
+def begin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its key, such as my_idea.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder that the package is written into.")] = Path(),
+    as_json: options.JsonOut = False,
+) -> None:
+    """Write a package with a rule that works, its tests and its entry point, to begin a strategy with."""
+    from peak_trade.cli.show import document, printable
+    from peak_trade.runs.skeleton import write_skeleton
+
+    found = write_skeleton(name, options.full_path(to))
+    if as_json:
+        files = [str(path.relative_to(found.folder)) for path in found.files]
+        print(document({"key": found.key, "class": found.kind, "folder": str(found.folder), "files": files}), flush=True)
+        return
+    print(printable(f"{found.kind} in {found.folder}"))
+    for path in found.files:
+        print(printable(f"  {path.relative_to(found.folder)}"))
+    print(printable(f"what to do next: {found.folder / 'README.md'}"), flush=True)
 
 
 @app.command()

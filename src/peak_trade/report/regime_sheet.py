@@ -40,8 +40,8 @@ from peak_trade.research.backtest import Result
 from peak_trade.research.regimes import Family, Regimes
 from peak_trade.strategy.regimes import UNKNOWN
 
-#: A class's colour, by its place; classes differ in height too, so that colour tells nothing alone.
-_COLOURS = (GAIN, NEUTRAL, LOSS)
+#: A class's colour; classes differ in height too, so that colour tells nothing alone.
+_COLOURS = {"down": LOSS, "wild": LOSS, "changed": LOSS, "flat": NEUTRAL, "normal": NEUTRAL}
 #: Spells drawn; of more, the longest.
 _SPELLS_MAX = 2_000
 
@@ -120,7 +120,7 @@ def _band_chart(family: Family, result: Result, axis: TimeAxis) -> Any:
         "right": stamps[ends - 1] + step,
         "bottom": places.astype(float),
         "top": places + 0.9,
-        "colour": [_COLOURS[place if len(family.classes) == 3 else 2 * place] for place in places],
+        "colour": [_COLOURS.get(family.classes[place], GAIN) for place in places],
         "what": [family.classes[place] for place in places],
         "bars": ends - begins,
     }

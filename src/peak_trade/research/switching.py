@@ -18,7 +18,7 @@ import numpy as np
 from peak_trade.model.bar import F64
 
 #: Bars before the first estimate; the past has to grow by this factor before the next; the most bars that one reads.
-FIT_FROM, GROWTH, FIT_MOST = 500, 1.25, 5_000
+FIT_FROM, GROWTH, FIT_MOST = 500, 1.25, 2_500
 #: A state whose variance is a smaller share of all is one of identical prices; nothing is told by it.
 _LEAST = 1e-6
 #: No state is kept for certain, or left for certain.

@@ -79,8 +79,8 @@ def test_nothing_looks_ahead(market):
     for cut in sorted(cut for cut in cuts if cut <= last):
         assert same_until(cut, regimes(bars[:cut], RULES), whole), f"cut at {cut}"
     for name in FUTURES:
-        for cut in (SETTLE + 60, FIT_FROM + 3):
-            other = regimes(with_future(bars, cut, name, draw), RULES)
+        for part, cut in ((bars[: FIT_FROM - 1], SETTLE + 60), (bars, FIT_FROM + 3)):
+            other = regimes(with_future(part, cut, name, draw), RULES)
             assert same_until(cut, other, whole), f"{name} after {cut}"
 
 
