@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peak_trade.durable import force, storing, write_text
-from peak_trade.model.clock import moment_text, nanoseconds
+from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import SafetyRefused
 
 #: What stands where a hold can't be read.
@@ -138,15 +138,24 @@ def _read(path: Path) -> Hold | None:
         words = [given[name] for name in ("at", "by", "why", "code")]
         names = tuple(given["strategies"])
         if not all(isinstance(word, str) for word in (*words, *names)):
-            return _unknown(f"{path.name} holds no words")
+            return _unknown(f"{path.name} holds no words", _written_ns(path))
         at, by, why, code = words
+        parse_moment(at)
         return Hold(at, by, why, HoldKind(given["kind"]), code, names)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return _unknown(f"{path.name} can't be read")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return _unknown(f"{path.name} can't be read", _written_ns(path))
 
 
-def _unknown(why: str) -> Hold:
+def _written_ns(path: Path) -> int:
+    """Return when a file was last written, nanoseconds UTC; 0 where nobody can tell."""
+    try:
+        return min(max(os.lstat(path).st_mtime_ns, 0), 2**62)  # no date is so early or late that it can't be written
+    except OSError:
+        return 0
+
+
+def _unknown(why: str, since_ns: int = 0) -> Hold:
     """Return a hold of which only its existence is known: the account is paused, and nothing is closed on a guess."""
-    return Hold(moment_text(0), UNREADABLE, why, HoldKind.PAUSE, UNREADABLE)
+    return Hold(moment_text(since_ns), UNREADABLE, why, HoldKind.PAUSE, UNREADABLE)
