@@ -32,6 +32,7 @@ from peak_trade.runs.session_plan import SessionPlan
 from peak_trade.runs.supervisor_sign import supervisor_trouble
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import PauseTriggers
+from peak_trade.strategy.catalogue import keys_within
 from peak_trade.venue.port import CONTRACT_BROKEN
 
 #: What stands in the journal for what a hold asks.
@@ -101,7 +102,7 @@ class HoldWatch:
             return [Tripped(Mode.PAUSED, HOLD, words)]
         if not hold.strategies:
             return [Tripped(Mode.PAUSED, HOLD, words), Retire((), words)]
-        mine = tuple(leg.name for leg in self._plan.legs if leg.strategy.key in hold.strategies)
+        mine = tuple(leg.name for leg in self._plan.legs if keys_within(leg.strategy) & set(hold.strategies))
         return [Retire(mine, words)] if mine else []
 
 

@@ -8,7 +8,7 @@ Invariant: a hold is on disk before anyone is told of it, and one that can't be 
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from enum import Enum, unique
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from peak_trade.durable import force, storing, write_text
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
-from peak_trade.model.errors import SafetyRefused
+from peak_trade.model.errors import SafetyRefused, StorageError
 
 #: What stands where a hold can't be read.
 UNREADABLE = "unreadable"
@@ -93,11 +93,19 @@ class AccountHolds:
         return found or ((_unknown("its folder can't be read"),) if self.held(account) else ())
 
     def accounts(self) -> tuple[str, ...]:
-        """Return the accounts that something holds."""
+        """Return the accounts that something holds.
+
+        Raises:
+            StorageError: nobody can tell, because the folder can't be read.
+        """
         try:
             return tuple(sorted(path.name for path in self.folder.iterdir() if self.held(path.name)))
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise StorageError(
+                f"expected to see which accounts are held, found {self.folder} not readable ({error.strerror})"
+            ) from error
 
     def lift(self, account: str, keep: Callable[[Hold], bool] = lambda _hold: False) -> tuple[Hold, ...]:
         """Remove the holds of an account but for those to *keep*; return what was removed. Only the restart procedure calls it.
@@ -117,13 +125,26 @@ class AccountHolds:
                 force(self.folder / account)
         return tuple(lifted)
 
-    def check_free(self, account: str) -> None:
-        """Let pass where nothing holds an account.
+    def keeping(self, account: str, strategies: Collection[str] | None = None) -> tuple[Hold, ...]:
+        """Return the holds that keep strategies, by their keys, from being started on an account, oldest first.
+
+        What closes some strategies keeps those alone from it; where *strategies* is None, nobody knows which they are, and
+        only such holds don't count that may be about others.
+        """
+        wanted = set() if strategies is None else set(strategies)
+        return tuple(
+            hold
+            for hold in self.of(account)
+            if hold.kind is not HoldKind.CLOSE or not hold.strategies or wanted & set(hold.strategies)
+        )
+
+    def check_free(self, account: str, strategies: Collection[str]) -> None:
+        """Let strategies, by the keys of them and of what they are made of, pass that nothing keeps from an account.
 
         Raises:
             SafetyRefused: something does; the sentence says what, and how to go on.
         """
-        if found := self.of(account):
+        if found := self.keeping(account, strategies):
             raise SafetyRefused(
                 f"expected nothing to hold the account {account}, found {'; '.join(map(str, found[:3]))}; nothing was begun: "
                 f"peak-trade resume {account} leads through the restart"
