@@ -188,9 +188,11 @@ def test_random_demands_deaths_and_restarts(forge, monkeypatch, seed):
     check_ended(stage)
 
 
-def test_a_daily_loss_outlives_its_session(forge):
+def test_a_daily_loss_outlives_its_session(forge, monkeypatch):
     """The account is held before the journal tells of the pause, and no session begins on it until it is lifted."""
     stage = Stage(forge.world(LOSING))
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr(session_watch, "report_incident", lambda _parts, **facts: reported.append(facts))
     seen: list[bool] = []
 
     def hook(_point: str) -> None:
@@ -204,6 +206,8 @@ def test_a_daily_loss_outlives_its_session(forge):
     assert ended.record["mode_at_end"] == "paused"
     [hold] = stage.holds.of(ACCOUNT)
     assert (hold.kind, hold.code) == (HoldKind.PAUSE, "max_daily_loss_pct")
+    [incident] = reported
+    assert (incident["key"], incident["session_id"]) == (f"max_daily_loss_pct.{ACCOUNT}", stage.world.journals()[-1].stem)
     assert hold.by == f"session {stage.world.journals()[-1].stem}"
     with pytest.raises(SafetyRefused, match="peak-trade resume"):
         stage.world.run()

@@ -178,7 +178,7 @@ class _Sitting:
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
         self.real = request.register and request.run_type != SHADOW_RUN
-        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
+        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=request.run_type == SHADOW_RUN)
         self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 

@@ -27,6 +27,7 @@ from peak_trade.risk.triggers import (
     pnl_divergence,
     supervisor_lost,
 )
+from peak_trade.runs.incidents import report_incident
 from peak_trade.runs.session_expectation import expected_profit
 from peak_trade.runs.session_plan import SessionPlan
 from peak_trade.runs.supervisor_sign import supervisor_trouble
@@ -65,6 +66,7 @@ class HoldWatch:
 
     def __init__(self, parts: Parts, plan: SessionPlan, account: str, session_id: str, *, rehearsal: bool) -> None:
         self._holds, self._clock, self._plan, self._account = parts.holds, parts.clock, plan, account
+        self._parts, self._session_id = parts, session_id
         self._by, self._rehearsal = f"session {session_id}", rehearsal
         self._heeded = set(parts.holds.of(account)) if rehearsal else set()
         self._latched: set[str] = set()
@@ -81,7 +83,7 @@ class HoldWatch:
         return found
 
     def latch(self, code: str, words: str) -> None:
-        """Hold the account where what happened has to outlive the session.
+        """Hold the account where what happened has to outlive the session, and have an incident opened of it.
 
         Raises:
             StorageError: the disk refused.
@@ -93,6 +95,10 @@ class HoldWatch:
         self._holds.place(self._account, hold, now)
         self._heeded.add(hold)
         self._latched.add(code)
+        title = f"{self._account} was paused by {code}"
+        report_incident(
+            self._parts, key=f"{code}.{self._account}", severity="high", title=title, why=words, session_id=self._session_id
+        )
 
     def _asked(self, hold: Hold) -> list[Tripped | Retire]:
         words = f"the account {self._account} is held: {hold}"
