@@ -92,8 +92,7 @@ class HoldWatch:
             return
         now = self._clock.now()
         hold = Hold(moment_text(nanoseconds(now)), self._by, words, HoldKind.PAUSE, code)
-        self._holds.place(self._account, hold, now)
-        self._heeded.add(hold)
+        self._heeded.add(self._holds.place(self._account, hold, now))
         self._latched.add(code)
         title = f"{self._account} was paused by {code}"
         report_incident(

@@ -21,6 +21,8 @@ from peak_trade.model.errors import SafetyRefused, StorageError
 #: What stands where a hold can't be read.
 UNREADABLE = "unreadable"
 _BYTES_MAX = 65_536
+#: Longest words of a hold, characters.
+_WORDS_MAX = 2_000
 
 
 @unique
@@ -57,12 +59,13 @@ class AccountHolds:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def place(self, account: str, hold: Hold, at: datetime) -> None:
-        """Place a hold; it is on disk when this returns.
+    def place(self, account: str, hold: Hold, at: datetime) -> Hold:
+        """Place a hold; it is on disk when this returns, and is returned as it can be read there: its words may be cut.
 
         Raises:
             StorageError: the disk refused; nothing is held by it.
         """
+        hold = hold._replace(by=_plain(hold.by), why=_plain(hold.why), code=_plain(hold.code))
         body = hold._asdict() | {"kind": hold.kind.value, "strategies": list(hold.strategies)}
         stamp = nanoseconds(at)
         with storing(self.folder):
@@ -70,6 +73,7 @@ class AccountHolds:
             while (path := self.folder / account / f"{stamp:020d}.json").exists():
                 stamp += 1
         write_text(path, json.dumps(body, ensure_ascii=False) + "\n")
+        return hold
 
     def held(self, account: str) -> bool:
         """Return whether anything holds an account; one look at a folder's entry where nothing does."""
@@ -167,6 +171,11 @@ def _read(path: Path) -> Hold | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return _unknown(f"{path.name} can't be read", _written_ns(path))
+
+
+def _plain(text: str) -> str:
+    """Return text that every file and journal takes, of bounded length: what is said must not keep a hold from being placed."""
+    return text.replace("\0", "").encode(errors="replace").decode()[:_WORDS_MAX]
 
 
 def _written_ns(path: Path) -> int:

@@ -45,6 +45,14 @@ def test_which_accounts_are_held_is_never_guessed(tmp_path: Path) -> None:
         AccountHolds(tmp_path / "holds").accounts()
 
 
+@pytest.mark.parametrize("why", ["\udc80", "a\0b", "w" * 1_000_000, "\x1b[2J\n", "\u202e"])
+def test_no_words_keep_a_hold_from_being_placed(tmp_path: Path, why: str) -> None:
+    holds = AccountHolds(tmp_path)
+    placed = holds.place("paper", PAUSED._replace(by=why, why=why), NOW)
+    assert holds.of("paper") == (placed,)
+    assert (placed.by == UNREADABLE, len(placed.why) <= 2_000) == (False, True)
+
+
 def test_holds_of_one_moment_are_all_kept_in_order(tmp_path: Path) -> None:
     holds = AccountHolds(tmp_path)
     holds.place("paper", PAUSED, NOW)
