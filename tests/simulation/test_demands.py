@@ -16,9 +16,10 @@ from tests.simulation.world import ACCOUNT, BEGIN, Forge, Killer, Scenario, Worl
 from peak_trade.engine import runner
 from peak_trade.model.errors import SafetyRefused, StrategyError
 from peak_trade.model.kill_level import KillLevel
+from peak_trade.model.stage import Stage as Ladder
 from peak_trade.risk.gate import CONDUCT, REACHES, Mode, farther
 from peak_trade.runs import session_watch
-from peak_trade.runs.session import LIVE_SESSION_SHADOW
+from peak_trade.runs.session import LIVE_SESSION_SHADOW, is_rehearsal
 from peak_trade.runs.session_expectation import expected_profit
 from peak_trade.safety.holds import AccountHolds, Hold, HoldKind
 from peak_trade.safety.kill_switch import KillSwitch
@@ -214,6 +215,25 @@ def test_a_daily_loss_outlives_its_session(forge, monkeypatch):
     stage.lift()
     check_ended(stage)
     stage.world.run()
+
+
+def test_a_session_outside_the_registry_holds_its_account_too(forge):
+    """Keeping it out of the list must not be a way around a hold."""
+    stage = Stage(forge.world(LOSING))
+    stage.world.request = dataclasses.replace(stage.request, register=False)
+
+    stage.world.run()
+
+    assert [hold.code for hold in stage.holds.of(ACCOUNT)] == ["max_daily_loss_pct"]
+    with pytest.raises(SafetyRefused, match="peak-trade resume"):
+        stage.world.run()
+
+
+def test_only_recorded_bars_in_a_simulation_are_a_rehearsal(forge):
+    request = forge.world(LOSING).request
+    assert is_rehearsal(request)
+    assert not is_rehearsal(dataclasses.replace(request, mode=Ladder.TESTNET))
+    assert not is_rehearsal(dataclasses.replace(request, run_type=LIVE_SESSION_SHADOW))
 
 
 @pytest.mark.parametrize("number", [1, 40])

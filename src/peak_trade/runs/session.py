@@ -94,7 +94,7 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     """
     parts.kill_switch.check_off()
     # Recorded bars may try what is held, and what is out of the rotation.
-    real, keys = request.run_type != SHADOW_RUN, sorted(keys_of(parts, request))
+    real, keys = not is_rehearsal(request), sorted(keys_of(parts, request))
     if real:
         parts.holds.check_free(request.account, keys)
     check_ready(parts, request.mode)
@@ -134,6 +134,11 @@ def _tell_people(parts: Parts, sitting: "_Sitting", error: str, incidents: Seque
         alerts.tell(parts, Alert(key, severity, f"A session ended {mode.value}", f"{where}: {why}"))
     else:
         alerts.recovered(parts, key)
+
+
+def is_rehearsal(request: SessionRequest) -> bool:
+    """Tell whether a session only plays recorded bars in a simulation; whatever asks an exchange is none, however it is called."""
+    return request.run_type == SHADOW_RUN and request.mode is Stage.SHADOW
 
 
 def keys_of(parts: Parts, request: SessionRequest) -> frozenset[str]:
@@ -177,8 +182,8 @@ class _Sitting:
         self.asked = 0
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
-        self.real = request.register and request.run_type != SHADOW_RUN
-        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=request.run_type == SHADOW_RUN)
+        self.real = request.register and not is_rehearsal(request)
+        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=is_rehearsal(request))
         self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
