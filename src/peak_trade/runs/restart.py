@@ -11,6 +11,7 @@ Invariant: what a signature approves names these very holds, so that it is good 
 import json
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -169,7 +170,7 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
 
     Raises:
         NotReady: a point is not met; it has all of them.
-        InputError: nothing holds the account. StorageError: the disk refused; what is left still holds.
+        InputError: nothing holds the account, or another restart lifted it meanwhile. StorageError: the disk refused; what is left still holds.
     """
     scene = _scene(parts, order)
     needs = look_at(parts, order, points)
@@ -184,7 +185,10 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
         "holds": [str(hold) for hold in scene.holds],
     }
     lifting = set(_to_lift(order, scene.holds))
-    with held(parts), written(parts, RESUME, order.by, COMMAND, **facts) as act:
+    with held(parts), ExitStack() as stack:
+        if not lifting & set(parts.holds.of(order.account)):
+            raise InputError(f"expected to lift the holds of {order.account}, found that another restart did meanwhile")
+        act = stack.enter_context(written(parts, RESUME, order.by, COMMAND, **facts))
         # One that came meanwhile, by a trigger or a person, was looked into by nobody.
         lifted = parts.holds.lift(order.account, keep=lambda hold: hold not in lifting)
         act.outcome["lifted"] = [str(hold) for hold in lifted]

@@ -137,7 +137,7 @@ def _tell_people(parts: Parts, sitting: "_Sitting", error: str, incidents: Seque
 
 
 def is_rehearsal(request: SessionRequest) -> bool:
-    """Tell whether a session only plays recorded bars in a simulation; whatever asks an exchange is none, however it is called."""
+    """Tell whether a session only plays recorded bars in a simulation; what asks an exchange does not, however it is called."""
     return request.run_type == SHADOW_RUN and request.mode is Stage.SHADOW
 
 

@@ -131,6 +131,18 @@ def test_a_hold_that_came_meanwhile_stays(parts):
     assert parts.holds.of("paper") == (late,)
 
 
+def test_of_two_restarts_at_once_one_is_made(parts):
+    paused(parts)
+
+    def other(_scene):
+        resume(parts, order(by="olga"), GOOD)
+        return Need("all", met=True, found="good")
+
+    with pytest.raises(InputError, match="another restart did meanwhile"):
+        resume(parts, order(), [("all", other)])
+    assert [act.begun.body["by"] for act in acts.done(parts) if act.action == "resume"] == ["olga"]
+
+
 def test_a_strategy_that_was_rolled_back_comes_back_by_name_alone(parts):
     now = parts.clock.now()
     closed = Hold(moment_text(nanoseconds(now)), "kim", "it loses", HoldKind.CLOSE, "rollback", ("ma_crossover",))
