@@ -170,7 +170,8 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
 
     Raises:
         NotReady: a point is not met; it has all of them.
-        InputError: nothing holds the account, or another restart lifted it meanwhile. StorageError: the disk refused; what is left still holds.
+        InputError: nothing holds the account, or another restart lifted it meanwhile.
+        StorageError: the disk refused; what is left still holds.
     """
     scene = _scene(parts, order)
     needs = look_at(parts, order, points)
