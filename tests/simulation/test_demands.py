@@ -16,9 +16,10 @@ from tests.simulation.world import ACCOUNT, BEGIN, Forge, Killer, Scenario, Worl
 from peak_trade.engine import runner
 from peak_trade.model.errors import SafetyRefused, StrategyError
 from peak_trade.model.kill_level import KillLevel
+from peak_trade.model.stage import Stage as Ladder
 from peak_trade.risk.gate import CONDUCT, REACHES, Mode, farther
 from peak_trade.runs import session_watch
-from peak_trade.runs.session import LIVE_SESSION_SHADOW
+from peak_trade.runs.session import LIVE_SESSION_SHADOW, is_rehearsal
 from peak_trade.runs.session_expectation import expected_profit
 from peak_trade.safety.holds import AccountHolds, Hold, HoldKind
 from peak_trade.safety.kill_switch import KillSwitch
@@ -188,9 +189,11 @@ def test_random_demands_deaths_and_restarts(forge, monkeypatch, seed):
     check_ended(stage)
 
 
-def test_a_daily_loss_outlives_its_session(forge):
+def test_a_daily_loss_outlives_its_session(forge, monkeypatch):
     """The account is held before the journal tells of the pause, and no session begins on it until it is lifted."""
     stage = Stage(forge.world(LOSING))
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr(session_watch, "report_incident", lambda _parts, **facts: reported.append(facts))
     seen: list[bool] = []
 
     def hook(_point: str) -> None:
@@ -204,12 +207,33 @@ def test_a_daily_loss_outlives_its_session(forge):
     assert ended.record["mode_at_end"] == "paused"
     [hold] = stage.holds.of(ACCOUNT)
     assert (hold.kind, hold.code) == (HoldKind.PAUSE, "max_daily_loss_pct")
+    [incident] = reported
+    assert (incident["key"], incident["session_id"]) == (f"max_daily_loss_pct.{ACCOUNT}", stage.world.journals()[-1].stem)
     assert hold.by == f"session {stage.world.journals()[-1].stem}"
     with pytest.raises(SafetyRefused, match="peak-trade resume"):
         stage.world.run()
     stage.lift()
     check_ended(stage)
     stage.world.run()
+
+
+def test_a_session_outside_the_registry_holds_its_account_too(forge):
+    """Keeping it out of the list must not be a way around a hold."""
+    stage = Stage(forge.world(LOSING))
+    stage.world.request = dataclasses.replace(stage.request, register=False)
+
+    stage.world.run()
+
+    assert [hold.code for hold in stage.holds.of(ACCOUNT)] == ["max_daily_loss_pct"]
+    with pytest.raises(SafetyRefused, match="peak-trade resume"):
+        stage.world.run()
+
+
+def test_only_recorded_bars_in_a_simulation_are_a_rehearsal(forge):
+    request = forge.world(LOSING).request
+    assert is_rehearsal(request)
+    assert not is_rehearsal(dataclasses.replace(request, mode=Ladder.TESTNET))
+    assert not is_rehearsal(dataclasses.replace(request, run_type=LIVE_SESSION_SHADOW))
 
 
 @pytest.mark.parametrize("number", [1, 40])

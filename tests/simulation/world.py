@@ -30,6 +30,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.runs import record as record_module
 from peak_trade.runs import session as session_module
+from peak_trade.runs import session_watch
 from peak_trade.runs.session import SHADOW_RUN, Watcher, run_session
 from peak_trade.runs.session_files import EndedSession
 from peak_trade.runs.session_plan import Paper, SessionRequest
@@ -357,6 +358,8 @@ def made_deterministic() -> Iterator[Disk]:
         patch.setattr(record_module, "code_in_use", lambda: Code("simulated", clean=True))
         # The comparison with an ideal session only reads, takes as long as the session, and has tests of its own.
         patch.setattr(session_module, "expectation", lambda *_arguments: (None, None))
+        # A thread of its own writes it down, at a moment that nothing here decides.
+        patch.setattr(session_watch, "report_incident", lambda _parts, **_facts: None)
         patch.setattr(os, "fsync", disk.fsync)
         patch.setattr(chain_module.os, "write", _watched(disk, os.write))
         patch.setattr(runner, "_TURN", 32)

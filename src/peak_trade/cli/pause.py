@@ -77,7 +77,7 @@ def resume_command(
     approved_by: Annotated[
         list[str] | None, typer.Option("--approved-by", help="Another person who signs; from testnet on.")
     ] = None,
-    key: Annotated[Path | None, typer.Option("--key", help="SSH key with which that person signs now.")] = None,
+    key: Annotated[list[Path] | None, typer.Option("--key", help="SSH key to sign with now, of who asks or approves.")] = None,
     signature: Annotated[list[Path] | None, typer.Option("--signature", help="What ssh-keygen -Y sign made of it.")] = None,
     profile: Annotated[str, typer.Option("--profile", help="Whose strategy and pair the smoke test uses.")] = "quick_smoke",
     run_tests: Annotated[bool, typer.Option("--run-tests", help="Run the stage's tests first.")] = False,
@@ -106,7 +106,7 @@ def resume_command(
             strategy=None if strategy is None else find(strategy).key,
             docs=options.check_notes(docs),
             approved_by=tuple(dict.fromkeys(approved_by or [])),
-            key=key,
+            keys=tuple(key or []),
             signatures=tuple(options.full_path(path) for path in signature or []),
             profile=profile,
         )

@@ -85,8 +85,12 @@ def open_incident(
     by: str,
     session_id: str | None = None,
     via: str = COMMAND,
+    reported: bool = True,
 ) -> str:
     """Open an incident; where one of that key is open, add to it. Return its id.
+
+    Args:
+        reported: whether its report is written at once, for which the session's whole journal is read.
 
     Raises:
         InputError: a text can't be kept, or no such severity.
@@ -109,8 +113,9 @@ def open_incident(
             with written(parts, NOTED_ACT, by, via, **facts):
                 pass
     # It is in the journal; its report is written again with every act about it.
-    with contextlib.suppress(PeakTradeError, OSError):
-        write_report(parts, track(_about(readable(parts)))[name])
+    if reported:
+        with contextlib.suppress(PeakTradeError, OSError):
+            write_report(parts, track(_about(readable(parts)))[name])
     return name
 
 
@@ -362,7 +367,8 @@ class _Reporter:
             try:
                 # Parts of its own: what the trading thread has open is not for two threads at once.
                 with contextlib.closing(Parts(self._parts.settings)) as parts:
-                    open_incident(parts, **item._asdict(), by=PROGRAM, via=MACHINE)
+                    # Whoever reports may be trading: a long journal is not read within its process.
+                    open_incident(parts, **item._asdict(), by=PROGRAM, via=MACHINE, reported=False)
             except PeakTradeError as error:
                 words = str(error)
             else:

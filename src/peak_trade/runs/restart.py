@@ -11,6 +11,7 @@ Invariant: what a signature approves names these very holds, so that it is good 
 import json
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +22,10 @@ from peak_trade.compose import DataChoice, Parts, code_sha256
 from peak_trade.engine.runner import Course
 from peak_trade.governance.approvals import Signature, signers
 from peak_trade.governance.files import load_roles, read_plain
-from peak_trade.governance.incidents import TrackedIncident
+from peak_trade.governance.incidents import KEY_MAX, TrackedIncident
 from peak_trade.governance.roles import Role
 from peak_trade.governance.sshsig import APPROVAL
+from peak_trade.journal.chain import lines, parse_shape, segments
 from peak_trade.journal.registry import RunFilter
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
@@ -43,11 +45,13 @@ from peak_trade.runs.readiness import check_stage
 from peak_trade.runs.readiness_checks import CHECKS
 from peak_trade.runs.record import Json
 from peak_trade.runs.resumed import RESUME, WATCHED
+from peak_trade.runs.rollback import KEY as ROLLBACK_KEY
+from peak_trade.runs.rollback import ROLLBACK
 from peak_trade.runs.session import SHADOW_RUN, Watcher, run_session
 from peak_trade.runs.session_again import spec_of
 from peak_trade.runs.session_plan import Paper, SessionRequest
 from peak_trade.runs.smoke import proven, smoke_test
-from peak_trade.safety.holds import UNREADABLE, Hold, HoldKind
+from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import Paths
 
 #: From here on a restart needs another person; so many of them by stage, and who one of them has to be.
@@ -66,7 +70,7 @@ class RestartOrder:
     Attributes:
         strategy: a strategy that was rolled back and may come back; None lifts no hold of that kind.
         docs: what was updated in the documentation, or why nothing had to be.
-        key: with which another person signs now; signatures: files that others made of the statement.
+        keys: with which people sign now, the one who asks too; signatures: files that they made of the statement.
         profile: whose strategy and pair the smoke test of testnet uses.
     """
 
@@ -76,7 +80,7 @@ class RestartOrder:
     strategy: str | None = None
     docs: str = ""
     approved_by: tuple[str, ...] = ()
-    key: Path | None = None
+    keys: tuple[Path, ...] = ()
     signatures: tuple[Path, ...] = ()
     profile: str = PROFILE
 
@@ -166,7 +170,8 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
 
     Raises:
         NotReady: a point is not met; it has all of them.
-        InputError: nothing holds the account. StorageError: the disk refused; what is left still holds.
+        InputError: nothing holds the account, or another restart lifted it meanwhile.
+        StorageError: the disk refused; what is left still holds.
     """
     scene = _scene(parts, order)
     needs = look_at(parts, order, points)
@@ -181,7 +186,10 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
         "holds": [str(hold) for hold in scene.holds],
     }
     lifting = set(_to_lift(order, scene.holds))
-    with held(parts), written(parts, RESUME, order.by, COMMAND, **facts) as act:
+    with held(parts), ExitStack() as stack:
+        if not lifting & set(parts.holds.of(order.account)):
+            raise InputError(f"expected to lift the holds of {order.account}, found that another restart did meanwhile")
+        act = stack.enter_context(written(parts, RESUME, order.by, COMMAND, **facts))
         # One that came meanwhile, by a trigger or a person, was looked into by nobody.
         lifted = parts.holds.lift(order.account, keep=lambda hold: hold not in lifting)
         act.outcome["lifted"] = [str(hold) for hold in lifted]
@@ -245,27 +253,47 @@ def _scene(parts: Parts, order: RestartOrder) -> _Scene:
             f"expected a hold of {order.account} that a restart lifts, found {kept}; a strategy that was taken out comes back "
             f"with: peak-trade resume {order.account} --strategy NAME"
         )
-    moments = [parse_moment(hold.at) for hold in lifting if hold.by != UNREADABLE] or [parts.clock.now()]
+    # What was looked into, mended and tested before the last of them came says nothing about that one.
+    last = max(parse_moment(hold.at) for hold in lifting)
+    since = last if last.timestamp() else parts.clock.now()
     sessions = _sessions_of(parts, order.account)
     names = {session.session_id for session in sessions}
-    about = tuple(
-        item
-        for item in tracked(parts).values()
-        if item.session_id in names or item.key.rpartition(".")[2] == order.account or _keyed(item, order)
-    )
-    stage = Stage(sessions[0].mode) if sessions else parts.settings.file.environment.mode
-    since = min(moments)
+    about = tuple(item for item in tracked(parts).values() if item.session_id in names or _keyed(item.key, order, lifting))
+    # A rehearsal begins on a held account too, and says nothing about what trades there.
+    ran = [session for session in sessions if session.run.run_type != SHADOW_RUN]
+    stage = _stage_last(parts, order.account, ran)
     mine = tuple(item for item in about if item.is_open or (item.closed_at is not None and item.closed_at >= since))
-    return _Scene(parts, order, holds, since, sessions[0] if sessions else None, stage, mine)
+    return _Scene(parts, order, holds, since, ran[0] if ran else None, stage, mine)
 
 
-def _keyed(item: TrackedIncident, order: RestartOrder) -> bool:
-    return order.strategy is not None and item.key == f"rollback.{order.strategy}"
+def _keyed(key: str, order: RestartOrder, lifting: Sequence[Hold]) -> bool:
+    """Tell whether an incident's key names the account, or the rollback whose holds are lifted."""
+    about = key.partition(".")[2]
+    # A name may have dots itself, and a key is cut where it is too long.
+    if order.account in (about, key.rpartition(".")[2]) or (len(key) == KEY_MAX and order.account.startswith(about)):
+        return True
+    if order.strategy is not None:
+        return key == f"{ROLLBACK_KEY}{order.strategy}"
+    return any(hold.code == ROLLBACK for hold in lifting) and key in {f"{ROLLBACK_KEY}{stage.value}" for stage in Stage}
+
+
+def _stage_last(parts: Parts, account: str, ran: Sequence[Session]) -> Stage:
+    """Return the stage of an account's last session that was no rehearsal, else the configured one.
+
+    Registry and journal are both asked, and the higher one counts: a session need not have been registered.
+    """
+    found = [Stage(ran[0].mode)] if ran else []
+    for path in reversed(segments(parts.journal, account) if (parts.journal / account).is_dir() else []):
+        first = parse_shape(next(lines(path), b""))
+        if first is not None and first.body.get("run_type") != SHADOW_RUN and "mode" in first.body:
+            found.append(Stage(first.body["mode"]))
+            break
+    return max(found, key=list(Stage).index) if found else parts.settings.file.environment.mode
 
 
 def _sessions_of(parts: Parts, account: str) -> list[Session]:
     """Return the sessions of an account that the registry knows, newest first."""
-    return [session for session in parts.sessions.find(SessionFilter(), 10_000) if session.account == account]
+    return parts.sessions.find(SessionFilter(account=account), 10_000)
 
 
 def _to_lift(order: RestartOrder, holds: Sequence[Hold]) -> list[Hold]:
@@ -425,13 +453,16 @@ def _scratch_session(parts: Parts, session: Session, account: str) -> int:
 
 
 def _approved(scene: _Scene) -> Need:
-    """Tell whether so many other people signed the statement as the stage asks for."""
+    """Tell whether who asks signed the statement, and so many other people as the stage asks for.
+
+    Without the signature of who asks anybody could ask in another name, and approve that alone.
+    """
     parts, order = scene.parts, scene.order
     name, wanted = "approval", APPROVALS.get(scene.stage, 0)
     if not wanted:
         return Need(name, met=True, found=f"{scene.stage.value} needs none")
     content, now = statement(parts, order), parts.clock.now()
-    made = [ssh_signature(content, order.key)] if order.key is not None else []
+    made = [ssh_signature(content, key) for key in order.keys]
     made += [read_plain(path.parent, Path(path.name)) for path in order.signatures]
     beside = statement_path(parts, order).with_suffix(".json.sig")
     if beside.is_file():
@@ -445,14 +476,18 @@ def _approved(scene: _Scene) -> Need:
     able = {who: held_roles for who, held_roles in able.items() if held_roles & DECIDERS}
     missing = [who for who in order.approved_by if who not in able]
     owner = scene.stage is not Stage.LIVE or any(Role.OWNER in held_roles for held_roles in able.values())
-    if order.by in roles.people and len(able) >= wanted and not missing and owner:
+    asked = any(item.person.id == order.by for item in said.signers)
+    if asked and len(able) >= wanted and not missing and owner:
         return Need(name, met=True, found=f"signed by {', '.join(sorted(able))}")
     why = [item.words for item in said.objections]
-    why += [] if order.by in roles.people else [f"{order.by}, who asks, is nobody in governance/roles.toml"]
+    if order.by not in roles.people:
+        why += [f"{order.by}, who asks, is nobody in governance/roles.toml"]
+    elif not asked:
+        why += [f"{order.by}, who asks, did not sign"]
     why += [f"{', '.join(missing)} did not sign"] if missing else []
     why += [f"{len(able)} of {wanted} other people signed"] if len(able) < wanted else []
     why += [] if owner else ["no owner signed"]
-    todo = f"another person signs {statement_path(parts, order)}: --approved-by NAME --key KEY, or ssh-keygen -Y sign"
+    todo = f"who asks and another person sign {statement_path(parts, order)}: --key KEY for each, or ssh-keygen -Y sign"
     return Need(name, met=False, found="; ".join(why), todo=todo)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.durable import storing, write_text
 from peak_trade.governance.ladder import Assignment
+from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.errors import ConfigError, InputError, PeakTradeError, SafetyRefused
@@ -28,7 +29,7 @@ from peak_trade.runs.promotion import demote
 from peak_trade.runs.record import Json
 from peak_trade.safety.holds import HoldKind
 from peak_trade.settings import load_config
-from peak_trade.strategy.catalogue import find
+from peak_trade.strategy.catalogue import find, keys_within, make
 from peak_trade.strategy.sizing import Sizing
 
 #: The act, the code of the holds, and how the incidents of a rollback begin.
@@ -268,11 +269,12 @@ def roll_back_strategy(
         InputError: no session of it is known.
     """
     mine = _sessions(parts, order.strategy)
-    if not mine:
+    inside = _made_of(parts, order.strategy)
+    if not mine and not inside:
         raise InputError(
             f"expected a session of {order.strategy}, found none; what never ran needs no rollback: peak-trade session list"
         )
-    found = list(dict.fromkeys(session.account for session in mine))
+    found = list(dict.fromkeys(session.account for session in [*mine, *inside]))
     steps = _Steps(parts, say)
     wanted = PauseOrder(
         accounts=tuple(found),
@@ -288,7 +290,8 @@ def roll_back_strategy(
     )
     steps.do("act", lambda: _act(parts, order.by, order.why, strategy=order.strategy, account=", ".join(found)))
     steps.pause(wanted, sleep)
-    steps.do("analysed", lambda: _analysed(parts, order, mine[0], steps.report))
+    if mine:
+        steps.do("analysed", lambda: _analysed(parts, order, mine[0], steps.report))
     steps.report.advice = [
         f"look at the backtest: peak-trade report {steps.report.analysis}" if steps.report.analysis else "backtest it",
         *(f"it comes back with: peak-trade resume {account} --strategy {order.strategy}" for account in found),
@@ -337,6 +340,18 @@ def _combined(parts: Parts, key: str) -> list[str]:
         newest = parts.sessions.find(SessionFilter(), 10_000)
         return sorted({item.run.strategy for item in newest if key in item.run.strategy.split("+")})
     return []
+
+
+def _made_of(parts: Parts, key: str) -> list[Session]:
+    """Return the sessions at work whose strategies are made of a strategy, such as a weighted mix of several."""
+    found = []
+    for session in parts.sessions.find(SessionFilter(status=RunStatus.STARTED.value), SESSIONS_MAX):
+        names, own = session.run.strategy.split("+"), dict(session.run.params)
+        with suppress(PeakTradeError, KeyError):  # one that can't be made here any more is not at work here
+            made = [make(name, own if len(names) == 1 else own[name]) for name in names]
+            if any(key in keys_within(strategy) for strategy in made):
+                found.append(session)
+    return found
 
 
 def _analysed(parts: Parts, order: StrategyRollback, session: Session, report: RollbackReport) -> tuple[bool, str]:

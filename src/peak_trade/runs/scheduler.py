@@ -176,9 +176,11 @@ class Scheduler:
         if self._parts.kill_switch.is_on():
             return KILLED
         account = account_of(job.command)
-        # Without a name the command's own rules say which account it is: then none may be held.
-        held = self._parts.holds.accounts() if account is None else [account] if self._parts.holds.held(account) else []
-        return HELD if held else ""
+        # Without a name the command's own rules say which account it is: then none may be held. What only keeps some strategies
+        # from an account is the session's own to refuse.
+        holds = self._parts.holds
+        asked = holds.accounts() if account is None else (account,)
+        return HELD if any(holds.keeping(name) for name in asked) else ""
 
     def _start(self, job: Job, due: datetime | None, missed: int) -> None:
         now, run = self._parts.clock.now(), str(self._parts.ids.next_run())

@@ -60,7 +60,7 @@ from peak_trade.runs.session_watch import HoldWatch, SessionWatch
 from peak_trade.runs.standing import tier_of
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.safety.alerts import Alert, Severity
-from peak_trade.strategy.catalogue import find, make
+from peak_trade.strategy.catalogue import keys_within, make
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
 #: The two kinds of shadow session: over recorded bars at once, and in time.
@@ -93,11 +93,13 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         KeyboardInterrupt: a second signal ended it at once.
     """
     parts.kill_switch.check_off()
-    if request.run_type != SHADOW_RUN:
-        parts.holds.check_free(request.account)
+    # Recorded bars may try what is held, and what is out of the rotation.
+    real, keys = not is_rehearsal(request), sorted(keys_of(parts, request))
+    if real:
+        parts.holds.check_free(request.account, keys)
     check_ready(parts, request.mode)
-    if request.run_type != SHADOW_RUN:  # recorded bars may try what is out of the rotation
-        check_in_rotation(parts, [find(name).key for name, _ in request.strategies])
+    if real:
+        check_in_rotation(parts, keys)
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)
@@ -132,6 +134,17 @@ def _tell_people(parts: Parts, sitting: "_Sitting", error: str, incidents: Seque
         alerts.tell(parts, Alert(key, severity, f"A session ended {mode.value}", f"{where}: {why}"))
     else:
         alerts.recovered(parts, key)
+
+
+def is_rehearsal(request: SessionRequest) -> bool:
+    """Tell whether a session only plays recorded bars in a simulation; what asks an exchange does not, however it is called."""
+    return request.run_type == SHADOW_RUN and request.mode is Stage.SHADOW
+
+
+def keys_of(parts: Parts, request: SessionRequest) -> frozenset[str]:
+    """Return the keys of the strategies of a session, and of those that they are made of."""
+    made = (make(name, configured_params(parts, name, given)) for name, given in request.strategies)
+    return frozenset().union(*map(keys_within, made))
 
 
 def permits_of(parts: Parts, request: SessionRequest) -> tuple[PermitWatch, ...]:
@@ -169,8 +182,8 @@ class _Sitting:
         self.asked = 0
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
-        self.real = request.register and request.run_type != SHADOW_RUN
-        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=not self.real)
+        self.real = request.register and not is_rehearsal(request)
+        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=is_rehearsal(request))
         self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 

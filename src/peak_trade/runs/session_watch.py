@@ -27,11 +27,13 @@ from peak_trade.risk.triggers import (
     pnl_divergence,
     supervisor_lost,
 )
+from peak_trade.runs.incidents import report_incident
 from peak_trade.runs.session_expectation import expected_profit
 from peak_trade.runs.session_plan import SessionPlan
 from peak_trade.runs.supervisor_sign import supervisor_trouble
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import PauseTriggers
+from peak_trade.strategy.catalogue import keys_within
 from peak_trade.venue.port import CONTRACT_BROKEN
 
 #: What stands in the journal for what a hold asks.
@@ -64,6 +66,7 @@ class HoldWatch:
 
     def __init__(self, parts: Parts, plan: SessionPlan, account: str, session_id: str, *, rehearsal: bool) -> None:
         self._holds, self._clock, self._plan, self._account = parts.holds, parts.clock, plan, account
+        self._parts, self._session_id = parts, session_id
         self._by, self._rehearsal = f"session {session_id}", rehearsal
         self._heeded = set(parts.holds.of(account)) if rehearsal else set()
         self._latched: set[str] = set()
@@ -80,7 +83,7 @@ class HoldWatch:
         return found
 
     def latch(self, code: str, words: str) -> None:
-        """Hold the account where what happened has to outlive the session.
+        """Hold the account where what happened has to outlive the session, and have an incident opened of it.
 
         Raises:
             StorageError: the disk refused.
@@ -89,9 +92,12 @@ class HoldWatch:
             return
         now = self._clock.now()
         hold = Hold(moment_text(nanoseconds(now)), self._by, words, HoldKind.PAUSE, code)
-        self._holds.place(self._account, hold, now)
-        self._heeded.add(hold)
+        self._heeded.add(self._holds.place(self._account, hold, now))
         self._latched.add(code)
+        title = f"{self._account} was paused by {code}"
+        report_incident(
+            self._parts, key=f"{code}.{self._account}", severity="high", title=title, why=words, session_id=self._session_id
+        )
 
     def _asked(self, hold: Hold) -> list[Tripped | Retire]:
         words = f"the account {self._account} is held: {hold}"
@@ -101,7 +107,7 @@ class HoldWatch:
             return [Tripped(Mode.PAUSED, HOLD, words)]
         if not hold.strategies:
             return [Tripped(Mode.PAUSED, HOLD, words), Retire((), words)]
-        mine = tuple(leg.name for leg in self._plan.legs if leg.strategy.key in hold.strategies)
+        mine = tuple(leg.name for leg in self._plan.legs if keys_within(leg.strategy) & set(hold.strategies))
         return [Retire(mine, words)] if mine else []
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peak_trade.compose import Parts
-from peak_trade.journal.chain import ENDED, LINE_MAX, Record, lines, parse_shape
+from peak_trade.journal.chain import ENDED, LINE_MAX, Record, holder, lines, parse_shape, process_started
 from peak_trade.journal.session import Session
 from peak_trade.model.bar import Timeframe
 from peak_trade.model.clock import parse_moment
@@ -186,7 +186,11 @@ class JournalTail:
             if record is None:
                 self.trouble = f"a line of {path.name} is damaged"
             else:
-                self._note(record)
+                try:
+                    self._note(record)
+                except (ValueError, TypeError, AttributeError):
+                    # One line that says nonsense must not hide what comes after it, nor the session itself.
+                    self.trouble = f"a line of {path.name} is damaged"
         self._read += len(whole)
         return len(whole), at_end
 
@@ -261,12 +265,19 @@ class SessionEyes:
             return found
         if self._began_s is None:
             age_s = _between(self.session.run.started_at, now)
-            if uptime_s - found.began_s + YOUNGER_S < age_s:
+            # A clock that was set ahead since makes a session look older than its process.
+            if uptime_s - found.began_s + YOUNGER_S < age_s and not self._holds_account():
                 return ProcessSight(ProcessState.GONE, None, None)  # its number is another process's by now
             self._began_s = found.began_s
         if found.began_s != self._began_s:
             return ProcessSight(ProcessState.GONE, None, None)
         return found
+
+    def _holds_account(self) -> bool:
+        """Tell whether the very process wrote down that it holds the account for this session; no lock is waited for."""
+        who, number = holder(self._parts.journal, self.session.account), self.session.run.process
+        same = (who.session_id, who.process, who.host) == (self.session.session_id, number, platform.node())
+        return same and who.started is not None and who.started == process_started(number)
 
 
 def _bar_s(session: Session) -> float | None:

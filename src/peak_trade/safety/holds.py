@@ -8,19 +8,21 @@ Invariant: a hold is on disk before anyone is told of it, and one that can't be 
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from enum import Enum, unique
 from pathlib import Path
 from typing import NamedTuple
 
 from peak_trade.durable import force, storing, write_text
-from peak_trade.model.clock import moment_text, nanoseconds
-from peak_trade.model.errors import SafetyRefused
+from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
+from peak_trade.model.errors import SafetyRefused, StorageError
 
 #: What stands where a hold can't be read.
 UNREADABLE = "unreadable"
 _BYTES_MAX = 65_536
+#: Longest words of a hold, characters.
+_WORDS_MAX = 2_000
 
 
 @unique
@@ -57,12 +59,13 @@ class AccountHolds:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def place(self, account: str, hold: Hold, at: datetime) -> None:
-        """Place a hold; it is on disk when this returns.
+    def place(self, account: str, hold: Hold, at: datetime) -> Hold:
+        """Place a hold; it is on disk when this returns, and is returned as it can be read there: its words may be cut.
 
         Raises:
             StorageError: the disk refused; nothing is held by it.
         """
+        hold = hold._replace(by=_plain(hold.by), why=_plain(hold.why), code=_plain(hold.code))
         body = hold._asdict() | {"kind": hold.kind.value, "strategies": list(hold.strategies)}
         stamp = nanoseconds(at)
         with storing(self.folder):
@@ -70,6 +73,7 @@ class AccountHolds:
             while (path := self.folder / account / f"{stamp:020d}.json").exists():
                 stamp += 1
         write_text(path, json.dumps(body, ensure_ascii=False) + "\n")
+        return hold
 
     def held(self, account: str) -> bool:
         """Return whether anything holds an account; one look at a folder's entry where nothing does."""
@@ -93,11 +97,19 @@ class AccountHolds:
         return found or ((_unknown("its folder can't be read"),) if self.held(account) else ())
 
     def accounts(self) -> tuple[str, ...]:
-        """Return the accounts that something holds."""
+        """Return the accounts that something holds.
+
+        Raises:
+            StorageError: nobody can tell, because the folder can't be read.
+        """
         try:
             return tuple(sorted(path.name for path in self.folder.iterdir() if self.held(path.name)))
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise StorageError(
+                f"expected to see which accounts are held, found {self.folder} not readable ({error.strerror})"
+            ) from error
 
     def lift(self, account: str, keep: Callable[[Hold], bool] = lambda _hold: False) -> tuple[Hold, ...]:
         """Remove the holds of an account but for those to *keep*; return what was removed. Only the restart procedure calls it.
@@ -117,13 +129,26 @@ class AccountHolds:
                 force(self.folder / account)
         return tuple(lifted)
 
-    def check_free(self, account: str) -> None:
-        """Let pass where nothing holds an account.
+    def keeping(self, account: str, strategies: Collection[str] | None = None) -> tuple[Hold, ...]:
+        """Return the holds that keep strategies, by their keys, from being started on an account, oldest first.
+
+        What closes some strategies keeps those alone from it; where *strategies* is None, nobody knows which they are, and
+        only such holds don't count that may be about others.
+        """
+        wanted = set() if strategies is None else set(strategies)
+        return tuple(
+            hold
+            for hold in self.of(account)
+            if hold.kind is not HoldKind.CLOSE or not hold.strategies or wanted & set(hold.strategies)
+        )
+
+    def check_free(self, account: str, strategies: Collection[str]) -> None:
+        """Let strategies, by the keys of them and of what they are made of, pass that nothing keeps from an account.
 
         Raises:
             SafetyRefused: something does; the sentence says what, and how to go on.
         """
-        if found := self.of(account):
+        if found := self.keeping(account, strategies):
             raise SafetyRefused(
                 f"expected nothing to hold the account {account}, found {'; '.join(map(str, found[:3]))}; nothing was begun: "
                 f"peak-trade resume {account} leads through the restart"
@@ -138,15 +163,29 @@ def _read(path: Path) -> Hold | None:
         words = [given[name] for name in ("at", "by", "why", "code")]
         names = tuple(given["strategies"])
         if not all(isinstance(word, str) for word in (*words, *names)):
-            return _unknown(f"{path.name} holds no words")
+            return _unknown(f"{path.name} holds no words", _written_ns(path))
         at, by, why, code = words
+        parse_moment(at)
         return Hold(at, by, why, HoldKind(given["kind"]), code, names)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return _unknown(f"{path.name} can't be read")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return _unknown(f"{path.name} can't be read", _written_ns(path))
 
 
-def _unknown(why: str) -> Hold:
+def _plain(text: str) -> str:
+    """Return text that every file and journal takes, of bounded length: what is said must not keep a hold from being placed."""
+    return text.replace("\0", "").encode(errors="replace").decode()[:_WORDS_MAX]
+
+
+def _written_ns(path: Path) -> int:
+    """Return when a file was last written, nanoseconds UTC; 0 where nobody can tell."""
+    try:
+        return min(max(os.lstat(path).st_mtime_ns, 0), 2**62)  # no date is so early or late that it can't be written
+    except OSError:
+        return 0
+
+
+def _unknown(why: str, since_ns: int = 0) -> Hold:
     """Return a hold of which only its existence is known: the account is paused, and nothing is closed on a guess."""
-    return Hold(moment_text(0), UNREADABLE, why, HoldKind.PAUSE, UNREADABLE)
+    return Hold(moment_text(since_ns), UNREADABLE, why, HoldKind.PAUSE, UNREADABLE)

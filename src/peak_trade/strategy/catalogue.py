@@ -111,6 +111,11 @@ def providers(strategy: Strategy) -> dict[str, str]:
     return found
 
 
+def keys_within(strategy: Strategy) -> frozenset[str]:
+    """Return the keys of a strategy and of everything that it is made of."""
+    return frozenset({type(strategy).key}).union(*(keys_within(part) for part in strategy.parts()))
+
+
 def _source_hash(module: str) -> str:
     """Return a hash over every Python file of the package that a module belongs to."""
     file = Path(getsourcefile(import_module(module.partition(".")[0])) or "")

@@ -15,6 +15,7 @@ from tests.paths import ROOT
 from peak_trade.compose import Parts, code_sha256
 from peak_trade.durable import write_bytes
 from peak_trade.governance.sshsig import APPROVAL
+from peak_trade.journal.chain import Chain
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import RunStatus
 from peak_trade.model.clock import moment_text, nanoseconds
@@ -130,6 +131,18 @@ def test_a_hold_that_came_meanwhile_stays(parts):
     assert parts.holds.of("paper") == (late,)
 
 
+def test_of_two_restarts_at_once_one_is_made(parts):
+    paused(parts)
+
+    def other(_scene):
+        resume(parts, order(by="olga"), GOOD)
+        return Need("all", met=True, found="good")
+
+    with pytest.raises(InputError, match="another restart did meanwhile"):
+        resume(parts, order(), [("all", other)])
+    assert [act.begun.body["by"] for act in acts.done(parts) if act.action == "resume"] == ["olga"]
+
+
 def test_a_strategy_that_was_rolled_back_comes_back_by_name_alone(parts):
     now = parts.clock.now()
     closed = Hold(moment_text(nanoseconds(now)), "kim", "it loses", HoldKind.CLOSE, "rollback", ("ma_crossover",))
@@ -173,6 +186,43 @@ def test_the_cause_must_be_known(parts):
     assert point(parts, "cause known").met
     incidents.open_incident(parts, key="pause.elsewhere", severity="low", title="t", why="odd", by="kim")
     assert point(parts, "cause known").met
+
+
+def test_what_was_done_before_the_last_hold_says_nothing_about_it(parts):
+    """A trigger that fires after the evidence was gathered is not lifted by it."""
+    incidents.close_incident(parts, paused(parts), "dana", CAUSE, FOLLOW)
+    result(parts)
+    assert all(point(parts, name).met for name in ("cause known", "fix tried", "tests"))
+    now = parts.clock.now()
+    parts.holds.place("paper", Hold(moment_text(nanoseconds(now)), "session s", "loss", HoldKind.PAUSE, "daily_loss"), now)
+    assert not any(point(parts, name).met for name in ("cause known", "fix tried", "tests"))
+
+
+def test_a_hold_that_cannot_be_read_is_lifted_like_another(parts):
+    (parts.holds.folder / "paper").mkdir(parents=True)
+    (parts.holds.folder / "paper" / "1.json").write_text('{"at": "some day", "by": "", "why": "", "code": ""}')
+    assert not point(parts, "tests").met
+    result(parts)
+    assert point(parts, "tests").met
+    resume(parts, order(), GOOD)
+    assert not parts.holds.held("paper")
+
+
+@pytest.mark.parametrize(
+    ("account", "code", "opened", "is_about"),
+    [
+        ("a.b", "asked", "pause.a.b", True),
+        ("b", "asked", "pause.a.c", False),
+        ("x" * 64, "asked", f"pause.{'x' * 64}"[:64], True),
+        ("paper", "rollback", "rollback.shadow", True),
+        ("paper", "asked", "rollback.shadow", False),
+    ],
+)
+def test_which_incidents_are_about_an_account(parts, account, code, opened, is_about):
+    now = parts.clock.now()
+    parts.holds.place(account, Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.PAUSE, code), now)
+    incidents.open_incident(parts, key=opened, severity="low", title="t", why="odd", by="kim")
+    assert ("open: " in point(parts, "cause known", account=account).found) is is_about
 
 
 def test_without_an_incident_nobody_knows(parts):
@@ -239,30 +289,31 @@ class TestApproval:
 
     def test_one_other_person_is_enough(self, testnet):
         assert not point(testnet, "approval").met
-        assert self.signed(testnet, "rita").met
-        assert self.signed(testnet, "rita", approved_by=("rita",)).met
+        assert self.signed(testnet, "dana", "rita").met
+        assert self.signed(testnet, "dana", "rita", approved_by=("rita",)).met
 
     @pytest.mark.parametrize(
         ("people", "changes", "words"),
         [
             (("dana",), {}, "0 of 1 other people"),
-            (("ivan",), {}, "0 of 1 other people"),
-            (("rita",), {"approved_by": ("olga",)}, "olga did not sign"),
+            (("dana", "ivan"), {}, "0 of 1 other people"),
+            (("dana", "rita"), {"approved_by": ("olga",)}, "olga did not sign"),
+            (("rita",), {}, "dana, who asks, did not sign"),
             (("rita",), {"by": "nobody"}, "nobody in governance/roles.toml"),
         ],
-        ids=["who asks", "an operator", "another than named", "asked by a stranger"],
+        ids=["who asks", "an operator", "another than named", "asked in another name", "asked by a stranger"],
     )
     def test_others_are_not(self, testnet, people, changes, words):
         need = self.signed(testnet, *people, **changes)
         assert (need.met, words in need.found) == (False, True)
 
     def test_a_signature_is_good_for_these_holds_alone(self, testnet):
-        path = testnet.settings.root / "rita.sig"
-        write_bytes(path, key("rita").sign(statement(testnet, order()), APPROVAL))
-        assert point(testnet, "approval", signatures=(path,)).met
+        assert self.signed(testnet, "dana", "rita").met
+        paths = tuple(testnet.settings.root / f"{name}.sig" for name in ("dana", "rita"))
+        assert point(testnet, "approval", signatures=paths).met
         paused(testnet)
-        assert not point(testnet, "approval", signatures=(path,)).met
-        assert not self.signed(testnet, "rita", about=order(strategy=None, by="olga")).met
+        assert not point(testnet, "approval", signatures=paths).met
+        assert not self.signed(testnet, "dana", "rita", about=order(strategy=None, by="olga")).met
 
     def test_without_people_nobody_can(self, testnet):
         (testnet.settings.root / "governance" / "roles.toml").unlink()
@@ -272,6 +323,22 @@ class TestApproval:
         in_stage(parts, Stage.LIVE)
         paused(parts)
         (parts.settings.root / "governance" / "roles.toml").write_text(roles_toml())
-        assert not self.signed(parts, "olga").met
-        assert not self.signed(parts, "rita", "rudi").met
-        assert self.signed(parts, "olga", "rudi").met
+        assert not self.signed(parts, "dana", "olga").met
+        assert not self.signed(parts, "dana", "rita", "rudi").met
+        assert self.signed(parts, "dana", "olga", "rudi").met
+
+    def test_a_rehearsal_on_the_account_does_not_lower_what_is_asked_for(self, testnet):
+        """It begins on a held account, and would be the newest session there."""
+        at = testnet.clock.now()
+        testnet.sessions.begin(a_session("paper", "shadow_run", started_at=stamp(at)), at, 30)
+        assert restart.stage_of(testnet, order()) is Stage.TESTNET
+        assert "0 of 1 other people" in point(testnet, "approval").found
+
+    def test_a_session_that_was_not_registered_counts_by_its_journal(self, parts):
+        in_stage(parts, Stage.SHADOW)
+        now = parts.clock.now()
+        for name, kind, mode in (("a", "live_session_testnet", "testnet"), ("b", "shadow_run", "shadow")):
+            body = {"run_type": kind, "mode": mode}
+            Chain.begin(parts.journal, "paper", name, body, at=now, signer=parts.signer).close()
+        parts.holds.place("paper", Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.PAUSE, "asked"), now)
+        assert restart.stage_of(parts, order()) is Stage.TESTNET

@@ -31,6 +31,7 @@ from peak_trade.runs.rollback import (
 )
 from peak_trade.safety.holds import HoldKind
 from peak_trade.settings import load_config
+from peak_trade.strategy.catalogue import keys_within, make
 
 
 @pytest.fixture
@@ -180,6 +181,19 @@ def test_a_strategy_leaves_every_account(parts):
     parts.holds.lift("a")
     parts.holds.lift("b")
     check_in_rotation(parts, ["ma_crossover"])
+
+
+@pytest.mark.parametrize("strategy", ["composite", "vol_regime_filter"])
+def test_a_strategy_leaves_with_what_is_made_of_it(parts, strategy):
+    """Both have ma_crossover among their members by default."""
+    at = parts.clock.now()
+    for account, key in (("mixed", strategy), ("other", "macd")):
+        row = a_session(account, run_id=parts.ids.next_run(), started_at=stamp(at), strategy=key, params={})
+        parts.sessions.begin(row, at, 30)
+    roll_back_strategy(parts, out(), sleep=lambda _s: None)
+    assert parts.holds.accounts() == ("mixed",)
+    with pytest.raises(SafetyRefused, match="it was rolled back"):
+        check_in_rotation(parts, sorted(keys_within(make(strategy, {}))))
 
 
 def test_it_is_looked_at_again(parts):

@@ -1,6 +1,7 @@
 """What watches a session: thresholds from the configuration, calls of an exchange, and its clock at speed."""
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -10,12 +11,18 @@ from tests.builders import START_NS, some_bars
 
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.engine.runner import Course
+from peak_trade.model.clock import moment_text, nanoseconds
+from peak_trade.model.errors import StorageError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
+from peak_trade.risk.triggers import CORE_EXCEPTION
+from peak_trade.runs.incidents import flush_reports, tracked
 from peak_trade.runs.session_expectation import expectation, expected_profit
 from peak_trade.runs.session_plan import Paper, SessionRequest, plan_session
 from peak_trade.runs.session_watch import HoldWatch, SessionWatch, thresholds_of
+from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import PauseTriggers, load_config
+from peak_trade.strategy.catalogue import make
 from peak_trade.venue.kraken.gateway import ObservedCall
 
 NS = 1_000_000_000
@@ -136,3 +143,41 @@ def test_the_expected_profit_is_the_reports(parts, tmp_path, symbols):
         assert float(profit) == pytest.approx(wanted["final_equity"] - 10_000, abs=1e-6)
         profits.add(profit)
     assert len(profits) == 3
+
+
+# ---- what outlives a session ---------------------------------------------------------------------------------------
+
+
+def test_what_holds_an_account_opens_an_incident(parts, tmp_path):
+    """One for as often as it comes, written by another thread; a rehearsal does neither."""
+    plan = a_session(parts, tmp_path, "BTC/EUR")
+    HoldWatch(parts, plan, "paper", "r", rehearsal=True).latch(CORE_EXCEPTION, "it broke")
+    held = HoldWatch(parts, plan, "paper", "s", rehearsal=False)
+    for code in ("data_gap", CORE_EXCEPTION, CORE_EXCEPTION):
+        held.latch(code, "it broke\n\x1b[2J")
+    assert flush_reports(parts)
+    [hold] = parts.holds.of("paper")
+    [incident] = tracked(parts).values()
+    assert (hold.code, incident.key) == (CORE_EXCEPTION, f"{CORE_EXCEPTION}.paper")
+    assert (incident.session_id, incident.severity.value, incident.why) == ("s", "high", "it broke  [2J")
+
+
+def test_what_a_disk_refuses_to_hold_is_raised_and_opens_nothing(parts, tmp_path):
+    plan = a_session(parts, tmp_path, "BTC/EUR")
+    parts.holds.folder.parent.mkdir(parents=True, exist_ok=True)
+    parts.holds.folder.write_text("no folder")
+    with pytest.raises(StorageError):
+        HoldWatch(parts, plan, "paper", "s", rehearsal=False).latch(CORE_EXCEPTION, "it broke")
+    assert flush_reports(parts)
+    assert tracked(parts) == {}
+
+
+def test_a_strategy_is_closed_with_what_is_made_of_it(parts, tmp_path):
+    plan = a_session(parts, tmp_path, "BTC/EUR")
+    leg = plan.legs[0]
+    mixed = SimpleNamespace(legs=(replace(leg, name="composite", strategy=make("composite", {})), leg))
+    for key, names in (("rsi_reversion", ("composite",)), ("ma_crossover", ("composite", leg.name)), ("macd", None)):
+        watch = HoldWatch(parts, mixed, key, "s", rehearsal=False)
+        now = parts.clock.now()
+        parts.holds.place(key, Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.CLOSE, "rollback", (key,)), now)
+        assert [demand.legs for demand in watch.demands()] == ([] if names is None else [names])

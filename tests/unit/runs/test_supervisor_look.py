@@ -1,19 +1,25 @@
 """What a supervisor can see: of processes, of journals as they grow, of disks and memory; and what it can't."""
 
 import os
-from datetime import UTC, datetime
+import platform
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.contract.rows import a_session
 
+from peak_trade.compose import Parts
 from peak_trade.engine import records, runner
-from peak_trade.journal.chain import Chain
+from peak_trade.journal.chain import Chain, holding, process_started
+from peak_trade.journal.registry import stamp
 from peak_trade.journal.signing import Signer
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.risk.gate import Mode
 from peak_trade.runs import supervisor_look
-from peak_trade.runs.supervisor_look import JournalTail, folders_of, free_memory, process_of
+from peak_trade.runs.supervisor_look import JournalTail, SessionEyes, folders_of, free_memory, process_of
 from peak_trade.safety.watch import ProcessState
+from peak_trade.settings import load_config
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STAT = "{number} (a) b ({state}) {state} " + "0 " * 18 + "250 0 7 " + "0 " * 20
@@ -224,3 +230,42 @@ def test_a_torn_last_line_is_waited_for(tmp_path: Path) -> None:
         file.write(line[-20:])
     tail.read_on()
     assert (tail.working, tail.trouble, tail.behind) == ({"a"}, "", False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("sending", {"intent": "none"}),
+        ("filled", {"client_id": "a", "remaining": "much"}),
+        ("filled", {"client_id": "a", "remaining": []}),
+        ("adopted", {"client_id": "a", "state": []}),
+    ],
+)
+def test_a_line_of_nonsense_hides_nothing_after_it(tmp_path: Path, kind: str, body: dict[str, object]) -> None:
+    written = Written(tmp_path, "one")
+    written.says(kind, **body)
+    written.sends("b")
+    written.says("tripped", mode="paused", code="hold", words="")
+    tail = written.tail()
+    assert (tail.working, tail.mode, tail.behind, tail.trouble) == ({"b"}, "paused", False, "a line of one.jsonl is damaged")
+
+
+@pytest.mark.skipif(process_started(os.getpid()) is None, reason="no process file system")
+def test_a_clock_that_was_set_ahead_makes_no_session_dead(tmp_path: Path) -> None:
+    """It looks older than its process; one that another process took the number of does, too, and holds no account."""
+    began_s = process_of(os.getpid()).began_s
+    assert began_s is not None
+    (tmp_path / "config.toml").touch()
+    with closing(Parts(load_config(tmp_path / "config.toml"))) as parts:
+        started = stamp(NOW - timedelta(hours=10))
+        session = a_session("paper", started_at=started, process=os.getpid(), host=platform.node())
+
+        def seen() -> ProcessState:
+            eyes = SessionEyes(parts, session)
+            return eyes.look(NOW, began_s + 3_600, beat_seen=False, level=None).process
+
+        assert seen() is ProcessState.GONE
+        with holding(parts.journal, "paper", session_id=session.session_id, at=NOW):
+            assert seen() is ProcessState.RUNS
+        with holding(parts.journal, "paper", session_id="another", at=NOW):
+            assert seen() is ProcessState.GONE

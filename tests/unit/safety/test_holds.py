@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from peak_trade.model.errors import SafetyRefused
+from peak_trade.model.errors import SafetyRefused, StorageError
 from peak_trade.safety.holds import UNREADABLE, AccountHolds, Hold, HoldKind
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -21,9 +21,36 @@ def test_a_hold_is_seen_by_whoever_looks_next(tmp_path: Path) -> None:
     assert other.accounts() == ("paper",)
     assert not other.held("spare")
     assert other.of("spare") == ()
-    other.check_free("spare")
+    other.check_free("spare", ["macd"])
     with pytest.raises(SafetyRefused, match=r"expected nothing to hold the account paper, found pause since .*, by ada"):
-        other.check_free("paper")
+        other.check_free("paper", ["macd"])
+
+
+def test_what_closes_some_strategies_keeps_only_those_from_beginning(tmp_path: Path) -> None:
+    holds = AccountHolds(tmp_path)
+    holds.place("paper", CLOSED, NOW)
+    holds.check_free("paper", ["macd"])
+    assert holds.keeping("paper") == ()
+    with pytest.raises(SafetyRefused, match="it loses"):
+        holds.check_free("paper", ["macd", "ma_crossover"])
+    holds.place("spare", CLOSED._replace(strategies=()), NOW)
+    assert len(holds.keeping("spare")) == 1
+    with pytest.raises(SafetyRefused, match="it loses"):
+        holds.check_free("spare", ["macd"])
+
+
+def test_which_accounts_are_held_is_never_guessed(tmp_path: Path) -> None:
+    (tmp_path / "holds").write_text("no folder")
+    with pytest.raises(StorageError, match="expected to see which accounts are held"):
+        AccountHolds(tmp_path / "holds").accounts()
+
+
+@pytest.mark.parametrize("why", ["\udc80", "a\0b", "w" * 1_000_000, "\x1b[2J\n", "\u202e"])
+def test_no_words_keep_a_hold_from_being_placed(tmp_path: Path, why: str) -> None:
+    holds = AccountHolds(tmp_path)
+    placed = holds.place("paper", PAUSED._replace(by=why, why=why), NOW)
+    assert holds.of("paper") == (placed,)
+    assert (placed.by == UNREADABLE, len(placed.why) <= 2_000) == (False, True)
 
 
 def test_holds_of_one_moment_are_all_kept_in_order(tmp_path: Path) -> None:
