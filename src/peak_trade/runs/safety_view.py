@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peak_trade.compose import Parts
 from peak_trade.engine.records import INCIDENT, TRIPPED
@@ -80,22 +80,27 @@ def safety_of(parts: Parts) -> SafetyDesk:
 # ---- what needs a person now -----------------------------------------------------------------------------------------
 
 
+class RecordSight(NamedTuple):
+    """The titles of critical incidents that are open, why the record can't be trusted, and why it can't be read; else empty."""
+
+    critical: tuple[str, ...] = ()
+    damaged: str = ""
+    unread: str = ""
+
+
 class RecordWatch:
     """Looks, in a thread of its own, whether the journal of acts is as it was written, and which critical incidents are open."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._aside: Aside[tuple[str, ...]] = Aside()
+        self._aside: Aside[RecordSight] = Aside()
         self._turn = threading.Lock()
         self._asked_of: object = None
         self._begun_s, self._until_s = 0.0, 0.0
-        self._kept: tuple[tuple[str, ...], str] = ((), "")
+        self._kept = RecordSight()
 
-    def get(self) -> tuple[tuple[str, ...], str]:
-        """Return the open critical incidents, and why the record can't be trusted, empty where it can.
-
-        Before anything was found out both are empty.
-        """
+    def get(self) -> RecordSight:
+        """Return what was found out last; before anything was, nothing is wrong."""
         if not self._turn.acquire(timeout=WAIT_S):
             return self._kept
         try:
@@ -103,29 +108,33 @@ class RecordWatch:
         finally:
             self._turn.release()
 
-    def _look(self) -> tuple[tuple[str, ...], str]:
+    def _look(self) -> RecordSight:
         now_s, of = self._parts.clock.elapsed_s(), acts_seen(self._parts)
         asked = False
-        if (of != self._asked_of or now_s >= self._until_s) and self._aside.ask(self._criticals):
+        if (of != self._asked_of or now_s >= self._until_s) and self._aside.ask(self._found):
             asked, self._asked_of, self._begun_s = True, of, now_s
         if (told := self._aside.take(WAIT_S if asked else 0.0)) is not None:
             now_s = self._parts.clock.elapsed_s()
             self._until_s = now_s + max(AGE_S, (now_s - self._begun_s) * REST)
-            self._kept = (told.value or (), told.why_not)
+            self._kept = told.value or RecordSight(unread=told.why_not)
         return self._kept
 
-    def _criticals(self) -> tuple[str, ...]:
-        return tuple(f"{item.id} ({item.title})" for item in tracked(self._parts).values() if item.blocks)
+    def _found(self) -> RecordSight:
+        try:
+            blocking = [item for item in tracked(self._parts).values() if item.blocks]
+        except CheckFailed as error:
+            return RecordSight(damaged=str(error))
+        return RecordSight(critical=tuple(item.title for item in blocking))
 
 
 def urgent(parts: Parts, record: RecordWatch) -> Urgent:
     """Return what stands at the top of every page; nothing of it takes long."""
     level = parts.kill_switch.level()
-    critical, damaged = record.get()
+    sight = record.get()
     unwatched = ""
     with suppress(PeakTradeError):
         unwatched = supervisor_trouble(parts) or ""
-    return Urgent("" if level is None else level.value, parts.holds.accounts(), unwatched, critical, damaged)
+    return Urgent("" if level is None else level.value, parts.holds.accounts(), unwatched, *sight)
 
 
 def seen(parts: Parts, record: RecordWatch) -> tuple[object, ...]:
