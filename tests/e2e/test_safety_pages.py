@@ -33,7 +33,7 @@ def run_session(team: Team) -> str:
     parts = team.parts
     name = put(parts, "started", "paper", at=parts.clock.now())
     at = parts.clock.now()
-    chain = Chain.begin(parts.journal, "paper", name, {"status": "running"}, at=at, signer=parts.signer)
+    chain = Chain.begin(parts.journal, "paper", name, {"continues": None}, at=at, signer=parts.signer)
     body = {"code": "api_error_rate", "words": f"9 of 20 {HOSTILE}", "mode": "restricted"}
     chain.append("incident", body | {"evidence": ASKED["api_error_rate"]}, at=at, durable=False)
     chain.sign(at=at)
