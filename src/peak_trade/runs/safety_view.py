@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from peak_trade.compose import Parts
 from peak_trade.engine.records import INCIDENT, TRIPPED
+from peak_trade.governance.incidents import TrackedIncident, by_name
 from peak_trade.journal.chain import Record
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
@@ -45,7 +46,6 @@ from peak_trade.runs.status import SESSIONS_MAX, status
 from peak_trade.runs.supervisor import Aside
 from peak_trade.runs.supervisor_sign import supervisor_trouble
 from peak_trade.safety.holds import UNREADABLE, Hold
-from peak_trade.governance.incidents import TrackedIncident, by_name
 from peak_trade.webui.desk import SafetyDesk, Urgent
 
 Json = dict[str, Any]
@@ -253,9 +253,7 @@ def _text(value: object) -> str:
 
 
 def _trigger(code: str, demands: str, limits: Json, sessions: Iterable[Json]) -> Json:
-    last = [
-        {"session_id": line["session_id"], **item} for line in sessions for item in line["firings"] if item["code"] == code
-    ]
+    last = [{"session_id": line["session_id"], **item} for line in sessions for item in line["firings"] if item["code"] == code]
     return {"code": code, "demands": demands, "limits": limits, "last": last}
 
 
@@ -436,7 +434,9 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(RUNBOOK_MAX + 1)
     except OSError as error:
-        raise NotFound(f"expected a runbook that can be read, found {path.name}: {error.strerror}; look at its rights") from error
+        raise NotFound(
+            f"expected a runbook that can be read, found {path.name}: {error.strerror}; look at its rights"
+        ) from error
     if len(content) > RUNBOOK_MAX:
         raise DataError(path.name, f"expected a runbook of at most {RUNBOOK_MAX} bytes, found a longer one; shorten it")
     return content.decode("utf-8", "replace")

@@ -173,7 +173,7 @@ def _markdown() -> MarkdownIt:
 
 def _table_open(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:
     """Return what a table begins with: it scrolls by itself where the window is narrow, also by keyboard."""
-    return f'<div class="scroll wide" tabindex="0" role="region" aria-label="Table {tokens[at].meta["number"]}"><table>\n'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Table {tokens[at].meta["number"]}"><table>\n'
 
 
 def _drop_title(tokens: list[Token]) -> None:
