@@ -89,7 +89,7 @@ class RecordSight(NamedTuple):
 
 
 class RecordWatch:
-    """Looks, in a thread of its own, whether the journal of acts is as it was written, and which critical incidents are open."""
+    """Looks, in a thread of its own, whether the journal of acts is as it was written, and what critical incidents are open."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -199,7 +199,7 @@ def _hold(account: str, hold: Hold) -> Json:
 
 
 def _watched(parts: Parts, line: Json, session: Session | None) -> Json:
-    """Add to a running session what stopped it so far, the last of each code, and whether a timer runs at an exchange for it."""
+    """Add to a running session what stopped it so far, the last of each code, and whether it keeps a timer at an exchange."""
     try:
         found = firings_in(lineage(parts.journal, str(line["account"]), str(line["session_id"])))
         unread = ""

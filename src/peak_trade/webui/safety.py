@@ -151,7 +151,7 @@ def rendered(text: str) -> Markup:
     for token in tokens:
         # An alignment comes as a style of its own, which the page's policy forbids.
         token.attrs.pop("style", None)
-        if token.type == "heading_open" or token.type == "heading_close":
+        if token.type in ("heading_open", "heading_close"):
             token.tag = "h2" if token.tag == "h1" else token.tag
         elif token.type == "table_open":
             tables += 1
