@@ -20,6 +20,8 @@ from peak_trade.risk.triggers import DEMANDS
 from peak_trade.runs.acts import tell_evidence
 from peak_trade.runs.incidents import close_incident, open_incident
 from peak_trade.runs.kill import kill
+from peak_trade.runs.supervisor import seen_path
+from peak_trade.runs.supervisor_sign import Duty, machine_uptime, put_in_place, write_sign
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.webui.safety import rendered
 
@@ -89,6 +91,29 @@ def test_an_empty_house(tmp_path):
     # Nobody wrote a policy here: the page says which file is missing.
     assert "governance/" in pages["/drills"].text
     assert 'class="warnings alerts"' not in pages["/safety"].text
+
+
+def test_who_watches(tmp_path):
+    """A supervisor at work is shown with what it saw and did, and a backup with its age; damaged lines break no page."""
+    with at_home(tmp_path), serving(str(tmp_path / "config.toml")) as served:
+        parts = served.parts
+        now = moment_text(nanoseconds(parts.clock.now()))
+        write_sign(parts, now, Duty.AT_WORK, machine_uptime())
+        seen = {"session_id": "one", "account": "paper", "process": "alive", "heartbeat_age_s": 1.5, "journal_still_s": 2.5}
+        alarm = {"watch": "disk", "severity": "critical", "words": f"full {HOSTILE}", "stood_s": 3.0}
+        body = {"at": now, "sessions": [seen, {}, 7], "alarms": [alarm], "deeds": [f"held paper {HOSTILE}"], "not_seen": ["it"]}
+        put_in_place(seen_path(parts), body)
+        (tmp_path / "backups").mkdir()
+        (tmp_path / "backups" / "peak-trade-20240102T030405678Z-abcdef.zip").write_bytes(b"")
+        found, page = served.json("/api/safety"), served.get("/safety").text
+
+    watching = found["supervisor"]
+    assert (watching["at_work"], watching["trouble"], len(watching["sessions"])) == (True, None, 2)
+    assert watching["sessions"][0] == seen | {"number": None, "memory_mb": None, "mode": None, "working": None}
+    assert watching["alarms"][0]["words"] == f"full {HOSTILE}"
+    assert found["backup"]["at"].startswith("2024-01-02T03:04:05")
+    assert "held paper" in page
+    assert "<script>window" not in page
 
 
 def test_what_holds(served):

@@ -180,7 +180,7 @@ def overview(parts: Parts, now: datetime) -> Json:
         "watch_closely": state["watch_closely"],
         "supervisor": {name: value for name, value in watching.items() if name != "alarms"}
         | {"sign_age_s": _age(watching["sign_at"], now), "alarms": [_alarm(item) for item in _objects(watching["alarms"])]}
-        | {"sessions": _objects(watching["sessions"])}
+        | {"sessions": [_sight(item) for item in _objects(watching["sessions"])]}
         | {name: _words(watching[name]) for name in ("deeds", "not_seen")},
         "scheduler": told("the scheduler", lambda: scheduler_facts(parts)),
         "backup": told("backups", lambda: backup_facts(parts, now)),
@@ -259,6 +259,11 @@ def _trigger(code: str, demands: str, limits: Json, sessions: Iterable[Json]) ->
 
 def _alarm(told: Json) -> Json:
     names = ("watch", "severity", "words", "stood_s", "session_id", "found", "limit")
+    return {name: told.get(name) for name in names}
+
+
+def _sight(told: Json) -> Json:
+    names = ("session_id", "account", "process", "number", "heartbeat_age_s", "journal_still_s", "memory_mb", "mode", "working")
     return {name: told.get(name) for name in names}
 
 
