@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peak_trade.compose import Parts
 from peak_trade.engine.records import INCIDENT, TRIPPED
+from peak_trade.governance.incidents import TrackedIncident, by_name
 from peak_trade.journal.chain import Record
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
@@ -45,7 +46,6 @@ from peak_trade.runs.status import SESSIONS_MAX, status
 from peak_trade.runs.supervisor import Aside
 from peak_trade.runs.supervisor_sign import supervisor_trouble
 from peak_trade.safety.holds import UNREADABLE, Hold
-from peak_trade.governance.incidents import TrackedIncident, by_name
 from peak_trade.webui.desk import SafetyDesk, Urgent
 
 Json = dict[str, Any]
@@ -80,22 +80,27 @@ def safety_of(parts: Parts) -> SafetyDesk:
 # ---- what needs a person now -----------------------------------------------------------------------------------------
 
 
+class RecordSight(NamedTuple):
+    """The titles of critical incidents that are open, why the record can't be trusted, and why it can't be read; else empty."""
+
+    critical: tuple[str, ...] = ()
+    damaged: str = ""
+    unread: str = ""
+
+
 class RecordWatch:
-    """Looks, in a thread of its own, whether the journal of acts is as it was written, and which critical incidents are open."""
+    """Looks, in a thread of its own, whether the journal of acts is as it was written, and what critical incidents are open."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._aside: Aside[tuple[str, ...]] = Aside()
+        self._aside: Aside[RecordSight] = Aside()
         self._turn = threading.Lock()
         self._asked_of: object = None
         self._begun_s, self._until_s = 0.0, 0.0
-        self._kept: tuple[tuple[str, ...], str] = ((), "")
+        self._kept = RecordSight()
 
-    def get(self) -> tuple[tuple[str, ...], str]:
-        """Return the open critical incidents, and why the record can't be trusted, empty where it can.
-
-        Before anything was found out both are empty.
-        """
+    def get(self) -> RecordSight:
+        """Return what was found out last; before anything was, nothing is wrong."""
         if not self._turn.acquire(timeout=WAIT_S):
             return self._kept
         try:
@@ -103,29 +108,33 @@ class RecordWatch:
         finally:
             self._turn.release()
 
-    def _look(self) -> tuple[tuple[str, ...], str]:
+    def _look(self) -> RecordSight:
         now_s, of = self._parts.clock.elapsed_s(), acts_seen(self._parts)
         asked = False
-        if (of != self._asked_of or now_s >= self._until_s) and self._aside.ask(self._criticals):
+        if (of != self._asked_of or now_s >= self._until_s) and self._aside.ask(self._found):
             asked, self._asked_of, self._begun_s = True, of, now_s
         if (told := self._aside.take(WAIT_S if asked else 0.0)) is not None:
             now_s = self._parts.clock.elapsed_s()
             self._until_s = now_s + max(AGE_S, (now_s - self._begun_s) * REST)
-            self._kept = (told.value or (), told.why_not)
+            self._kept = told.value or RecordSight(unread=told.why_not)
         return self._kept
 
-    def _criticals(self) -> tuple[str, ...]:
-        return tuple(f"{item.id} ({item.title})" for item in tracked(self._parts).values() if item.blocks)
+    def _found(self) -> RecordSight:
+        try:
+            blocking = [item for item in tracked(self._parts).values() if item.blocks]
+        except CheckFailed as error:
+            return RecordSight(damaged=str(error))
+        return RecordSight(critical=tuple(item.title for item in blocking))
 
 
 def urgent(parts: Parts, record: RecordWatch) -> Urgent:
     """Return what stands at the top of every page; nothing of it takes long."""
     level = parts.kill_switch.level()
-    critical, damaged = record.get()
+    sight = record.get()
     unwatched = ""
     with suppress(PeakTradeError):
         unwatched = supervisor_trouble(parts) or ""
-    return Urgent("" if level is None else level.value, parts.holds.accounts(), unwatched, critical, damaged)
+    return Urgent("" if level is None else level.value, parts.holds.accounts(), unwatched, *sight)
 
 
 def seen(parts: Parts, record: RecordWatch) -> tuple[object, ...]:
@@ -171,7 +180,7 @@ def overview(parts: Parts, now: datetime) -> Json:
         "watch_closely": state["watch_closely"],
         "supervisor": {name: value for name, value in watching.items() if name != "alarms"}
         | {"sign_age_s": _age(watching["sign_at"], now), "alarms": [_alarm(item) for item in _objects(watching["alarms"])]}
-        | {"sessions": _objects(watching["sessions"])}
+        | {"sessions": [_sight(item) for item in _objects(watching["sessions"])]}
         | {name: _words(watching[name]) for name in ("deeds", "not_seen")},
         "scheduler": told("the scheduler", lambda: scheduler_facts(parts)),
         "backup": told("backups", lambda: backup_facts(parts, now)),
@@ -190,7 +199,7 @@ def _hold(account: str, hold: Hold) -> Json:
 
 
 def _watched(parts: Parts, line: Json, session: Session | None) -> Json:
-    """Add to a running session what stopped it so far, the last of each code, and whether a timer runs at an exchange for it."""
+    """Add to a running session what stopped it so far, the last of each code, and whether it keeps a timer at an exchange."""
     try:
         found = firings_in(lineage(parts.journal, str(line["account"]), str(line["session_id"])))
         unread = ""
@@ -244,14 +253,17 @@ def _text(value: object) -> str:
 
 
 def _trigger(code: str, demands: str, limits: Json, sessions: Iterable[Json]) -> Json:
-    last = [
-        {"session_id": line["session_id"], **item} for line in sessions for item in line["firings"] if item["code"] == code
-    ]
+    last = [{"session_id": line["session_id"], **item} for line in sessions for item in line["firings"] if item["code"] == code]
     return {"code": code, "demands": demands, "limits": limits, "last": last}
 
 
 def _alarm(told: Json) -> Json:
     names = ("watch", "severity", "words", "stood_s", "session_id", "found", "limit")
+    return {name: told.get(name) for name in names}
+
+
+def _sight(told: Json) -> Json:
+    names = ("session_id", "account", "process", "number", "heartbeat_age_s", "journal_still_s", "memory_mb", "mode", "working")
     return {name: told.get(name) for name in names}
 
 
@@ -427,7 +439,9 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(RUNBOOK_MAX + 1)
     except OSError as error:
-        raise NotFound(f"expected a runbook that can be read, found {path.name}: {error.strerror}; look at its rights") from error
+        raise NotFound(
+            f"expected a runbook that can be read, found {path.name}: {error.strerror}; look at its rights"
+        ) from error
     if len(content) > RUNBOOK_MAX:
         raise DataError(path.name, f"expected a runbook of at most {RUNBOOK_MAX} bytes, found a longer one; shorten it")
     return content.decode("utf-8", "replace")

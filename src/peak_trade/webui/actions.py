@@ -32,7 +32,7 @@ REASON_MAX = 500
 #: Ties a form to the browser that it was shown in.
 FORM_COOKIE = "peak_trade_form"
 KILL, ACKNOWLEDGE = "kill", "acknowledge"
-#: How far the kill switch can be turned on here: what needs no exchange. The rest is done by a process of its own, at a terminal.
+#: How far the kill switch can be turned on here: what needs no exchange. A process of its own does the rest.
 LEVELS = ("no-new", "reduce-only")
 #: What `Tickets.secret` returns; a cookie that holds anything else is none of ours.
 _SECRET = re.compile(r"[0-9a-f]{32}")

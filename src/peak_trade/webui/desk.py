@@ -132,6 +132,7 @@ class Urgent(NamedTuple):
         unwatched: why nobody watches although somebody must, empty where all is well.
         critical: open critical incidents, in words.
         damaged: why the record of what people did can't be trusted, empty where it can.
+        unread: why it can't be read at all, empty where it can.
     """
 
     level: str = ""
@@ -139,6 +140,7 @@ class Urgent(NamedTuple):
     unwatched: str = ""
     critical: tuple[str, ...] = ()
     damaged: str = ""
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,8 @@ def _urgent_alerts(urgent: Urgent) -> list[Banner]:
     if urgent.damaged:
         words = "The record of what people did is DAMAGED, and nothing that rests on it counts: {}"
         found.append(Banner(words, urgent.damaged, "/gates"))
+    if urgent.unread:
+        found.append(Banner("The record of what people did can't be read: {}", urgent.unread, "/api/health"))
     found += [Banner("A critical incident is open: {}", words, "/incidents") for words in urgent.critical[:CRITICAL_MAX]]
     if urgent.held:
         found.append(Banner("Accounts that are held: {}", ", ".join(urgent.held), "/safety#holds"))

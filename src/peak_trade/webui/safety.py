@@ -151,7 +151,7 @@ def rendered(text: str) -> Markup:
     for token in tokens:
         # An alignment comes as a style of its own, which the page's policy forbids.
         token.attrs.pop("style", None)
-        if token.type == "heading_open" or token.type == "heading_close":
+        if token.type in ("heading_open", "heading_close"):
             token.tag = "h2" if token.tag == "h1" else token.tag
         elif token.type == "table_open":
             tables += 1
@@ -173,7 +173,7 @@ def _markdown() -> MarkdownIt:
 
 def _table_open(_renderer: Any, tokens: Sequence[Token], at: int, _options: Any, _env: Any) -> str:
     """Return what a table begins with: it scrolls by itself where the window is narrow, also by keyboard."""
-    return f'<div class="scroll wide" tabindex="0" role="region" aria-label="Table {tokens[at].meta["number"]}"><table>\n'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Table {tokens[at].meta["number"]}"><table>\n'
 
 
 def _drop_title(tokens: list[Token]) -> None:

@@ -16,7 +16,7 @@ from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import Sessions
 from peak_trade.runs.locks import live_lock, safety_lock
 from peak_trade.settings import File
-from peak_trade.webui.desk import Actions, Desk, Gates
+from peak_trade.webui.desk import Actions, Desk, Gates, SafetyDesk, Urgent
 
 CLOSED = (
     live_lock(enabled=False, runnable=False, permits=0),
@@ -49,8 +49,18 @@ class SetClock:
 class Asked:
     """What the desk was asked to do."""
 
-    killed: list[tuple[str, str]] = field(default_factory=list)
+    killed: list[tuple[str, str, str]] = field(default_factory=list)
     acknowledged: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def a_safety_desk(urgent: Urgent | None = None) -> SafetyDesk:
+    """Return what the pages of safety read where only what is urgent is known."""
+
+    def nothing(*_given: object) -> Any:
+        raise AssertionError("nothing of this was expected to be asked for")
+
+    names = ("overview", "incidents", "incident", "drills", "runbooks", "runbook")
+    return SafetyDesk(**dict.fromkeys(names, nothing), urgent=lambda: urgent or Urgent(), seen=lambda: urgent)
 
 
 def a_desk(registry: Registry | None = None, **changes: Any) -> Desk:
@@ -70,7 +80,7 @@ def a_desk(registry: Registry | None = None, **changes: Any) -> Desk:
         "reports": Path("reports"),
         "stages": ("shadow",),
         "actions": Actions(
-            kill=lambda by, why: asked.killed.append((by, why)),
+            kill=lambda *given: asked.killed.append(given),
             acknowledge=lambda *given: asked.acknowledged.append(given),
         ),
         "tripped": lambda: None,
@@ -80,6 +90,7 @@ def a_desk(registry: Registry | None = None, **changes: Any) -> Desk:
         "growth": lambda _session: 1_234,
         "health": list,
         "gates": Gates(overview=nothing, step=nothing, archive=nothing, archived=nothing, seen=lambda: None),
+        "safety": a_safety_desk(),
         "config_changed": lambda: False,
     }
     return Desk(**given | changes)

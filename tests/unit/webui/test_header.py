@@ -4,12 +4,13 @@ from dataclasses import replace
 from types import SimpleNamespace as Fake
 
 import pytest
-from tests.unit.webui.desks import CLOSED, a_desk, begun, ended
+from tests.unit.webui.desks import CLOSED, a_desk, a_safety_desk, begun, ended
 
 from peak_trade.model.errors import StorageError
 from peak_trade.runs.locks import live_lock, safety_lock
 from peak_trade.settings import File
-from peak_trade.webui.header import header_of
+from peak_trade.webui.desk import Urgent
+from peak_trade.webui.header import CRITICAL_MAX, header_of
 
 
 def words(desk) -> list[tuple[str, str, str]]:
@@ -116,6 +117,30 @@ def test_the_kill_switch_alerts_before_all_else(registry):
         "Failed sessions",
     ]
     assert [alert.url for alert in header.alerts] == ["/kill-switch", "", "", "/?unhandled=1"]
+
+
+@pytest.mark.parametrize(
+    ("urgent", "begins", "value", "url"),
+    [
+        (Urgent(damaged="altered"), "The record of what people did is DAMAGED", "altered", "/gates"),
+        (Urgent(unread="no right"), "The record of what people did can't be read", "no right", "/api/health"),
+        (Urgent(critical=("odd",)), "A critical incident is open", "odd", "/incidents"),
+        (Urgent(held=("a", "b")), "Accounts that are held", "a, b", "/safety#holds"),
+        (Urgent(unwatched="none"), "Nobody watches", "none", "/safety"),
+    ],
+)
+def test_what_is_urgent_is_an_alert(registry, urgent, begins, value, url):
+    """Each thing that is urgent is one alert, with where to look."""
+    [(found, told, where)] = words(a_desk(registry, safety=a_safety_desk(urgent)))
+
+    assert (found.startswith(begins), told, where) == (True, value, url)
+
+
+def test_few_critical_incidents_are_told(registry):
+    """However many critical incidents are open, the page below can still be seen."""
+    urgent = Urgent(critical=tuple("abcdefgh"))
+
+    assert len(words(a_desk(registry, safety=a_safety_desk(urgent)))) == CRITICAL_MAX
 
 
 @pytest.mark.parametrize("broken", ["open_sessions", "census"])

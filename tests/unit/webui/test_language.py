@@ -21,10 +21,12 @@ from jinja2 import Environment, nodes
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from tests.unit.report.session_records import EXPECTED, a_session
+from tests.unit.webui.desks import a_safety_desk
 
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import Census
 from peak_trade.model.errors import PeakTradeError, StorageError
+from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import ENDS, OrderKind, OrderState, Reason
 from peak_trade.model.stage import Stage
 from peak_trade.report import session_facts as facts
@@ -35,6 +37,7 @@ from peak_trade.research.metrics import LESS_IS_BETTER, Metrics
 from peak_trade.risk.gate import Mode
 from peak_trade.runs import locks, session_view
 from peak_trade.webui import actions, experiments, home, problems, session_page
+from peak_trade.webui.desk import Urgent
 from peak_trade.webui.header import Banner, header_of
 from peak_trade.webui.language import COOKIE, LANGUAGES, Language, chosen, language
 from peak_trade.webui.pages import _templates
@@ -177,7 +180,7 @@ def run_texts(ear: Ear) -> None:
     ear.said(column.head for column in home.COLUMNS)
 
 
-def alerts(census: Any) -> tuple[Banner, ...]:
+def alerts(census: Any, level: str = "") -> tuple[Banner, ...]:
     """Return the alerts of an installation in which everything is wrong."""
     silent = Fake(tier="core", mode="shadow", lease_until=None)
     told = Fake(mode=Stage.SHADOW, name="local")
@@ -189,6 +192,7 @@ def alerts(census: Any) -> tuple[Banner, ...]:
         config_changed=lambda: True,
         sessions=Fake(census=census, find=lambda *_: [silent]),
         stages=("shadow",),
+        safety=a_safety_desk(Urgent(level, ("paper",), "none has run", ("one",), "altered", "no right")),
     )
     return header_of(desk).alerts
 
@@ -200,7 +204,7 @@ def header_texts(ear: Ear) -> None:
         raise StorageError("the disk is full")
 
     for census in (broken, lambda: Census(newest="one", started=(("one", ""),), unhandled=1)):
-        ear.said(alert.words for alert in alerts(census))
+        ear.said(alert.words for level in KillLevel for alert in alerts(census, level.value))
     found = [locks.live_lock(enabled=a, runnable=b, permits=int(c)) for a, b, c in product(BOTH, BOTH, BOTH)]
     found += [locks.safety_lock(simulated=a, validates=b, blocks=c) for a, b, c in product(BOTH, BOTH, BOTH)]
     ear.said(text for lock in found for text in (lock.name, *lock.reasons))
@@ -222,6 +226,7 @@ def refusal(why: str, *, exhausted: bool) -> str:
         form=form,
     )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(actions, "_switch", lambda *_: {})
         patch.setattr(actions, "_form", lambda *_, refused="", **__: refused)
         return str(asyncio.run(actions.ask_to_kill(request)))
 

@@ -29,7 +29,7 @@ class Watched:
         self.failure = ""
         self.killed = False
         self.acts = 0
-        self.gates = Fake(seen=lambda: self.acts)
+        self.gates, self.safety = Fake(seen=lambda: self.acts), Fake(seen=lambda: None)
         self.looks = 0
         self.sessions = Fake(census=self.census, find=lambda *_: [Fake(session_id=name) for name in self.started])
 
