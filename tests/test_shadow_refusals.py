@@ -870,6 +870,7 @@ SPEAKERS = {
     "market/exchanges.py": "ccxt",
     "cli/emulator.py": "http.client",
     DRILL: "httpx2",
+    "runs/drill_bench.py": "http.client",
 }
 
 

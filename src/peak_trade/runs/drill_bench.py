@@ -26,12 +26,13 @@ from peak_trade.governance.documents import Fact
 from peak_trade.journal.chain import Record
 from peak_trade.model.clock import Clock, moment, nanoseconds
 from peak_trade.model.errors import CheckFailed, SafetyRefused, StorageError
+from peak_trade.model.secret import Secret
 from peak_trade.runs.drill_orders import ExchangeTime
 from peak_trade.runs.drill_sessions import PAIR, PATIENCE_S, DrillSession
 from peak_trade.runs.drill_steps import DrillResult, expect, walked
 from peak_trade.runs.emulated import EmulatedRun, emulator_for_run
 from peak_trade.runs.emulated_session import EmulatedTerms, emulated_session, start_emulated
-from peak_trade.settings import PATH_VARIABLE, Secret, load_config
+from peak_trade.settings import PATH_VARIABLE, load_config
 from peak_trade.venue.kraken.budget import TIER_LIMITS
 from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
 from peak_trade.venue.kraken.nonce import NonceStore

@@ -1,4 +1,4 @@
-"""What an exchange does wrong for a while, tried on a real session with an order there: away, in maintenance, a key that is lost.
+"""What an exchange does wrong for a while, tried on a real session: away, in maintenance, a poisoned key.
 
 A session that can't see or act opens nothing, and the order that it can't follow is the exchange's to end or to keep.
 """
@@ -19,8 +19,8 @@ from peak_trade.runs.drill_steps import expect
 from peak_trade.runs.emulated_session import emulated_session
 from peak_trade.runs.kill_first import StopOrder
 
-#: How far ahead a key's numbers are taken each time, nanoseconds, and how often: many times as far as a client leaps.
-AHEAD_NS, TIMES = 1_000_000_000_000, 10
+#: How far ahead of its last number a key is taken with each call, nanoseconds.
+AHEAD_NS = 1_000_000_000
 
 
 def _blinded(bench: DrillBench, found: list[DrillSession]) -> str:
@@ -107,10 +107,11 @@ def poisoned_nonce(bench: DrillBench) -> Steps:
     found: list[DrillSession] = []
 
     def poison() -> str:
-        bench.fault("auth.invalid_nonce_storm", mine=True, args={"ahead": AHEAD_NS}, count=TIMES)
-        return "the exchange has seen numbers of this key that are far ahead"
+        bench.fault("auth.invalid_nonce_storm", mine=True, args={"ahead": AHEAD_NS}, for_s=PATIENT_S)
+        return "the exchange sees ever greater numbers of this key from elsewhere, and refuses ours"
 
     def stop() -> str:
+        bench.calm()
         level = KillLevel.CANCEL_ALL
         order = StopOrder(action="kill", by=BY, why="a drill", via=COMMAND, level=level, began_s=bench.clock.elapsed_s())
         report = kill.stop_everything(bench.parts, order, lambda _elapsed_s, _words: None)
@@ -129,7 +130,7 @@ def poisoned_nonce(bench: DrillBench) -> Steps:
         holding(bench, found),
         ("its key is poisoned", poison),
         ("it opens nothing", lambda: _blinded(bench, found)),
-        ("the kill switch gets through", stop),
+        ("the other has ended: the kill switch gets through", stop),
         ("it ends", ends),
         ("books and exchange agree", bench.check_books),
     )

@@ -4,7 +4,7 @@ Kill switch at each level and liquidation meet a process that stands still: they
 """
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from peak_trade.engine.records import FILLED, TRIPPED
-
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.risk.gate import Mode
 from peak_trade.risk.triggers import API_ERROR_RATE, CORE_EXCEPTION, DAILY_LOSS, DATA_GAP, PNL_DIVERGENCE
