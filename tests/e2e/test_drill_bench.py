@@ -8,7 +8,7 @@ import pytest
 
 from peak_trade.model.clock import MachineClock
 from peak_trade.runs import drill_bench, drill_stops, liquidation
-from peak_trade.runs.drill_bench import SPEED, TIER, BenchSetting, DrillBench, Trial
+from peak_trade.runs.drill_bench import SPEED, TIER, BenchSetting, DrillBench, DrillTrial
 from peak_trade.runs.drill_steps import walked
 from peak_trade.runs.emulated import emulator_for_run
 from peak_trade.safety.exchange_stop import ExchangeStop
@@ -17,9 +17,9 @@ from peak_trade.safety.holds import AccountHolds
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run():
-    """An emulator that all tests of this file share."""
+    """An emulator of its own: what a broken drill leaves there, another session would refuse to begin over."""
     with emulator_for_run(seed=7, speed=SPEED, tier=TIER) as found:
         yield found
 
@@ -29,7 +29,7 @@ def tried(run, tmp_path, monkeypatch):
     """Run the steps of a drill on a bench; return the outcomes, and the first failure."""
 
     def walk(steps, setting=None):
-        trial = Trial(clock=MachineClock(), environment=dict(os.environ), seed=7)
+        trial = DrillTrial(clock=MachineClock(), environment=dict(os.environ), seed=7)
         with contextlib.closing(DrillBench(tmp_path, run, trial, setting or BenchSetting())) as bench:
             found = walked(trial.clock, steps(bench))
         return [step.outcome for step in found], next((step for step in found if step.outcome == "failed"), None)
@@ -64,7 +64,7 @@ def test_a_pause_that_holds_nothing(tried, monkeypatch):
 
 def test_an_exchange_without_a_dead_man(tried, monkeypatch):
     """A timer that does not fire within the patience of the drill fails it."""
-    monkeypatch.setattr(drill_bench, "PATIENCE_S", 20.0)
+    monkeypatch.setattr(drill_bench, "PATIENCE_S", 10.0)
     setting = replace(drill_stops.MINUTE_BENCH, terms=replace(drill_stops.MINUTE_BENCH.terms, timeout_s=6_000))
     outcomes, failed = tried(drill_stops.dead_man, setting)
 
@@ -74,7 +74,7 @@ def test_an_exchange_without_a_dead_man(tried, monkeypatch):
 
 
 def test_a_liquidation_that_holds_nothing(tried, monkeypatch):
-    """Everything is off the exchange, and the account is free: that is no liquidation. It comes last here, because it sells all."""
+    """Everything is off the exchange, and the account is free: that is no liquidation."""
     monkeypatch.setattr(liquidation, "_hold_all", lambda *_given: [])
     outcomes, failed = tried(drill_stops.liquidation)
 

@@ -22,7 +22,7 @@ from peak_trade.governance.ladder import Rung
 from peak_trade.model.errors import StorageError
 from peak_trade.runs import drill_register, drills
 from peak_trade.runs.acts import done
-from peak_trade.runs.drill_bench import Trial
+from peak_trade.runs.drill_bench import DrillTrial
 from peak_trade.runs.drill_register import Drill
 from peak_trade.runs.drill_steps import DrillResult, DrillStep
 from peak_trade.runs.evidence import EvidenceScope, of_acts
@@ -304,7 +304,7 @@ def result_of(name: str, end: str) -> DrillResult:
 def three_drills(monkeypatch) -> None:
     """Let there be three drills: one that fails, one that breaks off, and the life of orders, which passes."""
 
-    def breaks(_trial: Trial) -> DrillResult:
+    def breaks(_trial: DrillTrial) -> DrillResult:
         raise StorageError("expected an emulator, found none")
 
     rows = (

@@ -66,7 +66,7 @@ class BenchSetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class DrillTrial:
     """What every drill is given: the clock, the environment of its processes without secrets, and the market's seed."""
 
     clock: Clock
@@ -85,7 +85,7 @@ class Shown(NamedTuple):
 class DrillBench:
     """A folder, an emulator and its sessions; *facts* become part of the evidence."""
 
-    def __init__(self, folder: Path, run: EmulatedRun, trial: Trial, setting: BenchSetting) -> None:
+    def __init__(self, folder: Path, run: EmulatedRun, trial: DrillTrial, setting: BenchSetting) -> None:
         self.folder, self.run, self.terms, self.clock = folder, run, setting.terms, trial.clock
         self.facts: dict[str, Fact] = {}
         self.sessions: list[DrillSession] = []
@@ -309,7 +309,7 @@ def config_text(run: EmulatedRun, more: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(line for lines in told for line in lines) + "\n"
 
 
-def on_bench(name: str, setting: BenchSetting, steps: Callable[[DrillBench], Steps], trial: Trial) -> DrillResult:
+def on_bench(name: str, setting: BenchSetting, steps: Callable[[DrillBench], Steps], trial: DrillTrial) -> DrillResult:
     """Run a drill on a bench of its own.
 
     Args:

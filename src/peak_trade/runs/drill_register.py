@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from peak_trade.model.errors import InputError
 from peak_trade.runs import drill_machine, drill_outages, drill_stops, drill_triggers
-from peak_trade.runs.drill_bench import BenchSetting, DrillBench, Steps, Trial, on_bench
+from peak_trade.runs.drill_bench import BenchSetting, DrillBench, DrillTrial, Steps, on_bench
 from peak_trade.runs.drill_kill import try_kill_switch
 from peak_trade.runs.drill_steps import DrillResult
 
@@ -29,7 +29,7 @@ class Drill(NamedTuple):
     tries: str
     takes_s: int
     page: str
-    run: Callable[[Trial], DrillResult] | None
+    run: Callable[[DrillTrial], DrillResult] | None
 
     @property
     def in_evidence(self) -> str:
@@ -37,14 +37,14 @@ class Drill(NamedTuple):
         return self.name.replace("-", "_")
 
 
-def _kill_switch(trial: Trial) -> DrillResult:
+def _kill_switch(trial: DrillTrial) -> DrillResult:
     return try_kill_switch(trial.clock, trial.environment, trial.seed)
 
 
 def _at_bench(
     name: str, tries: str, takes_s: int, page: str, steps: Callable[[DrillBench], Steps], setting: BenchSetting | None = None
 ) -> Drill:
-    def run(trial: Trial) -> DrillResult:
+    def run(trial: DrillTrial) -> DrillResult:
         return on_bench(name.replace("-", "_"), setting or BenchSetting(), steps, trial)
 
     return Drill(name, tries, takes_s, page, run)

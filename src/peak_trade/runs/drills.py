@@ -22,7 +22,7 @@ from peak_trade.model.instrument import parse_symbol
 from peak_trade.research.terms import Side
 from peak_trade.runs.acts import EVIDENCE, Done, done, tell_evidence
 from peak_trade.runs.backtest import configured_params
-from peak_trade.runs.drill_bench import Trial
+from peak_trade.runs.drill_bench import DrillTrial
 from peak_trade.runs.drill_books import unexplained
 from peak_trade.runs.drill_orders import SPEED, TIER, OrdersFound, OrderTerms, run_orders
 from peak_trade.runs.drill_register import DRILLS, LASTS, Drill
@@ -82,7 +82,7 @@ def drill_done(parts: Parts, drill: Drill, by: str, seed: int) -> DrillEvidence:
     """
     if drill.run is None:
         raise InputError(f"expected a drill that needs no strategy, found {drill.name}; give --strategy NAME")
-    result = drill.run(Trial(clock=parts.clock, environment=parts.settings.environment(), seed=seed))
+    result = drill.run(DrillTrial(clock=parts.clock, environment=parts.settings.environment(), seed=seed))
     return DrillEvidence(result=result, evidence=tell_evidence(parts, EvidenceKind.DRILL, result.facts, None, by))
 
 

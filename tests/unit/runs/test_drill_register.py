@@ -1,4 +1,4 @@
-"""The register of drills: its table is the guide's, every runbook names one of it, and nothing that stops a session lacks one."""
+"""The register of drills: its table is the guide's, every runbook names one of it, and what stops a session has one."""
 
 import inspect
 import re
@@ -100,7 +100,7 @@ class FakeBench:
 
 
 def record(kind: str, **body: Any) -> Record:
-    return Record(seq=0, at="2026-11-01T00:00:00Z", kind=kind, body=body, prev="", mac=None)
+    return Record(seq=0, at="2026-11-01T00:00:00Z", kind=kind, body=body, prev="", sha256="")
 
 
 @pytest.mark.parametrize(
