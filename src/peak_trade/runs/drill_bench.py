@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from peak_trade.compose import Parts
-from peak_trade.engine.records import FILLED, INCIDENT, RECONCILED, SENDING, TRIPPED
+from peak_trade.engine.records import BAR, FILLED, INCIDENT, RECONCILED, SENDING, TRIPPED
 from peak_trade.governance.documents import Fact
 from peak_trade.journal.chain import Record
 from peak_trade.model.clock import Clock, moment, nanoseconds
@@ -111,9 +111,11 @@ class DrillBench:
         return found
 
     def begin_again(self) -> DrillSession:
-        """Start a session once more; wait until it has compared its books with the exchange."""
+        """Start a session once more; wait until it has compared its books with the exchange, and works."""
         session = self.begin()
         session.wait_for("books that were compared", lambda records: first_of(records, RECONCILED))
+        # Only one that works hears that it is to end.
+        session.wait_for("a bar", lambda records: first_of(records, BAR))
         return session
 
     def begin_holding(self) -> DrillSession:
