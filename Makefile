@@ -63,8 +63,8 @@ dashboard: $(READY)  ## serve the dashboard on http://127.0.0.1:8000/
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-soak: $(READY)  ## the long simulations: sessions killed at every single place, storms of faults, verdicts on noise
-	$(BIN)/python -m pytest -q -n 2 tests/simulation/soak.py tests/simulation/soak_edges.py
+soak: $(READY)  ## the long simulations: sessions killed at every single place, storms of faults, verdicts on noise, drills
+	$(BIN)/python -m pytest -q -n 2 tests/simulation/soak.py tests/simulation/soak_edges.py tests/simulation/soak_drills.py
 
 check: $(READY)  ## lint, types, import contracts, lock freshness
 	$(BIN)/ruff check .

@@ -871,6 +871,7 @@ SPEAKERS = {
     "cli/emulator.py": "http.client",
     DRILL: "httpx2",
     "runs/scheduler.py": "select",  # waits on a pipe of its own, which signals write into
+    "runs/drill_bench.py": "http.client",
 }
 
 

@@ -19,8 +19,11 @@ from tests.paths import ROOT
 from peak_trade.compose import Parts
 from peak_trade.governance.criteria import Answer, Evidence, evaluate
 from peak_trade.governance.ladder import Rung
-from peak_trade.runs import drills
+from peak_trade.model.errors import StorageError
+from peak_trade.runs import drill_register, drills
 from peak_trade.runs.acts import done
+from peak_trade.runs.drill_bench import DrillTrial
+from peak_trade.runs.drill_register import Drill
 from peak_trade.runs.drill_steps import DrillResult, DrillStep
 from peak_trade.runs.evidence import EvidenceScope, of_acts
 from peak_trade.runs.strategy_version import version_of
@@ -253,13 +256,13 @@ def test_a_fill_that_is_lost_fails_the_drill(project, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("run",), 2, "expected one of the drills kill-switch, order-life, or --all, found none"),
+        (("run",), 2, "expected one of the drills kill-switch, kill-levels, dead-man, restart"),
         (("run", "fire"), 2, "found 'fire'"),
         (("run", "kill-switch", "--all"), 2, "found both"),
         (("run", "kill-switch", "--orders", "3"), 2, "expected --orders with order-life"),
         (("run", "kill-switch", "--seed", "-1"), 2, "--seed from 0"),
         (("run", "order-life"), 2, "expected --strategy NAME"),
-        (("run", "--all"), 2, "expected --strategy NAME"),
+        (("run", "--all", "--orders", "12"), 2, "expected --strategy NAME"),
         (("run", "--all", "--strategy", "nix"), 2, "expected the name of a strategy"),
         (("run", "order-life", "--strategy", "ma_crossover", "--orders", "0"), 2, "--orders from 1 to 1000"),
         (("run", "order-life", "--strategy", "ma_crossover", "--orders", "1001"), 2, "found 1001"),
@@ -293,34 +296,72 @@ def test_what_the_emulator_can_not_show_is_no_failed_drill(project, words, told)
     assert drills_left(project) == []
 
 
-def test_the_list(project, monkeypatch):
-    """What was never tried, then what was, with its end and its days; --all ends with it, and one that fails stops no other."""
-    first = project.run("drill", "list", "--json").json["drills"]
-    good, bad = (
-        DrillResult(drill=name, steps=[DrillStep("all", end, "words", 0.0)], facts={"drill": name, "passed": end == "passed"})
-        for name, end in (("order_life", "passed"), ("kill_switch", "failed"))
+def result_of(name: str, end: str) -> DrillResult:
+    steps = [DrillStep("all", end, "words", 0.0)]
+    return DrillResult(drill=name, steps=steps, facts={"drill": name, "passed": end == "passed"})
+
+
+def three_drills(monkeypatch) -> None:
+    """Let there be three drills: one that fails, one that breaks off, and the life of orders, which passes."""
+
+    def breaks(_trial: DrillTrial) -> DrillResult:
+        raise StorageError("expected an emulator, found none")
+
+    rows = (
+        Drill("kill-switch", "x", 1, "guide/drills.md", lambda _trial: result_of("kill_switch", "failed")),
+        Drill("restart", "x", 1, "guide/drills.md", breaks),
+        Drill("order-life", "x", 1, "guide/drills.md", None),
     )
-    monkeypatch.setattr(drills, "_order_life", lambda _parts, _terms: good)
-    monkeypatch.setattr(drills, "try_kill_switch", lambda *_given: bad)
+    for place in (drill_register, drills):
+        monkeypatch.setattr(place, "DRILLS", rows)
+    monkeypatch.setattr(drills, "_order_life", lambda _parts, _terms: result_of("order_life", "passed"))
+
+
+def test_the_list(project, monkeypatch):
+    """What was never tried, then what was, with its end and its days; one that fails or breaks off stops no other."""
+    first = project.run("drill", "list", "--json").json["drills"]
+    every = {drill.in_evidence for drill in drill_register.DRILLS}
+    three_drills(monkeypatch)
 
     ended = project.run("drill", "run", "--all", "--strategy", "ma_crossover")
-    table = project.run("drill", "list")
     second = {(row["drill"], row["step"]): row for row in project.run("drill", "list", "--json").json["drills"]}
 
     assert {(row["drill"], row["max_age_days"]) for row in first} >= {
         ("kill_switch", 30),
         ("kill_switch", 14),
         ("order_life", 60),
+        ("restart", 30),
     }
+    assert {row["drill"] for row in first} == every | {"test_alert"}
     assert {row["standing"] for row in first} == {"never"}
     assert ended.code == 1
-    assert "kill_switch to pass, found all: words" in ended.err.splitlines()[-1]
-    assert ended.out.endswith(table.out)
+    assert "kill_switch to pass, found all: words; 1 more failed" in ended.err.splitlines()[-1]
+    failed, broken, passed = (line.split() for line in ended.out.splitlines()[-3:])
+    assert (failed[:2], broken[:3]) == (["kill-switch", "FAILED"], ["restart", "not", "run"])
+    assert passed[:2] == ["order-life", "passed"]
+    assert [len(left) for left in (drills_left(project),)] == [2]
     assert second["kill_switch", "testnet->shadow-live"]["standing"] == "failed"
     assert second["kill_switch", "shadow-live->live"]["passed"] is False
+    assert second["restart", "-"]["standing"] == "never"
     assert second["order_life", "testnet->shadow-live"]["standing"] == "current"
     assert second["order_life", "testnet->shadow-live"]["about"].startswith("ma_crossover ")
     assert second["test_alert", "testnet->shadow-live"]["standing"] == "never"
+
+
+def test_all_without_a_strategy(project, monkeypatch):
+    """The drill that needs one is left out, and the table says so; what could not be run is a failure in the document too."""
+    three_drills(monkeypatch)
+
+    ended = project.run("drill", "run", "--all", "--json")
+    shown = project.run("drill", "run", "--all")
+
+    assert (ended.code, ended.json["passed"]) == (1, False)
+    assert [one["drill"] for one in ended.json["drills"]] == ["kill_switch"]
+    assert ended.json["not_done"] == {
+        "restart": "expected an emulator, found none",
+        "order-life": "skipped: needs --strategy",
+    }
+    assert shown.out.splitlines()[-1].split()[:4] == ["order-life", "skipped:", "needs", "--strategy"]
 
 
 def test_without_a_policy_there_is_no_list(project):

@@ -9,26 +9,30 @@ import contextlib
 import http.client
 import json
 import random
+import signal
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from peak_trade.compose import Parts
-from peak_trade.engine.records import FILLED, SENDING, TRIPPED
+from peak_trade.engine.records import BAR, FILLED, INCIDENT, RECONCILED, SENDING, TRIPPED
 from peak_trade.governance.documents import Fact
 from peak_trade.journal.chain import Record
-from peak_trade.model.clock import Clock, moment, nanoseconds, parse_moment
+from peak_trade.model.clock import Clock, moment, nanoseconds
 from peak_trade.model.errors import CheckFailed, SafetyRefused, StorageError
+from peak_trade.model.secret import Secret
 from peak_trade.runs.drill_orders import ExchangeTime
-from peak_trade.runs.drill_sessions import LOOK_S, PAIR, PATIENCE_S, DrillSession
+from peak_trade.runs.drill_sessions import PAIR, PATIENCE_S, DrillSession
 from peak_trade.runs.drill_steps import DrillResult, expect, walked
 from peak_trade.runs.emulated import EmulatedRun, emulator_for_run
 from peak_trade.runs.emulated_session import EmulatedTerms, emulated_session, start_emulated
-from peak_trade.settings import PATH_VARIABLE, Secret, load_config
+from peak_trade.settings import PATH_VARIABLE, load_config
 from peak_trade.venue.kraken.budget import TIER_LIMITS
 from peak_trade.venue.kraken.gateway import Gateway, GatewayParts
 from peak_trade.venue.kraken.nonce import NonceStore
@@ -41,7 +45,9 @@ Steps = Sequence[tuple[str, Callable[[], str]]]
 SPEED, TIER = 20.0, "intermediate"
 #: Who gives orders in a drill, and the pair as the exchange calls it, in orders and in balances.
 BY, PAIR_THERE, BASE_THERE = "drill", "XBTEUR", "XXBT"
-#: Seconds of the exchange's clock that a session has before it ends by itself, should nobody be left to end it.
+#: Seconds between two looks at the exchange, which counts questions.
+ASK_S = 0.3
+#: Minutes of the exchange's clock that a session has before it ends by itself, should nobody be left to end it.
 LASTS_MINUTES = 100.0
 #: A dead-man switch that a loaded machine does not let run out, seconds of the exchange's clock.
 PATIENT_S = 6_000
@@ -60,7 +66,7 @@ class BenchSetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class DrillTrial:
     """What every drill is given: the clock, the environment of its processes without secrets, and the market's seed."""
 
     clock: Clock
@@ -79,10 +85,11 @@ class Shown(NamedTuple):
 class DrillBench:
     """A folder, an emulator and its sessions; *facts* become part of the evidence."""
 
-    def __init__(self, folder: Path, run: EmulatedRun, trial: Trial, setting: BenchSetting) -> None:
+    def __init__(self, folder: Path, run: EmulatedRun, trial: DrillTrial, setting: BenchSetting) -> None:
         self.folder, self.run, self.terms, self.clock = folder, run, setting.terms, trial.clock
         self.facts: dict[str, Fact] = {}
         self.sessions: list[DrillSession] = []
+        self._others: list[subprocess.Popen[bytes]] = []
         self._environment = {name: text for name, text in trial.environment.items() if name != PATH_VARIABLE}
         (folder / "config.toml").write_text(config_text(run, setting.config), "utf-8")
         settings = load_config(folder / "config.toml")
@@ -90,7 +97,7 @@ class DrillBench:
         names = (safety.api_key_env, safety.api_secret_env)
         given = {name: Secret(name, text) for name, text in zip(names, run.keys["trading"], strict=True)}
         self.parts = Parts(replace(settings, given=given))
-        self._there: ExchangeTime | None = None
+        self._there = ExchangeTime(self.clock, moment(nanoseconds(self.clock.now())), SPEED)
         self.before = self.shown()
 
     # ---- sessions --------------------------------------------------------------------------------------------------------
@@ -103,17 +110,37 @@ class DrillBench:
         self.sessions.append(found)
         return found
 
+    def begin_again(self) -> DrillSession:
+        """Start a session once more; wait until it has compared its books with the exchange, and works."""
+        session = self.begin()
+        session.wait_for("books that were compared", lambda records: first_of(records, RECONCILED))
+        # Only one that works hears that it is to end.
+        session.wait_for("a bar", lambda records: first_of(records, BAR))
+        return session
+
     def begin_holding(self) -> DrillSession:
         """Start a session; wait until it has bought and its stop rests at the exchange."""
         session = self.begin()
         session.wait_for("a fill", lambda records: first_of(records, FILLED))
-        self.until("a stop that rests at the exchange", lambda: self.shown().working or None, session)
+        self.until("a stop that rests at the exchange", lambda: self.working() or None, session)
         return session
+
+    def start(self, words: Sequence[str]) -> "subprocess.Popen[bytes]":
+        """Start a command of the program as a process of its own; it ends with the bench."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "peak_trade", *words],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+        self._others.append(process)
+        return process
 
     def end(self, session: DrillSession) -> str:
         """Ask a session to end; return how its journal says that it did."""
-        import signal
-
         session.tell(signal.SIGCONT)
         session.tell(signal.SIGTERM)
         code, last = session.end(), session.records()[-1]
@@ -140,7 +167,7 @@ class DrillBench:
         Raises:
             CheckFailed: it does not in time, or goes into another mode.
         """
-        found = session.wait_for(f"a sign of {code}", lambda records: first_of(records, TRIPPED, code), most_s)
+        found = session.wait_for(f"a sign of {code}", lambda records: sign_of(records, code), most_s)
         expect(found.body["mode"] == mode, f"expected it to be {mode}, found {found.body['mode']}")
         check_only_reduced(session.records(), found)
         return found
@@ -157,7 +184,7 @@ class DrillBench:
                 raise CheckFailed(f"expected {what}, found that the session ended: {session.words}")
             if self.clock.elapsed_s() > deadline:
                 raise CheckFailed(f"expected {what} within {PATIENCE_S:g} s, found none")
-            time.sleep(LOOK_S)
+            time.sleep(ASK_S)
         return found
 
     # ---- the exchange ----------------------------------------------------------------------------------------------------
@@ -182,7 +209,15 @@ class DrillBench:
         Raises:
             Unavailable: it does not answer.
         """
-        return asyncio.run(self._asked())
+        return asyncio.run(self._with_asker(_shown_of))
+
+    def working(self) -> frozenset[str]:
+        """Return the orders that work at the exchange; the cheapest question, for who asks again and again.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        return asyncio.run(self._with_asker(_working_of))
 
     @property
     def position(self) -> Decimal:
@@ -206,28 +241,25 @@ class DrillBench:
 
     def close(self) -> None:
         """End every process that is left, at once."""
-        for session in self.sessions:
-            if session.process.poll() is None:
-                session.process.kill()
-        for session in self.sessions:
-            session.process.wait()
+        processes = [*(session.process for session in self.sessions), *self._others]
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+        for process in processes:
+            process.wait()
         self.parts.close()
 
-    async def _asked(self) -> Shown:
+    async def _with_asker(self, ask: Callable[[Gateway], Awaitable[Found]]) -> Found:
+        """Ask something with the key that can only ask."""
         keys = Credentials.read(*self.run.keys["query"])
-        there = self._there or ExchangeTime(self.clock, moment(nanoseconds(self.clock.now())), SPEED)
-        self._there = there
         chance = random.Random(1)  # noqa: S311 - for the length of pauses
-        parts = GatewayParts(clock=there, chance=chance, sleep=there.sleep, limits=TIER_LIMITS[TIER])
+        parts = GatewayParts(clock=self._there, chance=chance, sleep=self._there.sleep, limits=TIER_LIMITS[TIER])
         nonces = NonceStore(self.folder / "asking", keys.short, lambda: nanoseconds(self.clock.now()))
         asking = Gateway(keys, nonces, parts, self.run.base_url)
         try:
-            orders = (await asking.read("OpenOrders", OpenOrders)).open
-            trades = (await asking.read("TradesHistory", TradesHistory, [("consolidate_taker", "false")])).trades
-            held = await asking.read("BalanceEx", Holdings)
+            return await ask(asking)
         finally:
             await asking.close()
-        return Shown(frozenset(orders), frozenset(trades), held[BASE_THERE].balance)
 
     def _control(self, method: str, told: Mapping[str, Any] | None) -> None:
         line = http.client.HTTPConnection(self.run.base_url.removeprefix("http://"), timeout=10.0)
@@ -240,6 +272,27 @@ class DrillBench:
             raise StorageError(f"expected the emulator to answer, found that it does not: {error}") from error
         finally:
             line.close()
+
+
+async def _working_of(asking: Gateway) -> frozenset[str]:
+    return frozenset((await asking.read("OpenOrders", OpenOrders)).open)
+
+
+async def _shown_of(asking: Gateway) -> Shown:
+    orders = await _working_of(asking)
+    trades = (await asking.read("TradesHistory", TradesHistory, [("consolidate_taker", "false")])).trades
+    held = await asking.read("BalanceEx", Holdings)
+    return Shown(orders, frozenset(trades), held[BASE_THERE].balance)
+
+
+def holding(bench: DrillBench, found: list[DrillSession]) -> tuple[str, Callable[[], str]]:
+    """Return the step with which most drills begin; the session is added to those found."""
+
+    def trade() -> str:
+        found.append(bench.begin_holding())
+        return f"it holds {bench.position:f}, and a stop rests at the exchange"
+
+    return "a session holds a position", trade
 
 
 def config_text(run: EmulatedRun, more: Mapping[str, Mapping[str, Any]]) -> str:
@@ -258,9 +311,7 @@ def config_text(run: EmulatedRun, more: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(line for lines in told for line in lines) + "\n"
 
 
-def on_bench(
-    name: str, setting: BenchSetting, steps: Callable[[DrillBench], Steps], trial: Trial
-) -> DrillResult:
+def on_bench(name: str, setting: BenchSetting, steps: Callable[[DrillBench], Steps], trial: DrillTrial) -> DrillResult:
     """Run a drill on a bench of its own.
 
     Args:
@@ -292,6 +343,11 @@ def first_of(records: Iterable[Record], kind: str, code: str | None = None) -> R
     return next((one for one in records if one.kind == kind and code in (None, one.body.get("code"))), None)
 
 
+def sign_of(records: Iterable[Record], code: str) -> Record | None:
+    """Return the first record that says that a session stops enlarging because of a code, told to it or found by itself."""
+    return next((one for one in records if one.kind in (TRIPPED, INCIDENT) and one.body["code"] == code), None)
+
+
 def check_only_reduced(records: Sequence[Record], since: Record) -> None:
     """Look that every order since a record made the position smaller.
 
@@ -307,17 +363,3 @@ def check_only_reduced(records: Sequence[Record], since: Record) -> None:
             quantity = Decimal(record.body["intent"]["quantity"])
             fits = quantity * position < 0 and abs(quantity) <= abs(position)
             expect(fits, f"expected only what reduces a position of {position:f}, found an order of {quantity:f}")
-
-
-def seconds_between(first: Record, then: Record) -> float:
-    """Return how long after a record another was written, seconds."""
-    return (parse_moment(then.at) - parse_moment(first.at)).total_seconds()
-
-
-@contextlib.contextmanager
-def calmed(bench: DrillBench) -> Iterator[None]:
-    """End every fault with the block."""
-    try:
-        yield
-    finally:
-        bench.calm()

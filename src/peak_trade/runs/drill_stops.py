@@ -4,7 +4,7 @@ Kill switch at each level and liquidation meet a process that stands still: they
 """
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -17,7 +17,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.risk.gate import Mode
 from peak_trade.runs import kill
 from peak_trade.runs.acts import COMMAND
-from peak_trade.runs.drill_bench import BY, BenchSetting, DrillBench, Steps
+from peak_trade.runs.drill_bench import BY, HOLDING, BenchSetting, DrillBench, Steps, holding
 from peak_trade.runs.drill_sessions import PATIENCE_S, DrillSession
 from peak_trade.runs.drill_steps import expect
 from peak_trade.runs.kill_first import StopOrder, begin
@@ -37,18 +37,10 @@ from peak_trade.settings import load_config
 #: Below this an account counts as empty: what is less can't be sold.
 DUST = Decimal("0.0001")
 WHY = "a drill"
+#: With Kraken's own minute, and not one that a loaded machine can't miss.
+MINUTE_BENCH: Final = BenchSetting(terms=replace(HOLDING, timeout_s=60))
 #: Set up for the stage that it is to leave.
 TESTNET_BENCH: Final = BenchSetting(config={"environment": {"mode": Stage.TESTNET.value}})
-
-
-def _begins(bench: DrillBench, found: list[DrillSession]) -> Callable[[], str]:
-    """Return the step with which each of these begins."""
-
-    def trade() -> str:
-        found.append(bench.begin_holding())
-        return f"it holds {bench.position:f}, and a stop rests at the exchange"
-
-    return trade
 
 
 def _order(bench: DrillBench, action: str, level: KillLevel) -> StopOrder:
@@ -74,11 +66,14 @@ def kill_levels(bench: DrillBench) -> Steps:
             raise failure
         silent = [one.account for one in report.sessions if one.level is None or one.level.rank < wanted.rank]
         expect(silent == [session.account], f"expected {session.account} to be told as without an answer, found {silent}")
-        bench.facts[f"{wanted.value.replace('-', '_')}_s"] = f"{report.took_s:.3f}"
+        there = report.exchange
+        done = None if there is None else there.flat_s if wanted is KillLevel.FLATTEN else there.cancelled_s
+        took = report.took_s if done is None else done
+        bench.facts[f"{wanted.value.replace('-', '_')}_s"] = f"{took:.3f}"
         words = _there(bench, wanted)
         session.tell(signal.SIGCONT)
         session.wait_for(f"a sign of {wanted.value}", lambda records: _told_level(records, wanted))
-        return f"{report.took_s:.2f} s while it stood still; {words}; gone on, it heeds it"
+        return f"{took:.2f} s while it stood still; {words}; gone on, it heeds it"
 
     def ends() -> str:
         ended = bench.end(found[0])
@@ -92,7 +87,7 @@ def kill_levels(bench: DrillBench) -> Steps:
         return f"{refused}; the release undid {undone.level.value}"
 
     steps = [(f"level {one.value}", lambda one=one: level(one)) for one in KillLevel]
-    return (("a session holds a position", _begins(bench, found)), *steps, ("it ends", ends), ("release", released))
+    return (holding(bench, found), *steps, ("it ends", ends), ("release", released))
 
 
 def _there(bench: DrillBench, level: KillLevel) -> str:
@@ -120,7 +115,13 @@ def liquidation(bench: DrillBench) -> Steps:
 
     def act() -> str:
         found[0].tell(signal.SIGSTOP)
-        begun = begin(bench.parts.settings, bench.clock, bench.parts.ids.randomness, _order(bench, "liquidate", KillLevel.FLATTEN), _silent)
+        begun = begin(
+            bench.parts.settings,
+            bench.clock,
+            bench.parts.ids.randomness,
+            _order(bench, "liquidate", KillLevel.FLATTEN),
+            _silent,
+        )
         done = liquidate(bench.parts, begun)
         if (failure := done.report.failure()) is not None:
             raise failure
@@ -140,7 +141,7 @@ def liquidation(bench: DrillBench) -> Steps:
         return _there(bench, KillLevel.FLATTEN)
 
     return (
-        ("a session holds a position", _begins(bench, found)),
+        holding(bench, found),
         ("liquidation while it stands still", act),
         ("read-only afterwards", stays),
         ("nothing came after", empty),
@@ -157,7 +158,7 @@ def dead_man(bench: DrillBench) -> Steps:
     def stand_still() -> str:
         found[0].tell(signal.SIGSTOP)
         begun = bench.clock.elapsed_s()
-        bench.until("the exchange to cancel", lambda: True if not bench.shown().working else None)
+        bench.until("the exchange to cancel", lambda: True if not bench.working() else None)
         took = bench.clock.elapsed_s() - begun
         bench.facts["seconds"] = f"{took:.3f}"
         expect(bench.position > 0, "expected the position to be kept, found none")
@@ -175,7 +176,7 @@ def dead_man(bench: DrillBench) -> Steps:
         return f"{ended}; it opened nothing any more"
 
     return (
-        ("a session holds a position", _begins(bench, found)),
+        holding(bench, found),
         ("it stands still", stand_still),
         ("gone on, it sees that", goes_on),
         ("it ends", ends),
@@ -213,7 +214,7 @@ def paused(bench: DrillBench) -> Steps:
         raise CheckFailed("expected the restart to be refused while the cause is open, found that it was done")
 
     return (
-        ("a session holds a position", _begins(bench, found)),
+        holding(bench, found),
         ("pause", act),
         ("the session is paused", heeded),
         ("it stays so after its end", stays),
@@ -226,9 +227,7 @@ def rolled_back_strategy(bench: DrillBench) -> Steps:
     found: list[DrillSession] = []
 
     def act() -> str:
-        order = StrategyRollback(
-            strategy=bench.terms.strategy, by=BY, why=WHY, heed_s=PATIENCE_S, close_s=PATIENCE_S
-        )
+        order = StrategyRollback(strategy=bench.terms.strategy, by=BY, why=WHY, heed_s=PATIENCE_S, close_s=PATIENCE_S)
         report = roll_back_strategy(bench.parts, order)
         # The bench has no bars of its own to look at the strategy again.
         return _went_well(step for step in report.steps if step.name != "analysed")
@@ -236,7 +235,7 @@ def rolled_back_strategy(bench: DrillBench) -> Steps:
     def closed() -> str:
         there = bench.until("the position to be closed", lambda: True if bench.position == 0 else None)
         expect(there, "expected nothing to be held, found something")
-        expect(not bench.shown().working, "expected no working order, found one")
+        expect(not bench.working(), "expected no working order, found one")
         return "the exchange shows neither a position nor an order"
 
     def stays() -> str:
@@ -246,7 +245,7 @@ def rolled_back_strategy(bench: DrillBench) -> Steps:
         return f"{ended}; {bench.check_refused('was rolled back')}, on another account too"
 
     return (
-        ("a session holds a position", _begins(bench, found)),
+        holding(bench, found),
         ("rollback", act),
         ("it is closed", closed),
         ("it does not come back", stays),
@@ -274,7 +273,7 @@ def rolled_back_stage(bench: DrillBench) -> Steps:
         return f"{bench.end(found[0])}; {bench.check_refused('expected nothing to hold the account')}"
 
     return (
-        ("a session holds a position", _begins(bench, found)),
+        holding(bench, found),
         ("rollback", act),
         ("session and configuration heed it", heeded),
         ("it stays so after its end", stays),

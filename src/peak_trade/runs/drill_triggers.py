@@ -8,8 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
-from peak_trade.engine.records import FILLED
-
+from peak_trade.engine.records import FILLED, TRIPPED
 from peak_trade.model.errors import PeakTradeError
 from peak_trade.risk.gate import Mode
 from peak_trade.risk.triggers import API_ERROR_RATE, CORE_EXCEPTION, DAILY_LOSS, DATA_GAP, PNL_DIVERGENCE
@@ -23,6 +22,7 @@ from peak_trade.runs.drill_bench import (
     Steps,
     check_only_reduced,
     first_of,
+    sign_of,
 )
 from peak_trade.runs.drill_sessions import DrillSession
 from peak_trade.runs.drill_steps import expect
@@ -44,14 +44,14 @@ def _tried(
     provoke: Callable[[DrillBench], str],
     *,
     latches: bool = False,
-    holding: Callable[[DrillBench], DrillSession] = DrillBench.begin_holding,
+    bought: Callable[[DrillBench], DrillSession] = DrillBench.begin_holding,
 ) -> Steps:
     """Return the steps of a trigger: the session, what it is to notice, that it does, and what stays of that."""
     mode = Mode.PAUSED if latches else Mode.RESTRICTED
     found: list[DrillSession] = []
 
     def trade() -> str:
-        found.append(holding(bench))
+        found.append(bought(bench))
         return f"it has bought, and holds {bench.position:f} by what the exchange says"
 
     def notice() -> str:
@@ -64,7 +64,7 @@ def _tried(
     def stays() -> str:
         bench.calm()
         ended = bench.end(found[0])
-        tripped = first_of(found[0].records(), "tripped", code)
+        tripped = sign_of(found[0].records(), code)
         if tripped is not None:
             check_only_reduced(found[0].records(), tripped)
         held = [hold.code for hold in bench.parts.holds.of(bench.terms.account)]
@@ -125,7 +125,7 @@ def divergence(bench: DrillBench) -> Steps:
         session.wait_for("a fill", lambda records: first_of(records, FILLED))
         return session
 
-    return _tried(bench, PNL_DIVERGENCE, nothing, holding=bought)
+    return _tried(bench, PNL_DIVERGENCE, nothing, bought=bought)
 
 
 def exception(bench: DrillBench) -> Steps:
@@ -148,7 +148,7 @@ def exception(bench: DrillBench) -> Steps:
         return ""
 
     def paused() -> str:
-        tripped = next((body for kind, body in records if kind == "tripped" and body["code"] == CORE_EXCEPTION), None)
+        tripped = next((body for kind, body in records if kind == TRIPPED and body["code"] == CORE_EXCEPTION), None)
         expect(tripped is not None and tripped["mode"] == Mode.PAUSED.value, "expected it to be paused, found no sign of it")
         return f"paused: {tripped['words']}" if tripped else ""
 
@@ -158,5 +158,3 @@ def exception(bench: DrillBench) -> Steps:
         return bench.check_refused("expected nothing to hold the account")
 
     return (("a session fails in its core", run), ("it is paused", paused), ("the account stays held", held))
-
-

@@ -22,9 +22,10 @@ from peak_trade.model.instrument import parse_symbol
 from peak_trade.research.terms import Side
 from peak_trade.runs.acts import EVIDENCE, Done, done, tell_evidence
 from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.drill_bench import DrillTrial
 from peak_trade.runs.drill_books import unexplained
-from peak_trade.runs.drill_kill import try_kill_switch
 from peak_trade.runs.drill_orders import SPEED, TIER, OrdersFound, OrderTerms, run_orders
+from peak_trade.runs.drill_register import DRILLS, LASTS, Drill
 from peak_trade.runs.drill_steps import DrillResult, expect, walked
 from peak_trade.runs.emulated import emulator_for_run
 from peak_trade.runs.limits import limits_of
@@ -34,6 +35,8 @@ from peak_trade.strategy.catalogue import Value, make
 
 #: How the drill of an order's life is called, in evidence and in the policy.
 ORDER_LIFE = "order_life"
+#: What stands for the step where no gate asks for a drill.
+NO_STEP = "-"
 #: Of the largest order that the limits allow, how much one of the drill may be worth: prices move until it is judged.
 SHARE_OF_LIMIT = Decimal("0.9")
 #: Most orders that may be asked for, and differences that are told.
@@ -70,13 +73,16 @@ class OrderLifeRequest:
     orders: int
 
 
-def kill_switch_drill(parts: Parts, by: str, seed: int) -> DrillEvidence:
-    """Try the kill switch, and write down what it came to.
+def drill_done(parts: Parts, drill: Drill, by: str, seed: int) -> DrillEvidence:
+    """Run a drill of the register that needs no strategy, and write down what it came to.
 
     Raises:
+        InputError: it needs one.
         StorageError: the emulator does not start, or the disk refused.
     """
-    result = try_kill_switch(parts.clock, parts.settings.environment(), seed)
+    if drill.run is None:
+        raise InputError(f"expected a drill that needs no strategy, found {drill.name}; give --strategy NAME")
+    result = drill.run(DrillTrial(clock=parts.clock, environment=parts.settings.environment(), seed=seed))
     return DrillEvidence(result=result, evidence=tell_evidence(parts, EvidenceKind.DRILL, result.facts, None, by))
 
 
@@ -237,7 +243,7 @@ class DrillStanding(NamedTuple):
 
 
 def standings(parts: Parts) -> list[DrillStanding]:
-    """Return how every drill stands that the policy asks for, by step.
+    """Return how every drill stands: those that the policy asks for by step, then the others of the register.
 
     Raises:
         NotFound: there is no policy. CheckFailed: the journal of acts is not as it was written.
@@ -257,6 +263,13 @@ def standings(parts: Parts) -> list[DrillStanding]:
             ]
             for about, last, passed in rows or [("", None, False)]:
                 found.append(DrillStanding(name, rung.value, about, last, passed, age, now))
+    asked = {standing.drill for standing in found}
+    for drill in DRILLS:
+        if drill.in_evidence not in asked:
+            act = newest.get((EvidenceKind.DRILL.value, drill.in_evidence, ""))
+            at = None if act is None else act.at
+            went_well = act is not None and act.last.body["facts"].get("passed") is True
+            found.append(DrillStanding(drill.in_evidence, NO_STEP, "", at, went_well, LASTS, now))
     return found
 
 

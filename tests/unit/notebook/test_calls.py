@@ -248,7 +248,7 @@ def test_unfit_frames_are_refused(nowhere, data, words):
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", side="up"), "long, short or both as side"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", initial_cash="much"), "amount of money"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start="soon"), "expected a date"),
-        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start=datetime(2024, 1, 1)), "time zone"),  # noqa: DTZ001
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start=datetime(2024, 1, 1)), "time zone"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start="2025-01-01", end="2024-01-01"), "before end"),
         (lambda f: pt.backtest(f, crossing, {"a": 1}, symbol="BTC/EUR"), "no parameters with a function"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", tags=[""]), "a tag of 1 to 64"),
