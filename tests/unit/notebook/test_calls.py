@@ -107,7 +107,8 @@ def test_results_go_out_as_frames_and_pages(project):
     assert str(pandas.index.tz) == "UTC"
     page = done.plot()
     assert page.save("page.html").read_text("utf-8") == page.html
-    assert page._repr_html_().startswith("<iframe") and 'srcdoc="' in page._repr_html_()
+    assert page._repr_html_().startswith("<iframe")
+    assert 'srcdoc="' in page._repr_html_()
     assert f"run {done.record['run_id']}" in repr(done)
     assert "buy and hold" in done._repr_html_()
 
@@ -221,7 +222,7 @@ def naive(frame):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lambda f: naive(f), "time zone"),
+        (naive, "time zone"),
         (lambda f: pd.DataFrame({"timestamp": pd.to_datetime(["2024-01-01"]), "open": 1.0}), "time zone"),
         (lambda f: f.with_columns(pl.col("timestamp").dt.epoch("ms")), "time zone"),
         (lambda f: f.drop("volume"), "no volume"),
@@ -242,13 +243,13 @@ def test_unfit_frames_are_refused(nowhere, data, words):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda f: pt.load_bars(f), "symbol of the frame"),
+        (pt.load_bars, "symbol of the frame"),
         (lambda f: pt.load_bars([1, 2]), "found list"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", fees=3), "found fees"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", side="up"), "long, short or both as side"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", initial_cash="much"), "amount of money"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start="soon"), "expected a date"),
-        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start=datetime(2024, 1, 1)), "time zone"),  # noqa: DTZ001
+        (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start=datetime(2024, 1, 1)), "time zone"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", start="2025-01-01", end="2024-01-01"), "before end"),
         (lambda f: pt.backtest(f, crossing, {"a": 1}, symbol="BTC/EUR"), "no parameters with a function"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", tags=[""]), "a tag of 1 to 64"),
