@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.bare import bare_run, walk
-from peak_trade.model.bar import F64, Bars, Timeframe
+from peak_trade.model.bar import Bars, Timeframe
 from peak_trade.model.instrument import KNOWN
 from peak_trade.research.backtest import run
 from peak_trade.research.executors import Workers, core_count
@@ -68,7 +68,7 @@ def whole_portfolio(count: int = 100_000, symbols: int = 20) -> dict[str, float]
     """Time 5 strategies on each of several symbols with one account, targets, attribution and figures included."""
     names = [f"{first}{second}X/EUR" for first in "ABCDE" for second in "FGHI"][:symbols]
     markets = [
-        replace(some_bars(count), instrument=replace(KNOWN["BTC/EUR"], symbol=name), **walked(count, number))
+        walked(replace(some_bars(count), instrument=replace(KNOWN["BTC/EUR"], symbol=name)), number)
         for number, name in enumerate(names)
     ]
     kinds = [make("ma_crossover", {"fast_window": fast, "slow_window": 50 + fast}) for fast in (10, 15, 20, 25, 30)]
@@ -79,12 +79,12 @@ def whole_portfolio(count: int = 100_000, symbols: int = 20) -> dict[str, float]
     return {"value": seconds, "fills": made[-1]}
 
 
-def walked(count: int, seed: int) -> dict[str, F64]:
-    """Return the four prices of a walk of its own for each seed."""
-    moves = np.random.default_rng(seed).normal(0.0, 1e-3, count)
+def walked(bars: Bars, seed: int) -> Bars:
+    """Return the bars with the prices of a walk of its own for each seed."""
+    moves = np.random.default_rng(seed).normal(0.0, 1e-3, len(bars))
     close = 100.0 * np.exp(np.cumsum(moves))
     opened = close * np.exp(-moves)
-    return {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
+    return replace(bars, open=opened, high=np.maximum(opened, close), low=np.minimum(opened, close), close=close)
 
 
 def many_pairs(count: int = 100_000) -> dict[str, float]:

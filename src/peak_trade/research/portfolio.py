@@ -133,7 +133,8 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
         StrategyError: a strategy failed, or a target is no number in [-1, 1].
     """
     _check(markets, sleeves, terms, allotting)
-    stamps = np.unique(np.concatenate([bars.timestamp for bars in markets]))
+    merged = np.sort(np.concatenate([bars.timestamp for bars in markets]))
+    stamps: I64 = merged[np.append(True, merged[1:] != merged[:-1])]
     places = [np.searchsorted(stamps, bars.timestamp) for bars in markets]
     prices, there = _aligned(markets, places, len(stamps))
     targets = np.zeros((len(stamps), len(sleeves)))
@@ -148,7 +149,8 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
     rules = terms.rules(instruments[0])
     count = len(sleeves)
     state = (*(np.zeros(count) for _ in range(7)), np.zeros(len(markets)))
-    rows: tuple[Any, ...] = tuple(np.empty(_room(targets, allotting), dtype=kind) for kind in (*FILL_KINDS, np.int64))
+    room = _room(targets, allotting)
+    rows: tuple[Any, ...] = tuple(np.empty(room, dtype=kind) for kind in (*FILL_KINDS, np.int64))
     equity = np.empty(len(stamps))
     chosen = np.array([item.symbol for item in sleeves])
     plan = (chosen, targets, weights, allotting.every, int(allotting.resized))
@@ -163,7 +165,8 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
     rows = tuple(row[: tally.fills].copy() for row in rows)
     fills: list[Any] = list(rows[:6])
     held = state[0] * steps_of[0][chosen] * state[7][chosen]
-    profit, fees = _attributed(rows, held, count)
+    each = _by_sleeve(rows, count)
+    profit, fees = _attributed(each, held)
     return Portfolio(
         markets=tuple(markets),
         sleeves=tuple(sleeves),
@@ -176,7 +179,7 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
         profit=profit,
         fees=fees,
         tally=tally,
-        metrics=_judged(markets, stamps, equity, rows, tally, rules, count),
+        metrics=_judged(markets, stamps, equity, rows, each, tally, rules),
     )
 
 
@@ -284,24 +287,35 @@ def _room(targets: F64, allotting: Allotting) -> int:
     return 2 * (changes + dates) + 2
 
 
-def _attributed(rows: tuple[Any, ...], held: F64, count: int) -> tuple[F64, F64]:
+def _by_sleeve(rows: tuple[Any, ...], count: int) -> list[tuple[Any, ...]]:
+    """Return the rows of each sleeve's fills, in order of time."""
+    order = np.argsort(rows[6], kind="stable")
+    ends = np.searchsorted(rows[6][order], np.arange(1, count))
+    columns = [np.split(row[order], ends) for row in rows[:6]]
+    return list(zip(*columns, strict=True))
+
+
+def _attributed(each: Sequence[tuple[Any, ...]], held: F64) -> tuple[F64, F64]:
     """Return profit and fees of each sleeve: what its fills brought, and what it still holds at its last close."""
-    flow = -(rows[1] * rows[2] + rows[3])
-    profit = np.array([math.fsum([*flow[rows[6] == sleeve], held[sleeve]]) for sleeve in range(count)])
-    fees = np.array([math.fsum(rows[3][rows[6] == sleeve]) for sleeve in range(count)])
-    return profit, fees
+    flows = [-(part[1] * part[2] + part[3]) for part in each]
+    profit = np.array([math.fsum([*flow, worth]) for flow, worth in zip(flows, held, strict=True)])
+    return profit, np.array([math.fsum(part[3]) for part in each])
 
 
 def _judged(
-    markets: Sequence[Bars], stamps: I64, equity: F64, rows: tuple[Any, ...], tally: Tally, rules: Rules, count: int
+    markets: Sequence[Bars],
+    stamps: I64,
+    equity: F64,
+    rows: tuple[Any, ...],
+    each: Sequence[tuple[Any, ...]],
+    tally: Tally,
+    rules: Rules,
 ) -> Metrics:
     """Return the figures of the whole; round trips are those of each sleeve."""
     loop = compiled()
     closed: list[list[Any]] = [[] for _ in TRIP_KINDS]
     entries = 0
-    for sleeve in range(count):
-        own = rows[6] == sleeve
-        part = tuple(row[own] for row in rows[:6])
+    for part in each:
         trips: tuple[Any, ...] = tuple(np.empty(2 * len(part[0]) + 2, dtype=kind) for kind in TRIP_KINDS)
         found = int(loop.pair(len(part[0]), part, trips))
         entries += found
