@@ -138,6 +138,39 @@ def test_sweep_and_walk_are_the_commands(project, capsys):
         assert result.record["run_id"] in repr(result)
 
 
+def test_a_portfolio_counts_each_of_its_pairs(project):
+    """Its pairs are registered, each alone; profits add up; one pair alone is the backtest."""
+    markets = [pt.load_bars(hourly(seed=seed).to_polars(), symbol=name) for seed, name in ((1, "BTC/EUR"), (2, "ETH/EUR"))]
+    mixed = pt.portfolio(markets, [("ma_crossover", CROSS), "macd"], weighing="given", weights=[0.4, 0.1, 0.3, 0.2])
+    alone = pt.portfolio(markets[:1], [("ma_crossover", CROSS)])
+    tested = pt.backtest(markets[0], "ma_crossover", CROSS)
+
+    cash = tested.result.terms.cash
+    assert mixed.attribution()["profit"].sum() == pytest.approx(mixed.metrics["final_equity"] - float(cash), abs=1e-6)
+    assert len(mixed.runs) == 4 == len(mixed.weights().columns) - 1
+    assert tested.record["trials_on_dataset"] == {"total": 4, "different": 2}
+    assert alone.metrics == tested.metrics
+    assert alone.to_pandas()["equity"].tolist() == tested.to_polars()["equity"].to_list()
+    assert "4 pairs are, each alone" in repr(mixed)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weighing": "best"}, "as weighing"),
+        ({"weighing": "given"}, "expected weights with"),
+        ({"weights": [1.0]}, "expected weights with"),
+        ({"weighing": "given", "weights": [0.5, 0.5]}, "1 weights, one for each pair"),
+    ],
+)
+def test_unfit_portfolios_are_refused(nowhere, options, words):
+    market = pt.load_bars(hourly(50).to_polars(), symbol="BTC/EUR")
+    with pytest.raises(InputError, match=words):
+        pt.portfolio([market], ["macd"], **options)
+    with pytest.raises(InputError, match="load each first"):
+        pt.portfolio([hourly(50).to_polars()], ["macd"])
+
+
 def test_what_is_tried_in_a_project_counts(project):
     """There is no call that tries a strategy of the catalogue unseen."""
     frame = hourly().to_polars()
