@@ -56,7 +56,7 @@ def measure(folder: Path) -> list[Row]:
     bare, _ = cpu_of([sys.executable, "-c", bare_job], Path.cwd())
     empty, _ = cpu_of([sys.executable, "-c", "pass"], folder)
     one, many = row("one_backtest"), row("many_pairs")
-    walk = row("walk_windows", str(folder))
+    walk, whole = row("walk_windows", str(folder)), row("whole_portfolio")
     row("write_csv", str(folder))
     large = row("large_import", str(folder))
     return [
@@ -72,6 +72,7 @@ def measure(folder: Path) -> list[Row]:
             peak_mib=many["peak_mib"],
         ),
         at_most(5, "walk-forward, 20 windows x 100 x 100k bars", walk["value"], "s", None, walk["peak_mib"]),
+        at_most(2, "portfolio, 20 symbols x 5 strategies x 100k bars", whole["value"], "s", None, whole["peak_mib"]),
         at_most(300, "sweep, its peak memory", many["peak_mib"], "MiB", None, many["peak_mib"]),
         process_row(1.0, "fresh process to result, 10k bars", [*first, "--no-tear-sheet"], folder, bare),
         process_row(None, "fresh process to result and tear sheet", first, folder, bare),

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from peak_trade.model.instrument import KNOWN
 from peak_trade.research.backtest import run
 from peak_trade.research.executors import Workers, core_count
 from peak_trade.research.kernel import compiled
+from peak_trade.research.portfolio import Allotting, Sleeve, Weighing, portfolio
 from peak_trade.research.sweep import Evaluator, combinations, sweep
 from peak_trade.research.terms import Side, Terms
 from peak_trade.strategy.base import checked_targets
@@ -60,6 +62,29 @@ def one_backtest(count: int = 1_000_000) -> dict[str, float]:
     bare = best_of(bare_run(count, bars.open, bars.close))
     whole = best_of(lambda: run(bars, strategy, checked_targets(bars, strategy), TERMS, loop))
     return {"value": whole / count * 1e9, "bare": bare / count * 1e9, "ratio": whole / bare}
+
+
+def whole_portfolio(count: int = 100_000, symbols: int = 20) -> dict[str, float]:
+    """Time 5 strategies on each of several symbols with one account, targets, attribution and figures included."""
+    names = [f"{first}{second}X/EUR" for first in "ABCDE" for second in "FGHI"][:symbols]
+    markets = [
+        walked(replace(some_bars(count), instrument=replace(KNOWN["BTC/EUR"], symbol=name)), number)
+        for number, name in enumerate(names)
+    ]
+    kinds = [make("ma_crossover", {"fast_window": fast, "slow_window": 50 + fast}) for fast in (10, 15, 20, 25, 30)]
+    sleeves = [Sleeve(strategy=kind, symbol=symbol) for symbol in range(symbols) for kind in kinds]
+    plan = Allotting(weighing=Weighing.INVERSE_VOLATILITY, every=240, resized=True)
+    made: list[int] = []
+    seconds = best_of(lambda: made.append(len(portfolio(markets, sleeves, TERMS, plan).fills)), repeats=3)
+    return {"value": seconds, "fills": made[-1]}
+
+
+def walked(bars: Bars, seed: int) -> Bars:
+    """Return the bars with the prices of a walk of its own for each seed."""
+    moves = np.random.default_rng(seed).normal(0.0, 1e-3, len(bars))
+    close = 100.0 * np.exp(np.cumsum(moves))
+    opened = close * np.exp(-moves)
+    return replace(bars, open=opened, high=np.maximum(opened, close), low=np.minimum(opened, close), close=close)
 
 
 def many_pairs(count: int = 100_000) -> dict[str, float]:

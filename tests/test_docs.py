@@ -164,7 +164,7 @@ def test_the_tutorial_runs(checkout, monkeypatch):
     for block in blocks:
         exec(compile(block, "tutorial.md", "exec"), space)  # noqa: S102 - our own page
 
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     assert (checkout / "tested.html").stat().st_size > 100_000
     assert "not registered" in repr(space["found"])
 

@@ -1,17 +1,17 @@
 """Peak_Trade: the controlled path of a trading strategy from idea to real money.
 
-Besides the command `peak-trade` there are five calls for notebooks, loaded when they are first asked for:
-`load_bars`, `backtest`, `sweep`, `walk_forward` and `check`.
+Besides the command `peak-trade` there are calls for notebooks, loaded when they are first asked for:
+`load_bars`, `backtest`, `sweep`, `walk_forward`, `portfolio` and `check`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from peak_trade.notebook.calls import backtest, check, load_bars, sweep, walk_forward
+    from peak_trade.notebook.calls import backtest, check, load_bars, portfolio, sweep, walk_forward
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "backtest", "check", "load_bars", "sweep", "walk_forward"]
+__all__ = ["__version__", "backtest", "check", "load_bars", "portfolio", "sweep", "walk_forward"]
 
 
 def __getattr__(name: str) -> Any:

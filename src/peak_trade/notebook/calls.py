@@ -1,7 +1,7 @@
-"""The five calls of a notebook: bars, backtest, sweep, walk-forward and check.
+"""The calls of a notebook: bars, backtest, sweep, walk-forward, portfolio and check.
 
-Each opens the project (the folder of `config.toml`, here or above), does what the command of the same name does, and closes
-it. Outside of a project the same happens in a folder that is gone when Python ends.
+Each opens the project (the folder of `config.toml`, here or above), does what the command of the same name does (a portfolio
+has none), and closes it. Outside of a project the same happens in a folder that is gone when Python ends.
 """
 
 import atexit
@@ -24,22 +24,24 @@ from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import InputError, SafetyRefused
 from peak_trade.notebook.frames import LoadedBars, choice_of
 from peak_trade.notebook.function_rule import FunctionRule
-from peak_trade.notebook.results import Proven, SweepTable, Tested, Walk, market_title
+from peak_trade.notebook.results import Mixed, Proven, SweepTable, Tested, Walk, market_title
 from peak_trade.research.backtest import backtest as tried_once
 from peak_trade.research.backtest import yardstick
 from peak_trade.research.grid import made_plan
+from peak_trade.research.portfolio import Allotting, Sleeve, Weighing
+from peak_trade.research.portfolio import portfolio as run_portfolio
 from peak_trade.research.proofs import Rule, Warmup, check_size, prove_causality, prove_warmup
 from peak_trade.research.search import Method, SearchPlan
 from peak_trade.research.splits import Length, WalkPlan
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
-from peak_trade.runs.backtest import BacktestRequest, configured_terms, run_backtest, side_of
+from peak_trade.runs.backtest import BacktestRequest, configured_params, configured_terms, run_backtest, side_of
 from peak_trade.runs.proofs import ProofRequest, prove
 from peak_trade.runs.research_data import research_data
 from peak_trade.runs.sweep import SweepRequest, run_sweep
 from peak_trade.runs.walk_forward import WalkRequest, run_walk_forward
 from peak_trade.settings import in_project, load_config
-from peak_trade.strategy.catalogue import Value
+from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import Sizing
 
 Moment = str | datetime
@@ -250,6 +252,78 @@ def walk_forward(
             journey=done.journey,
             folder=done.folder if counts else None,
         )
+
+
+def portfolio(
+    markets: Sequence[Any],
+    strategies: Sequence[str | tuple[str, Mapping[str, Value]]],
+    *,
+    weighing: str = "equal",
+    weights: Sequence[float] | None = None,
+    every: int = 24,
+    resized: bool = False,
+    lookback: int = 100,
+    correlation_most: float = 1.0,
+    symbol_most: float = 1.0,
+    total_most: float = 1.0,
+    tags: Sequence[str] = (),
+    **terms: Unpack[TermWords],
+) -> Mixed:
+    """Run every strategy on every market with one cash account.
+
+    In a project each pair is registered as a backtest of its own first, because it is tried; the portfolio is no run itself.
+
+    Args:
+        markets: of each symbol what `load_bars` returned.
+        strategies: keys in the catalogue, or pairs of key and parameters.
+        weighing: equal, inverse_volatility or given; `weights` go with the last, by market, then by strategy.
+        every, resized, lookback, correlation_most, symbol_most, total_most: see `research.portfolio.Allotting`.
+
+    Raises:
+        InputError, DataError, SafetyRefused: see `backtest`; also where symbols don't go together, or weights are wrong.
+    """
+    kinds = [item.value for item in Weighing]
+    if weighing not in kinds:
+        raise InputError(f"expected {', '.join(kinds)} as weighing, found {weighing!r}; choose one")
+    if (weighing == Weighing.GIVEN.value) != (weights is not None):
+        raise InputError(
+            f'expected weights with weighing="given" alone, found {weighing} {"with" if weights else "without"} them'
+        )
+    if weights is not None and len(weights) != len(markets) * len(strategies):
+        raise InputError(f"expected {len(markets) * len(strategies)} weights, one for each pair, found {len(weights)}")
+    if not all(isinstance(one, LoadedBars) for one in markets):
+        raise InputError("expected what load_bars returned as markets, found something else; load each first")
+    plan = Allotting(
+        weighing=Weighing(weighing),
+        every=every,
+        resized=resized,
+        lookback=lookback,
+        correlation_most=correlation_most,
+        symbol_most=symbol_most,
+        total_most=total_most,
+    )
+    with _opened() as (parts, counts):
+        found = _terms(parts, terms)
+        named = [(item, {}) if isinstance(item, str) else item for item in strategies]
+        sleeves = [
+            Sleeve(strategy=make(name, configured_params(parts, name, params)), symbol=place)
+            for place in range(len(markets))
+            for name, params in named
+        ]
+        if weights is not None:
+            sleeves = [replace(item, weight=float(weight)) for item, weight in zip(sleeves, weights, strict=True)]
+        bars = [research_data(parts, one.choice).bars for one in markets]
+        runs = []
+        for item in sleeves if counts else ():
+            asked = BacktestRequest(
+                strategy=item.strategy.key,
+                params=item.strategy.model_dump(mode="json"),
+                data=markets[item.symbol].choice,
+                terms=found,
+                tags=_marks((*tags, "portfolio"), counts=counts),
+            )
+            runs.append(str(run_backtest(parts, asked).record["run_id"]))
+        return Mixed(result=run_portfolio(bars, sleeves, found, plan), runs=tuple(runs))
 
 
 def check(

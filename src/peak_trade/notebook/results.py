@@ -1,6 +1,6 @@
 """What the calls of a notebook return: figures, frames, pages, and a text that a person reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import polars as pl
 from peak_trade.model.errors import CheckFailed
 from peak_trade.notebook.drawing import Drawing, text_html
 from peak_trade.research.backtest import Result, Trade
+from peak_trade.research.portfolio import Portfolio
 from peak_trade.research.proofs import Causality, Warmup
 from peak_trade.research.walk_forward import Journey
 from peak_trade.runs.backtest import equity_frame
@@ -201,6 +202,51 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Mixed:
+    """A portfolio, which is no registered run itself; `runs` are those of its pairs, each alone, in the order of the pairs."""
+
+    result: Portfolio
+    runs: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the whole by name."""
+        return self.result.metrics._asdict()
+
+    def attribution(self) -> pl.DataFrame:
+        """Return what each pair of symbol and strategy brought; the profits add up to the total's."""
+        return self.result.attribution()
+
+    def weights(self) -> pl.DataFrame:
+        """Return the weights of the pairs, in their order, by timestamp (UTC) of the date at which they were renewed."""
+        names = [f"{row['symbol']} {row['strategy']} {number}" for number, row in enumerate(self.attribution().to_dicts(), 1)]
+        columns = dict(zip(names, self.result.weights.T, strict=True))
+        return _timed({"timestamp": self.result.weighed} | columns)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return timestamp (UTC) and equity at each close, quote currency."""
+        return _timed({"timestamp": self.result.timestamp, "equity": self.result.equity})
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the same as a pandas frame indexed by timestamp."""
+        return _pandas(self.to_polars())
+
+    def __repr__(self) -> str:
+        quote = self.result.markets[0].instrument.quote
+        figures = [(_label(name, quote), _text(name, self.metrics[name], quote)) for name in SHOWN]
+        rows = [
+            (row["symbol"], row["strategy"], f"{row['profit']:,.2f}", f"{row['fees']:,.2f}", f"{row['fills']:,}")
+            for row in self.attribution().to_dicts()
+        ]
+        table = _columns(["symbol", "strategy", f"profit, {quote}", "fees", "fills"], rows)
+        end = f"the portfolio is not registered; its {len(self.runs):,} pairs are, each alone" if self.runs else NOT_KEPT
+        return "\n".join(["portfolio", "", _columns(["", "value"], figures), "", table, "", end])
+
+    def _repr_html_(self) -> str:
+        return text_html(repr(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Proven:
     """The two proofs of a strategy: that it uses nothing after its bar, and that its warm-up is long enough.
 
@@ -271,7 +317,7 @@ def _text(name: str, value: float | None, quote: str) -> str:
     return figure_number(name, value, quote)
 
 
-def _columns(heads: list[str], rows: list[tuple[str, ...]]) -> str:
+def _columns(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     """Return aligned columns, all but the first flush right."""
     cells = [tuple(heads), *rows]
     widths = [max(len(str(row[place])) for row in cells) for place in range(len(heads))]
@@ -282,6 +328,10 @@ def _columns(heads: list[str], rows: list[tuple[str, ...]]) -> str:
         )
         for row in cells
     )
+
+
+def _timed(columns: Mapping[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(columns).with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC")))
 
 
 def _pandas(frame: pl.DataFrame) -> "pd.DataFrame":

@@ -298,6 +298,187 @@ def exit_level(
     return 0.0, 0
 
 
+def simulate_all(
+    market: tuple[Any, ...],
+    sleeves: tuple[Any, ...],
+    rules: Rules,
+    steps_of: tuple[Any, ...],
+    equity: Any,
+    rows: tuple[Any, ...],
+    state: tuple[Any, ...],
+) -> Tally:
+    """Run the rules over several sleeves, each a strategy on a symbol, with one cash account.
+
+    A sleeve follows the rules above on the bars of its own symbol, with its weight's share of the equity as the worth that
+    its orders are sized from. At a step in which its symbol has no bar nothing of it is traded, and it is marked at its
+    symbol's last close. In a step the fills that reduce a position come first, in the sleeves' order. Purchases follow; where
+    the cash does not cover them all, it is shared in proportion to what they cost. Short sales come last; all short
+    notionals together, the others' at their last closes, do not exceed the equity.
+
+    Args:
+        market: opens, highs, lows, closes, each (steps, symbols), and 1 where the symbol has a bar, the same shape.
+        sleeves: symbol of each (sleeves,), targets (steps, sleeves), weights (dates, sleeves), for how many steps a date's
+            weights hold, and 1 where what is held is resized at each date.
+        rules: those of all; steps_of: lot, least quantity and least notional of each symbol, which replace theirs.
+        rows: as for `simulate`, and the sleeve as a seventh.
+        state: seven arrays of zeros (sleeves,): position, average entry, best price, target before, desired, pending,
+            reason; and the last closes (symbols,). All are left as they were after the last step.
+    """
+    opens, highs, lows, closes, there = market
+    symbols, targets, weights, every, resized = sleeves
+    position, entry, best, before, desired, pending, reason, last = state
+    steps, count = targets.shape
+    cash = rules.cash
+    exits = rules.stop_loss > 0.0 or rules.take_profit > 0.0 or rules.trailing_stop > 0.0
+    fills = skipped = held = 0
+    for step in range(steps):
+        waiting = 0
+        for sleeve in range(count):
+            if pending[sleeve] == 1.0 and there[step, symbols[sleeve]] == 1:
+                waiting += 1
+        if waiting > 0:
+            cash, fills, skipped = fill_opens(step, cash, fills, skipped, market, sleeves, rules, steps_of, rows, state)
+        if exits:
+            for sleeve in range(count):
+                symbol = symbols[sleeve]
+                held_lots = position[sleeve]
+                if held_lots == 0.0 or there[step, symbol] == 0:
+                    continue
+                own = rules_of(rules, steps_of, symbol)
+                high, low = highs[step, symbol], lows[step, symbol]
+                level, why = exit_level(opens[step, symbol], high, low, held_lots, entry[sleeve], best[sleeve], own)
+                if why > 0:
+                    price = level * (1.0 - own.slippage if held_lots > 0.0 else 1.0 + own.slippage)
+                    rows[6][fills] = sleeve
+                    cash -= book(rows, fills, step, held_lots, 0.0, price, why, own)
+                    fills += 1
+                    position[sleeve] = 0.0
+                elif held_lots > 0.0:
+                    best[sleeve] = max(best[sleeve], high)
+                else:
+                    best[sleeve] = min(best[sleeve], low)
+        for symbol in range(len(last)):
+            if there[step, symbol] == 1:
+                last[symbol] = closes[step, symbol]
+        worth = cash
+        holds = 0
+        for sleeve in range(count):
+            if position[sleeve] != 0.0:
+                worth += position[sleeve] * steps_of[0][symbols[sleeve]] * last[symbols[sleeve]]
+                holds = 1
+        equity[step] = worth
+        held += holds
+        due = resized == 1 and step % every == 0
+        for sleeve in range(count):
+            target = targets[step, sleeve]
+            changed = target != before[sleeve]
+            # An exit waits for another decision: only what is held is resized.
+            if (changed or (due and position[sleeve] * target > 0.0)) and there[step, symbols[sleeve]] == 1:
+                if not -1.0 <= target <= 1.0:
+                    return Tally(fills, skipped, held, step * count + sleeve, 0)
+                before[sleeve] = target
+                own = rules_of(rules, steps_of, symbols[sleeve])
+                desired[sleeve] = sized(target, worth * weights[step // every, sleeve], closes[step, symbols[sleeve]], own)
+                reason[sleeve] = BY_TARGET
+                pending[sleeve] = 1.0 if desired[sleeve] != position[sleeve] else 0.0
+            if worth <= 0.0 and position[sleeve] != 0.0:
+                desired[sleeve] = 0.0
+                reason[sleeve] = BY_RUIN
+                pending[sleeve] = 1.0
+    left = 0
+    for sleeve in range(count):
+        if pending[sleeve] == 1.0:
+            left = 1
+    return Tally(fills, skipped, held, -1, left)
+
+
+def fill_opens(
+    step: int,
+    cash: float,
+    fills: int,
+    skipped: int,
+    market: tuple[Any, ...],
+    sleeves: tuple[Any, ...],
+    rules: Rules,
+    steps_of: tuple[Any, ...],
+    rows: tuple[Any, ...],
+    state: tuple[Any, ...],
+) -> tuple[float, int, int]:
+    """Fill what was decided before at the opens of a step; return cash, fills and skipped orders so far."""
+    opens, there, symbols = market[0], market[4], sleeves[0]
+    position, entry, best, desired, pending, reason, last = state[0], state[1], state[2], state[4], state[5], state[6], state[7]
+    count = len(symbols)
+    for phase in range(3):
+        needed = 0.0
+        if phase == 1:
+            for sleeve in range(count):
+                symbol = symbols[sleeve]
+                if pending[sleeve] == 1.0 and there[step, symbol] == 1 and phase_of(position[sleeve], desired[sleeve]) == 1:
+                    needed += cost_of(opens[step, symbol], desired[sleeve] - position[sleeve], steps_of[0][symbol], rules)
+        available = max(cash, 0.0)
+        for sleeve in range(count):
+            symbol = symbols[sleeve]
+            if pending[sleeve] != 1.0 or there[step, symbol] == 0 or phase_of(position[sleeve], desired[sleeve]) != phase:
+                continue
+            pending[sleeve] = 0.0
+            own = rules_of(rules, steps_of, symbol)
+            rising = desired[sleeve] > position[sleeve]
+            price = opens[step, symbol] * (1.0 + own.slippage if rising else 1.0 - own.slippage)
+            allotted = cash
+            if phase == 1 and needed > available:
+                cost = cost_of(opens[step, symbol], desired[sleeve] - position[sleeve], own.lot, own)
+                allotted = min(cash, available * (cost / needed))
+            elif phase == 2:
+                for other in range(count):
+                    if other != sleeve and position[other] != 0.0:
+                        value = position[other] * steps_of[0][symbols[other]] * last[symbols[other]]
+                        # What others are short is owed, and takes as much of the room for shorts besides.
+                        allotted += value + min(value, 0.0)
+            wanted = affordable(desired[sleeve], position[sleeve], allotted, price, own)
+            if tradable(wanted, position[sleeve], price, own):
+                rows[6][fills] = sleeve
+                cash -= book(rows, fills, step, position[sleeve], wanted, price, int(reason[sleeve]), own)
+                fills += 1
+                if position[sleeve] * wanted <= 0.0:
+                    best[sleeve] = price
+                entry[sleeve] = average_entry(entry[sleeve], position[sleeve], wanted, price)
+                position[sleeve] = wanted
+            else:
+                skipped += 1
+    return cash, fills, skipped
+
+
+def cost_of(opened: float, lots: float, lot: float, rules: Rules) -> float:
+    """Return what a purchase takes from the cash at an open."""
+    return lots * lot * (opened * (1.0 + rules.slippage)) * (1.0 + rules.fee)
+
+
+def rules_of(rules: Rules, steps_of: tuple[Any, ...], symbol: int) -> Rules:
+    """Return the rules with the steps of a symbol."""
+    return Rules(
+        rules.cash,
+        rules.fee,
+        rules.slippage,
+        rules.sizing,
+        rules.size,
+        rules.longs,
+        rules.shorts,
+        rules.stop_loss,
+        rules.take_profit,
+        rules.trailing_stop,
+        steps_of[0][symbol],
+        steps_of[1][symbol],
+        steps_of[2][symbol],
+    )
+
+
+def phase_of(position: float, desired: float) -> int:
+    """Return when in a step an order is filled: 0 reduces or closes, 1 buys into a long, 2 sells into a short."""
+    if abs(desired) <= abs(position) and desired * position >= 0.0:
+        return 0
+    return 1 if desired > 0.0 else 2
+
+
 def pair(fills: int, rows: tuple[Any, ...], trips: tuple[Any, ...]) -> int:
     """Pair fills into round trips, from flat to flat, in eight rows of at least `fills` entries; return their number.
 
@@ -414,16 +595,17 @@ def measure(equity: Any, cash: float, fills: int, rows: tuple[Any, ...], trades:
 
 
 class Loop(NamedTuple):
-    """The three entry points; `view` turns an array into what they work on."""
+    """The entry points; `view` turns an array into what they work on (`simulate_all` takes arrays as they are)."""
 
     simulate: Callable[..., Tally]
     pair: Callable[..., int]
     measure: Callable[..., Figures]
     view: Callable[[Any], Any]
+    simulate_all: Callable[..., Tally]
 
 
 #: Elements of a memory view are plain Python numbers, several times faster one by one than those of an array.
-INTERPRETED = Loop(simulate, pair, measure, memoryview)
+INTERPRETED = Loop(simulate, pair, measure, memoryview, simulate_all)
 
 
 @cache
@@ -434,10 +616,11 @@ def compiled() -> Loop:
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
     helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry)
-    for plain in (*helpers, simulate, pair, measure):
+    shared = (cost_of, rules_of, phase_of, fill_opens)
+    for plain in (*helpers, *shared, simulate, pair, measure, simulate_all):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
-    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray)
+    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"])
 
 
 #: Below this many bars a fresh process is done sooner interpreted (0.4 us a bar) than after loading numba (0.8 s).

@@ -107,7 +107,8 @@ def test_results_go_out_as_frames_and_pages(project):
     assert str(pandas.index.tz) == "UTC"
     page = done.plot()
     assert page.save("page.html").read_text("utf-8") == page.html
-    assert page._repr_html_().startswith("<iframe") and 'srcdoc="' in page._repr_html_()
+    assert page._repr_html_().startswith("<iframe")
+    assert 'srcdoc="' in page._repr_html_()
     assert f"run {done.record['run_id']}" in repr(done)
     assert "buy and hold" in done._repr_html_()
 
@@ -135,6 +136,39 @@ def test_sweep_and_walk_are_the_commands(project, capsys):
     for result in (walk, swept):
         assert "<script" in result.plot().html
         assert result.record["run_id"] in repr(result)
+
+
+def test_a_portfolio_counts_each_of_its_pairs(project):
+    """Its pairs are registered, each alone; profits add up; one pair alone is the backtest."""
+    markets = [pt.load_bars(hourly(seed=seed).to_polars(), symbol=name) for seed, name in ((1, "BTC/EUR"), (2, "ETH/EUR"))]
+    mixed = pt.portfolio(markets, [("ma_crossover", CROSS), "macd"], weighing="given", weights=[0.4, 0.1, 0.3, 0.2])
+    alone = pt.portfolio(markets[:1], [("ma_crossover", CROSS)])
+    tested = pt.backtest(markets[0], "ma_crossover", CROSS)
+
+    cash = tested.result.terms.cash
+    assert mixed.attribution()["profit"].sum() == pytest.approx(mixed.metrics["final_equity"] - float(cash), abs=1e-6)
+    assert len(mixed.runs) == 4 == len(mixed.weights().columns) - 1
+    assert tested.record["trials_on_dataset"] == {"total": 4, "different": 2}
+    assert alone.metrics == tested.metrics
+    assert alone.to_pandas()["equity"].tolist() == tested.to_polars()["equity"].to_list()
+    assert "4 pairs are, each alone" in repr(mixed)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weighing": "best"}, "as weighing"),
+        ({"weighing": "given"}, "expected weights with"),
+        ({"weights": [1.0]}, "expected weights with"),
+        ({"weighing": "given", "weights": [0.5, 0.5]}, "1 weights, one for each pair"),
+    ],
+)
+def test_unfit_portfolios_are_refused(nowhere, options, words):
+    market = pt.load_bars(hourly(50).to_polars(), symbol="BTC/EUR")
+    with pytest.raises(InputError, match=words):
+        pt.portfolio([market], ["macd"], **options)
+    with pytest.raises(InputError, match="load each first"):
+        pt.portfolio([hourly(50).to_polars()], ["macd"])
 
 
 def test_what_is_tried_in_a_project_counts(project):
@@ -221,7 +255,7 @@ def naive(frame):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lambda f: naive(f), "time zone"),
+        (naive, "time zone"),
         (lambda f: pd.DataFrame({"timestamp": pd.to_datetime(["2024-01-01"]), "open": 1.0}), "time zone"),
         (lambda f: f.with_columns(pl.col("timestamp").dt.epoch("ms")), "time zone"),
         (lambda f: f.drop("volume"), "no volume"),
@@ -242,7 +276,7 @@ def test_unfit_frames_are_refused(nowhere, data, words):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda f: pt.load_bars(f), "symbol of the frame"),
+        (pt.load_bars, "symbol of the frame"),
         (lambda f: pt.load_bars([1, 2]), "found list"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", fees=3), "found fees"),
         (lambda f: pt.backtest(f, "ma_crossover", symbol="BTC/EUR", side="up"), "long, short or both as side"),

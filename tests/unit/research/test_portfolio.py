@@ -1,0 +1,305 @@
+"""Portfolios: one sleeve is the backtest, many are what a slow and obvious reference does, and nothing looks ahead."""
+
+import math
+from decimal import Decimal
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.builders import an_instrument, flat_bars, random_targets, some_bars, some_terms
+
+from peak_trade.model.errors import InputError, StrategyError
+from peak_trade.research.backtest import backtest
+from peak_trade.research.portfolio import Allotting, Sleeve, Weighing, portfolio, weights_of
+from peak_trade.strategy.base import Strategy
+
+LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+class Drawn(Strategy):
+    """Targets drawn bar by bar, so that those of a longer series begin with those of a shorter one."""
+
+    key: ClassVar[str] = "drawn"
+    source: ClassVar[str] = "this test"
+    seed: int = 0
+    stay: float = 0.8
+
+    def targets(self, bars):
+        return random_targets(len(bars), self.seed, LEVELS, stay=self.stay)
+
+    def warmup(self):
+        return 0
+
+
+class Told(Strategy):
+    """Targets as they are told."""
+
+    key: ClassVar[str] = "told"
+    source: ClassVar[str] = "this test"
+    values: tuple[float, ...] = ()
+
+    def targets(self, bars):
+        return np.array(self.values)
+
+    def warmup(self):
+        return 0
+
+
+def market(number, count=200, seed=0, holes=0.2, **changes):
+    """Return bars of a symbol, some of them missing."""
+    name = ("BTC/EUR", "ETH/EUR", "SOL/EUR", "ADA/EUR")[number]
+    whole = some_bars(
+        count, seed=100 * seed + number, gap=0.004, noise=0.02, instrument=an_instrument(name, lot_step="0.01"), **changes
+    )
+    kept = np.random.default_rng(seed + number).random(count) >= holes
+    kept[[0, -1]] = True
+    return type(whole)(
+        instrument=whole.instrument,
+        timeframe=whole.timeframe,
+        **{name: getattr(whole, name)[kept] for name in ("timestamp", "open", "high", "low", "close", "volume")},
+    )
+
+
+def sleeves_of(symbols, each=2, seed=0):
+    return [Sleeve(strategy=Drawn(seed=seed + 10 * s + n), symbol=s) for s in range(symbols) for n in range(each)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10_000),
+    side=st.sampled_from(["long", "short", "both"]),
+    fee=st.sampled_from([0.0, 26.0]),
+    size=st.sampled_from(["fraction=1", "fraction=0.4"]),
+    exits=st.sampled_from([{}, {"stop_loss": 0.03}, {"take_profit": 0.04, "trailing_stop": 0.02}]),
+    noise=st.sampled_from([0.01, 0.3]),
+)
+def test_one_sleeve_is_the_backtest(seed, side, fee, size, exits, noise):
+    """Fill by fill and bit by bit, with its figures: costs, both sides, exits and ruin included."""
+    bars = some_bars(150, seed=seed, gap=0.01, noise=noise)
+    terms = some_terms(side=side, fee_bps=fee, slippage_bps=5.0, sizing=size, **exits)
+    alone = backtest(bars, Drawn(seed=seed), terms)
+    found = portfolio([bars], [Sleeve(strategy=Drawn(seed=seed), symbol=0)], terms, Allotting())
+
+    for name in ("bar", "quantity", "price", "fee", "reason", "lots_after"):
+        assert np.array_equal(getattr(found.fills, name), getattr(alone.fills, name)), name
+    assert np.array_equal(found.equity, alone.equity)
+    assert found.metrics == alone.metrics
+    assert found.tally == alone.tally
+
+
+def lots_in(amount):
+    return math.floor(amount + max(1e-9, amount * 4e-16))
+
+
+def reference(markets, sleeves, terms, weights, every, resized):
+    """The rules without exits as one would tell them: dictionaries, one step after the other; returns equity and fills."""
+    stamps = sorted({int(stamp) for bars in markets for stamp in bars.timestamp})
+    rows = [{int(stamp): index for index, stamp in enumerate(bars.timestamp)} for bars in markets]
+    targets = [item.strategy.targets(markets[item.symbol]) for item in sleeves]
+    lot = [float(bars.instrument.lot_step) for bars in markets]
+    fee, slip = terms.fee_bps / 10_000, terms.slippage_bps / 10_000
+    cash, held = float(terms.cash), [0] * len(sleeves)
+    before, orders, last = [0.0] * len(sleeves), {}, [0.0] * len(markets)
+    equity, fills = [], []
+
+    def fill(number, step, stamp, kind, budget):
+        nonlocal cash
+        symbol = sleeves[number].symbol
+        opened = float(markets[symbol].open[rows[symbol][stamp]])
+        want, have = orders.pop(number), held[number]
+        price = opened * (1 + slip) if want > have else opened * (1 - slip)
+        unit = price * lot[symbol]
+        if kind == "buy":
+            want = min(want, max(have + lots_in(max(budget, 0) / (unit * (1 + fee))), have, 0))
+        if kind == "short":
+            others = [(held[o] * lot[sleeves[o].symbol] * last[sleeves[o].symbol]) for o in range(len(sleeves)) if o != number]
+            room = cash + sum(others) + have * unit * (1 - fee) - sum(-value for value in others if value < 0)
+            want = max(want, min(-lots_in(max(room, 0) / (unit * (1 + fee))), have))
+        if want != have:
+            cash -= (want - have) * unit + abs(want - have) * unit * fee
+            fills.append((step, number, (want - have) * lot[symbol]))
+            held[number] = want
+
+    for step, stamp in enumerate(stamps):
+        kinds = {"reduce": [], "buy": [], "short": []}
+        for number, want in orders.items():
+            if stamp in rows[sleeves[number].symbol]:
+                smaller = abs(want) <= abs(held[number]) and want * held[number] >= 0
+                kinds["reduce" if smaller else "buy" if want > 0 else "short"].append(number)
+        for number in sorted(kinds["reduce"]):
+            fill(number, step, stamp, "reduce", cash)
+        costs = {}
+        for number in sorted(kinds["buy"]):
+            symbol = sleeves[number].symbol
+            opened = float(markets[symbol].open[rows[symbol][stamp]])
+            costs[number] = (orders[number] - held[number]) * lot[symbol] * opened * (1 + slip) * (1 + fee)
+        ready, total = max(cash, 0), sum(costs.values())
+        for number, cost in costs.items():
+            fill(number, step, stamp, "buy", min(cash, ready * cost / total) if total > ready else cash)
+        for number in sorted(kinds["short"]):
+            fill(number, step, stamp, "short", cash)
+        for symbol, bars in enumerate(markets):
+            if stamp in rows[symbol]:
+                last[symbol] = float(bars.close[rows[symbol][stamp]])
+        worth = cash + sum(held[n] * lot[s.symbol] * last[s.symbol] for n, s in enumerate(sleeves))
+        equity.append(worth)
+        for number, item in enumerate(sleeves):
+            if stamp not in rows[item.symbol]:
+                continue
+            target = float(targets[number][rows[item.symbol][stamp]])
+            if target != before[number] or (resized and step % every == 0 and held[number] * target > 0):
+                before[number] = target
+                share = abs(target) * float(terms.sizing.amount) * max(worth * weights[step // every][number], 0)
+                want = lots_in(share / last[item.symbol] / lot[item.symbol]) * (1 if target >= 0 else -1)
+                orders.pop(number, None)
+                if want != held[number]:
+                    orders[number] = want
+        assert worth > 0, "the reference knows no ruin"
+    return equity, fills
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 10_000),
+    resized=st.booleans(),
+    every=st.sampled_from([1, 7, 24]),
+    weighing=st.sampled_from([Weighing.EQUAL, Weighing.INVERSE_VOLATILITY]),
+    most=st.sampled_from([0.4, 1.0]),
+)
+def test_many_sleeves_are_the_reference(seed, resized, every, weighing, most):
+    """Three symbols with holes, both sides, costs, resizing: the same fills in the same order, the same equity."""
+    markets = [market(number, seed=seed) for number in range(3)]
+    sleeves, terms = sleeves_of(3, seed=seed), some_terms(fee_bps=26.0, slippage_bps=5.0)
+    plan = Allotting(weighing=weighing, every=every, resized=resized, lookback=20, symbol_most=most)
+    found = portfolio(markets, sleeves, terms, plan)
+
+    equity, fills = reference(markets, sleeves, terms, found.weights.tolist(), every, resized)
+
+    made = zip(found.fills.bar.tolist(), found.sleeve.tolist(), found.fills.quantity.tolist(), strict=True)
+    assert [(step, sleeve, pytest.approx(quantity)) for step, sleeve, quantity in made] == fills
+    assert found.equity == pytest.approx(equity, rel=1e-9)
+    assert len(fills) > 20
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), resized=st.booleans())
+def test_profits_add_up_and_nothing_looks_ahead(seed, resized):
+    """The sleeves' profits are the total's; what comes later changes nothing earlier; without a bar nothing is traded."""
+    markets = [market(number, seed=seed) for number in range(3)]
+    plan = Allotting(
+        weighing=Weighing.INVERSE_VOLATILITY, every=5, resized=resized, lookback=15, correlation_most=0.1, total_most=0.9
+    )
+    terms = some_terms(fee_bps=26.0, slippage_bps=5.0, stop_loss=0.05)
+    sleeves = sleeves_of(3, seed=seed)
+    whole = portfolio(markets, sleeves, terms, plan)
+
+    assert math.fsum(whole.profit) == pytest.approx(whole.equity[-1] - 10_000, abs=1e-8)
+    assert whole.attribution()["profit"].sum() == pytest.approx(whole.metrics.final_equity - 10_000, abs=1e-8)
+    assert math.fsum(whole.fees) == pytest.approx(whole.metrics.fees_paid)
+    for step, sleeve in zip(whole.fills.bar, whole.sleeve, strict=True):
+        assert whole.timestamp[step] in markets[sleeves[sleeve].symbol].timestamp
+    cut = int(whole.timestamp[len(whole.timestamp) // 2])
+    part = portfolio([bars[: int(np.searchsorted(bars.timestamp, cut))] for bars in markets], sleeves, terms, plan)
+    assert np.array_equal(part.equity, whole.equity[: len(part.equity)])
+    assert np.array_equal(part.weights, whole.weights[: len(part.weights)])
+
+
+def test_cash_that_does_not_suffice_is_shared():
+    """Two orders of half the cash each meet opens that are a fifth higher: each gets half, and cash never goes below zero."""
+    prices = [100.0, 120.0, 120.0]
+    markets = [flat_bars(prices, instrument=an_instrument(name, lot_step="0.001")) for name in ("BTC/EUR", "ETH/EUR")]
+    sleeves = [Sleeve(strategy=Told(values=(1.0, 1.0, 1.0)), symbol=symbol) for symbol in range(2)]
+    found = portfolio(markets, sleeves, some_terms(), Allotting())
+
+    assert found.fills.quantity.tolist() == pytest.approx([41.666, 41.666])
+    assert 0 <= 10_000 - float(found.fills.quantity @ found.fills.price) < 1
+
+
+def test_what_is_sold_pays_for_what_is_bought():
+    """A sale and a purchase at the same open: the sale's money is there, whatever the order of the sleeves."""
+    prices = [100.0] * 5
+    markets = [flat_bars(prices, instrument=an_instrument(name, lot_step="1")) for name in ("BTC/EUR", "ETH/EUR")]
+    later, first = Told(values=(0.0, 0.0, 1.0, 1.0, 1.0)), Told(values=(1.0, 1.0, 0.0, 0.0, 0.0))
+    weights = Allotting(weighing=Weighing.GIVEN)
+    sleeves = [Sleeve(strategy=later, symbol=0, weight=0.5), Sleeve(strategy=first, symbol=1, weight=0.5)]
+    found = portfolio(markets, sleeves, some_terms(sizing="fraction=1"), weights)
+
+    assert list(zip(found.sleeve.tolist(), found.fills.quantity.tolist(), strict=True)) == [(1, 50.0), (1, -50.0), (0, 50.0)]
+
+
+def moves(*columns):
+    """Return closes (steps, symbols) and that there is a bar everywhere."""
+    closes = 100.0 * np.cumprod(1.0 + np.array(columns).T, axis=0)
+    return closes, np.ones(closes.shape, dtype=np.int8)
+
+
+def test_weights_by_rule():
+    """Equal, inverse to volatility (half as wild, twice as much), and what is alike shares one allotment."""
+    random = np.random.default_rng(3)
+    calm, other = random.normal(0, 0.01, (2, 400))
+    closes, there = moves(calm, 2 * calm, other)
+    sleeves = [Sleeve(strategy=Drawn(), symbol=symbol) for symbol in range(3)]
+    equal = weights_of(closes, there, sleeves, Allotting())
+    inverse = weights_of(closes, there, sleeves, Allotting(weighing=Weighing.INVERSE_VOLATILITY, every=100))
+    shared = weights_of(closes, there, sleeves, Allotting(correlation_most=0.8, every=100))
+
+    assert np.all(equal == 1 / 3)
+    assert np.all(inverse[0] == 0)  # nothing is known yet
+    assert inverse[-1, 0] == pytest.approx(2 * inverse[-1, 1])
+    assert inverse[-1].sum() == pytest.approx(1)
+    assert shared[0].tolist() == pytest.approx([1 / 3] * 3)
+    assert shared[-1].tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 3])
+
+
+def test_limits_hold_at_the_limit():
+    """A symbol's weights sum up to its limit, all of them to theirs; what is within is left alone."""
+    closes, there = moves(np.zeros(50), np.zeros(50))
+    sleeves = [Sleeve(strategy=Drawn(), symbol=symbol, weight=weight) for symbol, weight in ((0, 0.3), (0, 0.3), (1, 0.4))]
+
+    def last(**limits):
+        return weights_of(closes, there, sleeves, Allotting(weighing=Weighing.GIVEN, **limits))[-1].tolist()
+
+    assert last() == [0.3, 0.3, 0.4]
+    assert last(symbol_most=0.6) == pytest.approx([0.3, 0.3, 0.4])
+    assert last(symbol_most=0.5) == pytest.approx([0.25, 0.25, 0.4])
+    assert last(total_most=0.5) == pytest.approx([0.15, 0.15, 0.2])
+    assert last(symbol_most=0.2, total_most=0.2) == pytest.approx([0.05, 0.05, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"every": 0}, "every of at least 1"),
+        ({"lookback": 1}, "lookback of at least 2"),
+        ({"symbol_most": 0.0}, "symbol_most above zero"),
+        ({"total_most": 1.01}, "total_most above zero and up to 1"),
+        ({"correlation_most": 1.5}, "correlation_most of -1 to 1"),
+    ],
+)
+def test_wrong_allotting_is_refused(change, words):
+    with pytest.raises(InputError, match=words):
+        Allotting(**change)
+
+
+def test_what_does_not_go_together_is_refused():
+    """Lengths of bars, currencies, symbols twice, sizing, weights and targets."""
+    bars, terms, one = some_bars(20), some_terms(), Sleeve(strategy=Drawn(), symbol=0)
+    other = some_bars(20, instrument=an_instrument("ETH/USD"))
+    daily = some_bars(20, instrument=an_instrument("ETH/EUR"), timeframe="1d")
+    for markets in ([bars, other], [bars, daily]):
+        with pytest.raises(InputError, match="one timeframe and one quote"):
+            portfolio(markets, [one], terms, Allotting())
+    with pytest.raises(InputError, match="each symbol once"):
+        portfolio([bars, bars], [one], terms, Allotting())
+    with pytest.raises(InputError, match="at least one strategy"):
+        portfolio([bars], [], terms, Allotting())
+    with pytest.raises(InputError, match="a fraction as the sizing"):
+        portfolio([bars], [one], some_terms(sizing="quantity=1", cash=Decimal(5)), Allotting())
+    for weight in (None, -0.1, 1.5):
+        wrong = Sleeve(strategy=Drawn(), symbol=0, weight=weight)
+        with pytest.raises(InputError, match="a weight of 0 to 1"):
+            portfolio([bars], [wrong], terms, Allotting(weighing=Weighing.GIVEN))
+    with pytest.raises(StrategyError, match=r"found 1\.5 at 2024"):
+        portfolio([bars], [Sleeve(strategy=Told(values=(0.0,) * 5 + (1.5,) * 15), symbol=0)], terms, Allotting())
