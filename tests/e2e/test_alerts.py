@@ -27,6 +27,7 @@ from peak_trade.model.errors import CheckFailed
 from peak_trade.runs import acts, alert_drill, alert_file, alert_sending, alerts, session
 from peak_trade.runs.alert_file import AlertFile
 from peak_trade.safety.alerts import KEPT, OLD, Alert, Severity, raised
+from peak_trade.safety.holds import AccountHolds
 from peak_trade.settings import load_config
 
 #: In every URL of a channel; must be seen nowhere.
@@ -797,6 +798,8 @@ def test_a_session_that_ends_badly(desk, ops, monkeypatch):
     until(lambda: ops.titles == ["[CRITICAL] A session ended paused (desk 1)"])
     assert re.search(r"on account paper: the day's loss of \S+ has reached 0.01\n", ops.got[0]["message"])
 
+    holds = AccountHolds(desk.folder / "var" / "holds")
+    assert holds.lift("paper")  # as the restart procedure does at its end
     with monkeypatch.context() as patch:
         patch.setattr(session, "expectation", lambda *_: 1 / 0)
         assert desk.run(*SESSION).code == 1
@@ -804,6 +807,7 @@ def test_a_session_that_ends_badly(desk, ops, monkeypatch):
     assert (ops.titles[1], "division by zero" in ops.got[1]["message"]) == ("[CRITICAL] A session failed (desk 1)", True)
 
     config.write_text(quick)
+    assert holds.lift("paper")
     assert desk.run(*SESSION).code == 0
     until(lambda: len(ops.got) == 3)
     assert ops.titles[2] == "[OVER] Over: A session failed (desk 1)"

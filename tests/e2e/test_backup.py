@@ -159,6 +159,11 @@ def test_archives_are_listed_kept_and_checked(home):
     assert home.run("backup", "--keep", "0").code == 2
 
 
+def journal_bytes(folder: Path) -> int:
+    """Return how much the segments of an account hold."""
+    return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+
+
 def test_backups_while_a_session_runs_can_all_be_put_back(home):
     """Whatever the session was writing at that moment; and the session goes on to its end."""
     running = home.start("session", "run", "--strategy", "ma_crossover", "--steps", "1500", "--speed", "60000", "--no-html")
@@ -171,6 +176,9 @@ def test_backups_while_a_session_runs_can_all_be_put_back(home):
             with contextlib.closing(parts_of(home.folder)) as parts:
                 back_up(parts, home.folder / "live")
             taken += 1
+            written = journal_bytes(folder)
+            while journal_bytes(folder) == written and running.poll() is None:
+                time.sleep(0.01)
     finally:
         _, said = running.communicate(timeout=60)
     assert running.returncode == 0, said
