@@ -14,7 +14,7 @@ from peak_trade.journal.session import Session
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, verify_account
-from peak_trade.model.errors import NotFound, PeakTradeError, SafetyRefused
+from peak_trade.model.errors import CheckFailed, NotFound, PeakTradeError, SafetyRefused
 from peak_trade.runs.session_plan import SessionPlan
 
 
@@ -63,7 +63,11 @@ def flaws_of(parts: Parts, account: str, session_id: str) -> str:
 
 
 def lineage(root: Path, account: str, session_id: str) -> Iterator[Record]:
-    """Yield the records of a session and of the dead ones it goes on with, oldest first."""
+    """Yield the records of a session and of the dead ones it goes on with, oldest first.
+
+    Raises:
+        NotFound: there is no such journal. CheckFailed: one does not say what it goes on with, or they go on with each other.
+    """
     paths = []
     name: str | None = session_id
     while name is not None:
@@ -71,6 +75,11 @@ def lineage(root: Path, account: str, session_id: str) -> Iterator[Record]:
         first = next(read(path), None)
         if first is None:
             raise NotFound(f"expected the journal of session {name} at {path}, found it empty; peak-trade journal verify")
+        if path in paths or "continues" not in first.body:
+            raise CheckFailed(
+                f"expected the journal {path} to begin with the session that it goes on with, found {first.kind} that tells "
+                "none or comes round again; it was changed: peak-trade journal verify"
+            )
         paths.append(path)
         name = first.body["continues"]
     for path in reversed(paths):
