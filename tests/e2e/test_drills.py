@@ -45,9 +45,7 @@ ORDER_LIFE = (
 #: Every line that the code of a session's process runs before anything else: it never looks at the kill switch.
 BLIND = """
 from peak_trade.engine.runner import Runner
-async def _heed_kill(self):
-    pass
-Runner._heed_kill = _heed_kill
+Runner._goes_further = lambda self, killing: False
 """
 PATIENCE_S = 90
 
