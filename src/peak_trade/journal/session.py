@@ -8,11 +8,13 @@ from peak_trade.journal.run import JsonObject, Run, RunStatus
 from peak_trade.model.clock import RunId
 from peak_trade.model.stage import Stage
 
+#: One that executes orders at an emulator that a drill or a test started.
+LIVE_SESSION_EMULATED = "live_session_emulated"
 #: The run types of sessions and the stage each belongs to.
 SESSION_TYPES: Mapping[str, Stage] = {
     "live_session_shadow": Stage.SHADOW,
     "live_session_testnet": Stage.TESTNET,
-    "live_session_emulated": Stage.TESTNET,
+    LIVE_SESSION_EMULATED: Stage.TESTNET,
     "live_session_shadow_live": Stage.SHADOW_LIVE,
     "live_session_live": Stage.LIVE,
     "shadow_run": Stage.SHADOW,

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from peak_trade.compose import AccountChoice, DataChoice, Parts
 from peak_trade.engine.runner import Course
+from peak_trade.journal.session import LIVE_SESSION_EMULATED
 from peak_trade.model.clock import Clock, moment, nanoseconds
 from peak_trade.model.errors import InputError, PeakTradeError, SafetyRefused
 from peak_trade.model.points import Faults, no_faults
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from peak_trade.venue.kraken.trading import KrakenVenue
     from peak_trade.venue.port import Venue
 
-LIVE_SESSION_EMULATED = "live_session_emulated"
 #: Where the balances from before a session lie, below the state; nothing else has a file there for this kind of session.
 OPENING_FOLDER = "venue"
 NS = 1_000_000_000

@@ -18,7 +18,7 @@ from peak_trade.engine.records import INCIDENT, TRIPPED
 from peak_trade.governance.incidents import TrackedIncident, by_name
 from peak_trade.journal.chain import Record
 from peak_trade.journal.run import RunStatus
-from peak_trade.journal.session import Session
+from peak_trade.journal.session import LIVE_SESSION_EMULATED, Session
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import CheckFailed, DataError, NotFound, PeakTradeError
@@ -35,7 +35,6 @@ from peak_trade.runs import supervisor
 from peak_trade.runs.acts import EVIDENCE, Done, done
 from peak_trade.runs.backup import FOLDER, archives_in
 from peak_trade.runs.drills import standings
-from peak_trade.runs.emulated_session import LIVE_SESSION_EMULATED
 from peak_trade.runs.gate_view import seen as acts_seen
 from peak_trade.runs.incidents import facts_of_incident, tracked
 from peak_trade.runs.repository import CHECKOUT
