@@ -150,8 +150,15 @@ def a_desk(
     for name, value in {"base_url": exchange.url, "websocket_url": f"{exchange.stream}/v2"}.items():
         after = _replaced(after, name, f'"{value}"')
     text = before + section + after
-    # A day's budget and the age of a price are what some tests are about, and in the way of others on a busy machine.
-    ample = {"max_runs": 1_000, "max_minutes": 10_080.0, "max_data_age_s": 3_600}
+    # A day's budget, the age of a price and the pause triggers of an exchange are what some tests are about, and in the way of
+    # others: on a busy machine five minutes of the exchange's are over in a moment.
+    ample = {
+        "max_runs": 1_000,
+        "max_minutes": 10_080.0,
+        "max_data_age_s": 3_600,
+        "api_errors_min": 1_000,
+        "data_gap_s": 36_000,
+    }
     for name, told in (ample | settings).items():
         text = _replaced(text, name, str(told))
     path.write_text(text)

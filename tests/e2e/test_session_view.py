@@ -61,7 +61,7 @@ def test_figures_before_the_end(ended):
 
     told = Viewer(parts).view(running(session)).record
 
-    assert session.run.metrics["num_bars"] == 800
+    assert session.run.metrics["num_bars"] >= 800  # its steps, after a warm-up of 200 bars or what the strategy needs
     for name, value in told["metrics"].items():
         assert value == pytest.approx(session.run.metrics[name], abs=1e-9), name
     assert told["blocked_by_code"] == session.summary["blocked_by_code"]

@@ -286,6 +286,19 @@ def test_an_exchange_that_is_away_for_a_while(desk, name, told):
     desk.check_proofs()
 
 
+def test_too_many_errors_restrict_a_session(exchange, tmp_path):
+    """More than a tenth of the answers of five minutes, from three on: it goes on to its end and opens nothing more."""
+    with a_desk(tmp_path, exchange, api_errors_min=3) as desk:
+        desk.fault("market.maintenance")
+        done = desk.run("--duration", "12", "--json")
+
+    assert (done.code, done.json["status"]) == (1, "completed")
+    incident = desk.records("incident")[0]["body"]
+    assert (incident["code"], incident["mode"]) == ("api_error_rate", "restricted")
+    assert incident["evidence"].keys() >= {"errors", "requests"}
+    assert {record["body"]["reply"] for record in desk.records("validated")} <= {"unknown"}
+
+
 def test_an_order_that_was_executed(desk):
     """The session halts at once, the order is called back, and journal, registry and exit code say so."""
     desk.fault("order.validate_executes", count=1)
