@@ -139,6 +139,9 @@ def test_whatever_a_program_says_nothing_is_raised(parts, monkeypatch, trouble):
     if trouble == "queue":
         monkeypatch.setattr(threading, "Thread", None)
     incidents.report_incident(parts, key="", severity="no such", title="", why="")
+    if trouble == "severity":
+        assert incidents.flush_reports(parts)
+    assert incidents.tracked(parts) == {}
 
 
 def test_the_moment_of_an_opening_is_the_acts(parts):
