@@ -28,7 +28,7 @@ from peak_trade.model.clock import Clock, moment, nanoseconds
 from peak_trade.model.errors import CheckFailed, SafetyRefused, StorageError
 from peak_trade.model.secret import Secret
 from peak_trade.runs.drill_orders import ExchangeTime
-from peak_trade.runs.drill_sessions import PAIR, PATIENCE_S, DrillSession
+from peak_trade.runs.drill_sessions import PAIR, PATIENCE_S, DrillSession, ended, unbroken
 from peak_trade.runs.drill_steps import DrillResult, expect, walked
 from peak_trade.runs.emulated import EmulatedRun, emulator_for_run
 from peak_trade.runs.emulated_session import EmulatedTerms, emulated_session, start_emulated
@@ -105,9 +105,10 @@ class DrillBench:
     def begin(self, terms: EmulatedTerms | None = None) -> DrillSession:
         """Start a session as a process of its own, or go on with the one that died."""
         wanted, said = terms or self.terms, self.folder / f"{len(self.sessions)}.txt"
-        process = start_emulated(self.folder, self.run, wanted, speed=SPEED, said=said, environment=self._environment)
-        found = DrillSession(wanted.account, process, self.parts.journal, said, self.clock)
-        self.sessions.append(found)
+        with unbroken():
+            process = start_emulated(self.folder, self.run, wanted, speed=SPEED, said=said, environment=self._environment)
+            found = DrillSession(wanted.account, process, self.parts.journal, said, self.clock)
+            self.sessions.append(found)
         return found
 
     def begin_again(self) -> DrillSession:
@@ -127,16 +128,17 @@ class DrillBench:
 
     def start(self, words: Sequence[str]) -> "subprocess.Popen[bytes]":
         """Start a command of the program as a process of its own; it ends with the bench."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "peak_trade", *words],
-            cwd=self.folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            process_group=0,
-        )
-        self._others.append(process)
+        with unbroken():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "peak_trade", *words],
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )
+            self._others.append(process)
         return process
 
     def end(self, session: DrillSession) -> str:
@@ -241,12 +243,8 @@ class DrillBench:
 
     def close(self) -> None:
         """End every process that is left, at once."""
-        processes = [*(session.process for session in self.sessions), *self._others]
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-        for process in processes:
-            process.wait()
+        with unbroken():
+            ended([*(session.process for session in self.sessions), *self._others])
         self.parts.close()
 
     async def _with_asker(self, ask: Callable[[Gateway], Awaitable[Found]]) -> Found:

@@ -7,7 +7,8 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,7 +133,7 @@ class DrillHouse:
         """Start a session on an account of the drill."""
         words = ["session", "run", *STRATEGY, *terms, "--no-html", "--account", account, "--config", str(self.config)]
         said = self._folder / f"{len(self.sessions)}.txt"
-        with said.open("wb") as file:
+        with unbroken(), said.open("wb") as file:
             # A group of its own, so that Ctrl+C in a terminal is the drill's to hear; and no more: should the drill be
             # killed, the system ends a group that has nobody left and was stopped.
             process = subprocess.Popen(
@@ -144,17 +145,14 @@ class DrillHouse:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
-        found = DrillSession(account, process, self.parts.journal, said, self._clock)
-        self.sessions.append(found)
+            found = DrillSession(account, process, self.parts.journal, said, self._clock)
+            self.sessions.append(found)
         return found
 
     def close(self) -> None:
         """End every process that is left, at once."""
-        for session in self.sessions:
-            if session.process.poll() is None:
-                session.process.kill()
-        for session in self.sessions:
-            session.process.wait()
+        with unbroken():
+            ended(session.process for session in self.sessions)
         self.parts.close()
 
 
@@ -170,3 +168,34 @@ def house_in(folder: Path, run: EmulatedRun, environment: Mapping[str, str], clo
         yield house
     finally:
         house.close()
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Hear Ctrl+C and SIGTERM after the block and not within it: a process that was begun must be noted by who ends it.
+
+    The signals are not blocked, because a process that is begun within the block would never hear them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = {
+        number: signal.signal(number, lambda sent, _frame: heard.append(sent)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(signal.Signals(heard[0]))
+
+
+def ended(processes: Iterable[subprocess.Popen[Any]]) -> None:
+    """End every process, at once, and wait for it."""
+    left = [process for process in processes if process.poll() is None]
+    for process in left:
+        process.kill()
+    for process in left:
+        process.wait()

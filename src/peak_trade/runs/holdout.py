@@ -24,8 +24,8 @@ from peak_trade.research.backtest import Result, run
 from peak_trade.research.kernel import loop_for
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import COMMAND, EVIDENCE, Act, done, held, written
-from peak_trade.runs.backtest import Finished, configured_params, finished_backtest
-from peak_trade.runs.record import HOLDOUT, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.backtest import BacktestRequest, Finished, configured_params, finished_backtest
+from peak_trade.runs.record import HOLDOUT, provenance, tried_on
 from peak_trade.runs.research_data import Holdout, holdout_of
 from peak_trade.runs.session_evidence import digits
 from peak_trade.runs.strategy_version import version_of
@@ -167,6 +167,7 @@ def over_holdout(bars: Bars, strategy: Strategy, terms: Terms, start_ns: int) ->
 def _run(parts: Parts, request: OpenRequest, strategy: Strategy, whole: Dataset, kept: Holdout, act: Act) -> Finished:
     begun = parts.clock.elapsed_s()
     sha256 = whole.bars.sha256()
+    asked = BacktestRequest(strategy=request.strategy, params=request.params, data=request.data, terms=request.terms)
     planned = Run(
         run_id=parts.ids.next_run(),
         run_type=HOLDOUT,
@@ -175,16 +176,7 @@ def _run(parts: Parts, request: OpenRequest, strategy: Strategy, whole: Dataset,
         symbol=kept.symbol,
         timeframe=kept.timeframe,
         params=strategy.model_dump(mode="json"),
-        spec={
-            "run_type": HOLDOUT,
-            "strategy": strategy.key,
-            "params": strategy.model_dump(mode="json"),
-            "start": moment_text(kept.start_ns),
-            "data": exact_choice(request.data, whole).to_json(),
-            "dataset_sha256": sha256,
-            "instrument": steps_of(whole),
-            "terms": request.terms.to_json(),
-        },
+        spec=asked.spec(strategy, whole, sha256) | {"run_type": HOLDOUT, "start": moment_text(kept.start_ns)},
         dataset_sha256=sha256,
         started_at=stamp(parts.clock.now()),
         trials=1,

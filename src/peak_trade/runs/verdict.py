@@ -17,8 +17,8 @@ from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits
 from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
-from peak_trade.runs.backtest import configured_params
-from peak_trade.runs.record import Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.backtest import BacktestRequest, configured_params
+from peak_trade.runs.record import Json, document_of, provenance, tried_on
 from peak_trade.runs.research_data import research_data
 from peak_trade.runs.trials import Trials, tried
 from peak_trade.strategy.catalogue import Value, find, make
@@ -79,6 +79,7 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     limits = limits_of(parts)
     found = judge_edge(_case(bars, result, chosen, trials, limits), limits, request.seed)
     facts = dataset_facts(dataset)
+    asked = BacktestRequest(strategy=chosen.strategy, params=chosen.params, data=request.data, terms=chosen.terms)
     run = Run(
         run_id=parts.ids.next_run(),
         run_type=VERDICT,
@@ -87,17 +88,8 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
         symbol=bars.instrument.symbol,
         timeframe=bars.timeframe.label,
         params=strategy.model_dump(mode="json"),
-        spec={
-            "run_type": VERDICT,
-            "strategy": strategy.key,
-            "params": strategy.model_dump(mode="json"),
-            "data": exact_choice(request.data, dataset).to_json(),
-            "dataset_sha256": facts["sha256"],
-            "instrument": steps_of(dataset),
-            "terms": chosen.terms.to_json(),
-            "limits": asdict(limits),
-            "seed": request.seed,
-        },
+        spec=asked.spec(strategy, dataset, facts["sha256"])
+        | {"run_type": VERDICT, "limits": asdict(limits), "seed": request.seed},
         dataset_sha256=facts["sha256"],
         started_at=stamp(started),
         finished_at=stamp(parts.clock.now()),
