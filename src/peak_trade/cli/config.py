@@ -15,7 +15,7 @@ def check(config: options.ConfigFile = None, as_json: options.JsonOut = False) -
     from peak_trade.cli.show import document
     from peak_trade.compose import Parts
     from peak_trade.model.bar import Timeframe
-    from peak_trade.runs.backtest import configured_params
+    from peak_trade.runs.configured import configured_params
     from peak_trade.settings import load_config
     from peak_trade.strategy.catalogue import find, make
     from peak_trade.strategy.sizing import Sizing

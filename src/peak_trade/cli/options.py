@@ -95,7 +95,7 @@ def choose_terms(parts: "Parts", given: Given) -> "Terms":
     Raises:
         InputError: a value that makes no sense.
     """
-    from peak_trade.runs.backtest import configured_terms, side_of
+    from peak_trade.runs.configured import configured_terms, side_of
     from peak_trade.strategy.sizing import Sizing
 
     plain = configured_terms(parts)

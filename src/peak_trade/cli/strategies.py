@@ -42,7 +42,7 @@ def show(
 ) -> None:
     """Explain a strategy: rule, source, parameters with their limits and the values in force."""
     from peak_trade.cli.show import document, table
-    from peak_trade.runs.backtest import configured_params
+    from peak_trade.runs.configured import configured_params
     from peak_trade.strategy.catalogue import find, make
 
     kind = find(name)

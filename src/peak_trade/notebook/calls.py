@@ -35,7 +35,8 @@ from peak_trade.research.search import Method, SearchPlan
 from peak_trade.research.splits import Length, WalkPlan
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
-from peak_trade.runs.backtest import BacktestRequest, configured_params, configured_terms, run_backtest, side_of
+from peak_trade.runs.backtest import BacktestRequest, run_backtest
+from peak_trade.runs.configured import configured_params, configured_terms, side_of
 from peak_trade.runs.proofs import ProofRequest, prove
 from peak_trade.runs.research_data import research_data
 from peak_trade.runs.sweep import SweepRequest, run_sweep

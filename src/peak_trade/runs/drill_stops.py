@@ -25,13 +25,12 @@ from peak_trade.runs.liquidation import LIQUIDATED, liquidate
 from peak_trade.runs.pause import PauseOrder, StepDone, pause
 from peak_trade.runs.restart import POINTS, NotReady, RestartOrder, resume
 from peak_trade.runs.rollback import (
-    ROLLBACK,
     StageRollback,
     StrategyRollback,
-    out_of_rotation,
     roll_back_stage,
     roll_back_strategy,
 )
+from peak_trade.runs.rotation import ROLLBACK, out_of_rotation
 from peak_trade.settings import load_config
 
 #: Below this an account counts as empty: what is less can't be sold.

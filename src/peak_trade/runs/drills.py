@@ -21,7 +21,7 @@ from peak_trade.model.errors import CheckFailed, InputError, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.research.terms import Side
 from peak_trade.runs.acts import EVIDENCE, Done, done, tell_evidence
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.drill_bench import DrillTrial
 from peak_trade.runs.drill_books import unexplained
 from peak_trade.runs.drill_orders import SPEED, TIER, OrdersFound, OrderTerms, run_orders

@@ -22,9 +22,9 @@ from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import COMMAND, held, written
-from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.checklists import ARCHIVED, check_file
 from peak_trade.runs.climb import Climb, look_at_gate, rules_of
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.gate_record import GateRecord, Requested, gate_record
 from peak_trade.runs.gate_status import short
 from peak_trade.runs.promotion import opened

@@ -18,9 +18,9 @@ from peak_trade.governance.requests import read_request
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import CheckFailed, PeakTradeError
 from peak_trade.model.stage import Stage
-from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.checklists import open_checklist
 from peak_trade.runs.climb import Climb, GateLook, Rulebook, look_at_gate, rules_of
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.evidence import key_of, unreadable
 from peak_trade.runs.gate_record import DECIDE, GateRecord, Requested, gate_record
 from peak_trade.runs.permits import every_permit

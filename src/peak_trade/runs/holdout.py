@@ -24,7 +24,8 @@ from peak_trade.research.backtest import Result, run
 from peak_trade.research.kernel import loop_for
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import COMMAND, EVIDENCE, Act, done, held, written
-from peak_trade.runs.backtest import BacktestRequest, Finished, configured_params, finished_backtest
+from peak_trade.runs.backtest import BacktestRequest, Finished, finished_backtest
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import HOLDOUT, provenance, tried_on
 from peak_trade.runs.research_data import Holdout, holdout_of
 from peak_trade.runs.session_evidence import digits

@@ -12,9 +12,9 @@ from peak_trade.governance.files import read_plain
 from peak_trade.governance.ladder import Rung, StrategyVersion
 from peak_trade.model.errors import InputError, PeakTradeError, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
-from peak_trade.runs.backtest import configured_params
 from peak_trade.runs.checklists import archive_folder, open_checklist
 from peak_trade.runs.climb import Climb
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.gate_record import GateRecord
 from peak_trade.runs.gate_status import symbols_of
 from peak_trade.runs.strategy_version import version_of

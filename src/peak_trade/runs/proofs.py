@@ -12,7 +12,7 @@ from peak_trade.governance.ladder import StrategyVersion
 from peak_trade.model.clock import RunId, moment_text
 from peak_trade.research.proofs import Causality, Leak, Rule, Warmup, check_size, prove_causality, prove_warmup
 from peak_trade.runs.acts import tell_evidence
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import Json
 from peak_trade.runs.research_data import research_data
 from peak_trade.runs.strategy_version import version_of

@@ -10,7 +10,7 @@ from peak_trade.model.errors import NotFound, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import EVIDENCE, done
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.gate_record import gate_record
 from peak_trade.runs.permits import allowed, every_permit
 from peak_trade.runs.readiness import Grade, Look, Seen

@@ -15,7 +15,8 @@ from peak_trade.research.backtest import Result, backtest
 from peak_trade.research.regime_figures import figures_by_class
 from peak_trade.research.regimes import Family, RegimeRules, Regimes, regimes, spells, transitions
 from peak_trade.research.terms import Terms
-from peak_trade.runs.backtest import BacktestRequest, configured_params
+from peak_trade.runs.backtest import BacktestRequest
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import Json, document_of, provenance, tried_on
 from peak_trade.runs.research_data import research_data
 from peak_trade.strategy.catalogue import Value, make

@@ -46,7 +46,7 @@ from peak_trade.runs.readiness_checks import CHECKS
 from peak_trade.runs.record import Json
 from peak_trade.runs.resumed import RESUME, WATCHED
 from peak_trade.runs.rollback import KEY as ROLLBACK_KEY
-from peak_trade.runs.rollback import ROLLBACK
+from peak_trade.runs.rotation import ROLLBACK
 from peak_trade.runs.session import SHADOW_RUN, Watcher, run_session
 from peak_trade.runs.session_again import spec_of
 from peak_trade.runs.session_plan import Paper, SessionRequest

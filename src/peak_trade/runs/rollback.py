@@ -17,7 +17,7 @@ from peak_trade.governance.ladder import Assignment
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
 from peak_trade.journal.sessions import SessionFilter
-from peak_trade.model.errors import ConfigError, InputError, PeakTradeError, SafetyRefused
+from peak_trade.model.errors import ConfigError, InputError, PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side, Terms
 from peak_trade.runs.acts import COMMAND, held, written
@@ -27,13 +27,12 @@ from peak_trade.runs.incidents import open_incident
 from peak_trade.runs.pause import CLOSE_S, HEED_S, PauseOrder, PauseReport, Say, StepDone, pause
 from peak_trade.runs.promotion import demote
 from peak_trade.runs.record import Json
-from peak_trade.safety.holds import HoldKind
+from peak_trade.runs.rotation import ROLLBACK
 from peak_trade.settings import load_config
 from peak_trade.strategy.catalogue import find, keys_within, make
 from peak_trade.strategy.sizing import Sizing
 
-#: The act, the code of the holds, and how the incidents of a rollback begin.
-ROLLBACK = "rollback"
+#: How the incidents of a rollback begin.
 KEY = "rollback."
 _ORDER = list(Stage)
 #: Sessions that are looked through for the accounts of a strategy or stage.
@@ -297,30 +296,6 @@ def roll_back_strategy(
         *(f"it comes back with: peak-trade resume {account} --strategy {order.strategy}" for account in found),
     ]
     return steps.report
-
-
-def out_of_rotation(parts: Parts, strategy: str) -> list[str]:
-    """Return in sentences what keeps a strategy, by its key, from being started on any account."""
-    return [
-        f"{strategy} on {account}: {hold}"
-        for account in parts.holds.accounts()
-        for hold in parts.holds.of(account)
-        if hold.kind is HoldKind.CLOSE and hold.code == ROLLBACK and strategy in hold.strategies
-    ]
-
-
-def check_in_rotation(parts: Parts, strategies: list[str]) -> None:
-    """Let strategies, by their keys, pass that nobody rolled back, whatever the account that they are to trade on.
-
-    Raises:
-        SafetyRefused: one was; the sentence says since when, why, and how it comes back.
-    """
-    for key in strategies:
-        if found := out_of_rotation(parts, key):
-            raise SafetyRefused(
-                f"expected {key} in the rotation, found that it was rolled back ({found[0]}); nothing was begun: "
-                f"peak-trade resume ACCOUNT --strategy {key}"
-            )
 
 
 def _sessions(parts: Parts, strategy: str | None) -> list[Session]:

@@ -33,12 +33,12 @@ from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage
 from peak_trade.risk.gate import Mode
 from peak_trade.runs import alerts
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.demotion import demote_where_due
 from peak_trade.runs.evidence import keep
 from peak_trade.runs.permits import PermitWatch, leaves
 from peak_trade.runs.record import Json, provenance
-from peak_trade.runs.rollback import check_in_rotation
+from peak_trade.runs.rotation import check_in_rotation
 from peak_trade.runs.service_notice import while_alive
 from peak_trade.runs.session_checks import checks_of
 from peak_trade.runs.session_dead import Dead, close_dead, lineage, unfinished

@@ -24,7 +24,7 @@ from peak_trade.model.instrument import Instrument, parse_symbol
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Limits
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.limits import limits_of
 from peak_trade.runs.record import Json, exact_choice, instrument_from, steps_of
 from peak_trade.runs.session_market import followed_item, history, journalled_dataset

@@ -26,7 +26,7 @@ from peak_trade.research.metrics import Metrics
 from peak_trade.research.search import Method, Search, SearchPlan, Space, search_for
 from peak_trade.research.sweep import Constraint, Evaluator
 from peak_trade.research.terms import Terms
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import SWEEP, Json, document_of, exact_choice, provenance, steps_of, tried_on
 from peak_trade.runs.research_data import research_data
 from peak_trade.strategy.base import Strategy

@@ -19,7 +19,7 @@ from peak_trade.model.errors import InputError, NotFound, SafetyRefused
 from peak_trade.model.instrument import parse_symbol
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
-from peak_trade.runs.backtest import configured_params
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.session_plan import Paper, SessionRequest
 from peak_trade.runs.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.settings import Settings, SymbolLimits, TestnetProfile

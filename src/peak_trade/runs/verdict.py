@@ -17,7 +17,8 @@ from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits
 from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
-from peak_trade.runs.backtest import BacktestRequest, configured_params
+from peak_trade.runs.backtest import BacktestRequest
+from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import Json, document_of, provenance, tried_on
 from peak_trade.runs.research_data import research_data
 from peak_trade.runs.trials import Trials, tried

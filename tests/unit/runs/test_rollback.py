@@ -23,12 +23,12 @@ from peak_trade.runs.gate_record import DECIDE, gate_record
 from peak_trade.runs.rollback import (
     StageRollback,
     StrategyRollback,
-    check_in_rotation,
     roll_back_stage,
     roll_back_strategy,
     stage_below,
     write_mode,
 )
+from peak_trade.runs.rotation import check_in_rotation
 from peak_trade.safety.holds import HoldKind
 from peak_trade.settings import load_config
 from peak_trade.strategy.catalogue import keys_within, make
