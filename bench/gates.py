@@ -22,7 +22,7 @@ from peak_trade.governance.recorded import body_of
 from peak_trade.journal import schema
 from peak_trade.journal.registry import stamp
 from peak_trade.runs.acts import MACHINE, held, written
-from peak_trade.runs.gate_status import status
+from peak_trade.runs.gates.status import status
 from peak_trade.settings import load_config
 
 SESSIONS, VERSIONS, DAYS, REPEATS = 100_000, 20, 400, 7

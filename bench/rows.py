@@ -108,7 +108,7 @@ def walk_windows(folder: str, count: int = 100_000) -> dict[str, float]:
     from peak_trade.compose import DataChoice, Parts
     from peak_trade.research.grid import line_plan
     from peak_trade.research.splits import Length, WalkPlan
-    from peak_trade.runs.walk_forward import WalkRequest, run_walk_forward
+    from peak_trade.runs.research.walk_forward import WalkRequest, run_walk_forward
     from peak_trade.settings import load_config
 
     path = Path(folder) / "walk.parquet"

@@ -31,7 +31,7 @@ from peak_trade.model.instrument import KNOWN
 from peak_trade.model.order import MarketBar
 from peak_trade.model.stage import Stage
 from peak_trade.runs.emulated import EmulatedRun, emulator_for_run
-from peak_trade.runs.testnet_budget import TestnetBudget
+from peak_trade.runs.trading.testnet_budget import TestnetBudget
 from peak_trade.settings import DailyLimits
 from peak_trade.strategy.catalogue import make
 from peak_trade.strategy.sizing import SizedBy, Sizing

@@ -17,7 +17,7 @@ import uvicorn
 from peak_trade.compose import Parts
 from peak_trade.model.clock import Clock, MachineClock
 from peak_trade.runs import operators
-from peak_trade.runs.dashboard import app_over
+from peak_trade.runs.overview.dashboard import app_over
 from peak_trade.settings import load_config
 
 

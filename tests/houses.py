@@ -19,7 +19,7 @@ from peak_trade.governance.permits import Permit
 from peak_trade.governance.requests import read_request
 from peak_trade.journal.chain import Chain, Record, holding, read, segments
 from peak_trade.model.stage import Stage
-from peak_trade.runs.permits import PermitWatch, allowed
+from peak_trade.runs.gates.permits import PermitWatch, allowed
 from peak_trade.settings import load_config
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import make

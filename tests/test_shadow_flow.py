@@ -25,11 +25,11 @@ from peak_trade.model.errors import InputError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import CODES, Approved, Refused, judge
-from peak_trade.runs import session_plan
-from peak_trade.runs.session import Watcher, run_session
-from peak_trade.runs.session_again import redecide
-from peak_trade.runs.session_files import EndedSession
-from peak_trade.runs.session_plan import Paper, SessionRequest
+from peak_trade.runs.sessions import plan as session_plan
+from peak_trade.runs.sessions.again import redecide
+from peak_trade.runs.sessions.files import EndedSession
+from peak_trade.runs.sessions.plan import Paper, SessionRequest
+from peak_trade.runs.trading.session import Watcher, run_session
 from peak_trade.settings import load_config
 
 #: Limits that never bind.

@@ -21,9 +21,9 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.backtest import Result, run
 from peak_trade.research.kernel import REASONS, loop_for
 from peak_trade.research.terms import Side, Terms
-from peak_trade.runs.session import Watcher, run_session
-from peak_trade.runs.session_files import EndedSession
-from peak_trade.runs.session_plan import Paper, SessionRequest
+from peak_trade.runs.sessions.files import EndedSession
+from peak_trade.runs.sessions.plan import Paper, SessionRequest
+from peak_trade.runs.trading.session import Watcher, run_session
 from peak_trade.settings import load_config
 from peak_trade.strategy.base import checked_targets
 from peak_trade.strategy.catalogue import BUILT_IN, catalogue, make

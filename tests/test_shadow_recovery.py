@@ -6,7 +6,7 @@ from tests.test_shadow_flow import Desk, desk  # noqa: F401 - a fixture is used 
 from peak_trade.cli.main import main
 from peak_trade.journal.chain import read
 from peak_trade.model.errors import SafetyRefused
-from peak_trade.runs.session import Watcher
+from peak_trade.runs.trading.session import Watcher
 
 DECIDED = ["--strategy", "ma_crossover", "--param", "fast_window=2", "--param", "slow_window=5", "--no-html"]
 

@@ -36,12 +36,13 @@ from peak_trade.model.clock import MachineClock
 from peak_trade.model.errors import InvariantBroken, SafetyRefused
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
-from peak_trade.runs import drill_orders, emulated
-from peak_trade.runs import session as sessions
-from peak_trade.runs.drill_orders import OrderTerms, run_orders
+from peak_trade.runs import emulated
+from peak_trade.runs.drills import orders as drill_orders
+from peak_trade.runs.drills.emulated_session import EmulatedParts, EmulatedTerms, emulated_session
+from peak_trade.runs.drills.orders import OrderTerms, run_orders
 from peak_trade.runs.emulated import EmulatedRun
-from peak_trade.runs.emulated_session import EmulatedParts, EmulatedTerms, emulated_session
-from peak_trade.runs.session_plan import RUNNABLE, Paper, SessionRequest, recorded_plan
+from peak_trade.runs.sessions.plan import RUNNABLE, Paper, SessionRequest, recorded_plan
+from peak_trade.runs.trading import session as sessions
 from peak_trade.settings import PATH_VARIABLE, load_config
 from peak_trade.strategy.catalogue import make
 from peak_trade.venue import testnet as stage_two
@@ -237,12 +238,12 @@ def test_every_class_that_could_take_an_order_is_known():
 
 
 #: The drill that leads orders through their life at the emulator which it started; nothing else that runs sends one.
-DRILL = "runs/drill_orders.py"
+DRILL = "runs/drills/orders.py"
 #: What takes everything off an exchange when nothing else may be alive. It cancels anywhere, and closes positions at an address
 #: of this machine alone: it makes the proof itself, because there may be nobody left who could hand it one.
 EMERGENCY = "venue/kraken/emergency.py"
 #: Sessions at an emulator that drills and tests started; no command, setting or variable leads there.
-EMULATED = "runs/emulated_session.py"
+EMULATED = "runs/drills/emulated_session.py"
 #: Who may name what real orders are made of: a name, and the modules below `peak_trade` that have it.
 REAL = {
     "KrakenVenue": {"venue/kraken/trading.py", DRILL, EMULATED},
@@ -288,12 +289,12 @@ def test_the_drill_trades_with_the_emulator_that_it_started():
     callers = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if "run_orders" in names(path)}
     blocks = [
         node
-        for node in ast.walk(tree(SOURCES / "runs/drills.py"))
+        for node in ast.walk(tree(SOURCES / "runs/drills/evidence.py"))
         if isinstance(node, ast.With) and "run_orders(terms, run," in ast.unparse(node.body)
     ]
 
     assert proofs == ["run.base_url"]
-    assert callers == {DRILL, "runs/drills.py"}
+    assert callers == {DRILL, "runs/drills/evidence.py"}
     assert [ast.unparse(block.items[-1]).partition("(")[0] for block in blocks] == ["emulator_for_run"]
     assert ast.unparse(blocks[0].items[-1]).endswith(" as run")
     assert not names(SOURCES / DRILL) & {"Parts", "Settings", "settings", "exchange", "live_exchange"}
@@ -308,7 +309,7 @@ def test_the_emergency_client_closes_on_this_machine_alone():
         ("line.base_url", " if is_loopback(line.base_url) else None")
     ]
     assert source.count("live_order_request(") == 1
-    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/kill_first.py"}
+    assert users == {EMERGENCY, "safety/exchange_stop.py", "runs/safety/kill_first.py"}
 
 
 def test_an_emulated_session_trades_at_the_emulator_it_is_given():
@@ -317,12 +318,12 @@ def test_an_emulated_session_trades_at_the_emulator_it_is_given():
     users = {
         path.relative_to(SOURCES).as_posix()
         for path in SOURCES.rglob("*.py")
-        if {"emulated_session", "EmulatedParts", "start_emulated", "peak_trade.runs.emulated_session"}
+        if {"emulated_session", "EmulatedParts", "start_emulated", "peak_trade.runs.drills.emulated_session"}
         & (names(path) | {*imports(path)})
     }
 
     assert proofs == ["run.base_url"]
-    assert {user for user in users - {EMULATED} if not user.startswith("runs/drill")} == set()
+    assert {user for user in users - {EMULATED} if not user.startswith("runs/drills/")} == set()
 
 
 @pytest.mark.parametrize("address", ["https://api.kraken.com", "http://127.0.0.1.example.org:80", "https://127.0.0.1:8790"])
@@ -870,8 +871,8 @@ SPEAKERS = {
     "market/exchanges.py": "ccxt",
     "cli/emulator.py": "http.client",
     DRILL: "httpx2",
-    "runs/scheduler.py": "select",  # waits on a pipe of its own, which signals write into
-    "runs/drill_bench.py": "http.client",
+    "runs/schedule/scheduler.py": "select",  # waits on a pipe of its own, which signals write into
+    "runs/drills/bench.py": "http.client",
 }
 
 

@@ -24,8 +24,13 @@ from peak_trade.compose import Parts
 from peak_trade.governance.criteria import Answer, Evidence, EvidenceKind, evaluate
 from peak_trade.governance.ladder import Rung
 from peak_trade.model.errors import CheckFailed
-from peak_trade.runs import acts, alert_drill, alert_file, alert_sending, alerts, session
-from peak_trade.runs.alert_file import AlertFile
+from peak_trade.runs import acts
+from peak_trade.runs.alerts import alerts
+from peak_trade.runs.alerts import drill as alert_drill
+from peak_trade.runs.alerts import file as alert_file
+from peak_trade.runs.alerts import sending as alert_sending
+from peak_trade.runs.alerts.file import AlertFile
+from peak_trade.runs.trading import session
 from peak_trade.safety.alerts import KEPT, OLD, Alert, Severity, raised
 from peak_trade.safety.holds import AccountHolds
 from peak_trade.settings import load_config
@@ -504,7 +509,7 @@ def test_handing_over_raises_nothing(desk, parts, monkeypatch):
 KILLED = """
 import os, signal
 from peak_trade.cli.options import open_parts
-from peak_trade.runs import alerts
+from peak_trade.runs.alerts import alerts
 from peak_trade.safety.alerts import Alert, Severity
 parts = open_parts(None)
 alerts.tell(parts, Alert("session_failed.paper", Severity.WARNING, "The session failed"))
@@ -549,7 +554,7 @@ def test_no_secret_in_any_process(desk, parts, ops):
     alerts.tell(parts, WARNED)
     until(lambda: ops.asked == 1)
     found = processes()
-    posts = [number for number, words in found.items() if b"peak_trade.runs.alert_post" in words]
+    posts = [number for number, words in found.items() if b"peak_trade.runs.alerts.post" in words]
     environments = [Path(f"/proc/{number}/environ").read_bytes() for number in posts]
 
     assert posts

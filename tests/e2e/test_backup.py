@@ -22,12 +22,12 @@ from tests.postgres import Server, postgres
 from peak_trade.compose import Parts
 from peak_trade.journal.chain import holding, segments
 from peak_trade.model.errors import ConfigError
-from peak_trade.runs import backup, restore
 from peak_trade.runs.acts import done
-from peak_trade.runs.backup import archives_in, back_up
-from peak_trade.runs.backup_archive import verify_archive
-from peak_trade.runs.schedule_record import SCHEDULER
-from peak_trade.runs.supervisor import sole_supervisor
+from peak_trade.runs.backups import backup, restore
+from peak_trade.runs.backups.archive import verify_archive
+from peak_trade.runs.backups.backup import archives_in, back_up
+from peak_trade.runs.schedule.record import SCHEDULER
+from peak_trade.runs.supervision.supervisor import sole_supervisor
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import load_config
 
@@ -368,7 +368,7 @@ def test_a_full_disk_leaves_everything_as_it_was(home, command):
 
 KILLED = """
 import os, signal, sys
-from peak_trade.runs import restore
+from peak_trade.runs.backups import restore
 from peak_trade.cli.main import main
 name, when = sys.argv[1:3]
 whole = getattr(restore, name)

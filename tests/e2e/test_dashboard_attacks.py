@@ -24,7 +24,7 @@ from tests.paths import ROOT
 
 from peak_trade.compose import Parts
 from peak_trade.journal.run import RunStatus
-from peak_trade.runs.dashboard import app_over
+from peak_trade.runs.overview.dashboard import app_over
 from peak_trade.settings import PATH_VARIABLE, load_config
 
 HOSTILE = [

@@ -23,8 +23,8 @@ from peak_trade.emulator.orders import Print
 from peak_trade.market import download
 from peak_trade.market.exchanges import KrakenSource
 from peak_trade.model.clock import moment_text
-from peak_trade.runs import data as runs_data
 from peak_trade.runs.emulated import emulator_for_run
+from peak_trade.runs.research import data as runs_data
 
 S = 1_000_000_000
 MINUTE = 60 * S

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from peak_trade.model.clock import MachineClock
-from peak_trade.runs import drill_bench, drill_stops, liquidation
-from peak_trade.runs.drill_bench import SPEED, TIER, BenchSetting, DrillBench, DrillTrial
-from peak_trade.runs.drill_steps import walked
+from peak_trade.runs.drills import bench as drill_bench
+from peak_trade.runs.drills import stops as drill_stops
+from peak_trade.runs.drills.bench import SPEED, TIER, BenchSetting, DrillBench, DrillTrial
+from peak_trade.runs.drills.steps import walked
 from peak_trade.runs.emulated import emulator_for_run
+from peak_trade.runs.safety import liquidation
 from peak_trade.safety.exchange_stop import ExchangeStop
 from peak_trade.safety.holds import AccountHolds
 

@@ -20,12 +20,13 @@ from peak_trade.compose import Parts
 from peak_trade.governance.criteria import Answer, Evidence, evaluate
 from peak_trade.governance.ladder import Rung
 from peak_trade.model.errors import StorageError
-from peak_trade.runs import drill_register, drills
 from peak_trade.runs.acts import done
-from peak_trade.runs.drill_bench import DrillTrial
-from peak_trade.runs.drill_register import Drill
-from peak_trade.runs.drill_steps import DrillResult, DrillStep
-from peak_trade.runs.evidence import EvidenceScope, of_acts
+from peak_trade.runs.drills import evidence as drills
+from peak_trade.runs.drills import register as drill_register
+from peak_trade.runs.drills.bench import DrillTrial
+from peak_trade.runs.drills.register import Drill
+from peak_trade.runs.drills.steps import DrillResult, DrillStep
+from peak_trade.runs.gates.evidence import EvidenceScope, of_acts
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.settings import load_config
 from peak_trade.strategy.catalogue import make

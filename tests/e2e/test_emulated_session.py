@@ -15,9 +15,9 @@ from peak_trade.compose import Parts
 from peak_trade.emulator.orders import OrderStatus
 from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import NOTES, verify_account
+from peak_trade.runs.drills.emulated_session import EmulatedTerms, start_emulated
 from peak_trade.runs.emulated import EmulatedRun
-from peak_trade.runs.emulated_session import EmulatedTerms, start_emulated
-from peak_trade.runs.session_again import redecide
+from peak_trade.runs.sessions.again import redecide
 from peak_trade.settings import load_config
 
 SPEED, PATIENCE_S = 20.0, 60

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.team import PARAMS, SYMBOL, Team
 
-from peak_trade.runs.flows import FLOWS, FlowStep, Looked
+from peak_trade.runs.testnet.flows import FLOWS, FlowStep, Looked
 
 UP = ("flow", "shadow-to-testnet", "--strategy", "ma_crossover", *PARAMS, "--symbol", SYMBOL)
 LIVE = ("flow", "testnet-to-live", "--strategy", "ma_crossover", *PARAMS, "--symbol", SYMBOL)

@@ -12,7 +12,7 @@ from tests.houses import NAMED, House, Street
 from tests.team import PARAMS, SYMBOL
 
 from peak_trade.journal.signing import public_path
-from peak_trade.runs.bound import installed_sha256
+from peak_trade.runs.gates.bound import installed_sha256
 
 #: What is installed while the houses are built.
 INSTALLED = installed_sha256()
@@ -425,7 +425,7 @@ def test_a_permit_used_for_something_else(house):
     """Another stage, account, pair, parameter."""
     from peak_trade.model.errors import SafetyRefused
     from peak_trade.model.stage import Stage
-    from peak_trade.runs.permits import allowed
+    from peak_trade.runs.gates.permits import allowed
     from peak_trade.strategy.catalogue import make
 
     other = make("ma_crossover", {"fast_window": 2, "slow_window": 7})
@@ -511,7 +511,7 @@ def test_a_request_that_was_revoked_is_not_decided(house):
 @at("climbed")
 def test_a_revocation_while_the_permit_is_being_checked_is_seen(house, monkeypatch):
     """What is written between the reading and the first order."""
-    from peak_trade.runs import permits
+    from peak_trade.runs.gates import permits
 
     ordinary = permits._present
 
@@ -832,7 +832,7 @@ def test_the_operators_journal_in_which_a_step_down_stands(house, attack, act):
 def test_a_revocation_under_way_counts(house):
     """Its process died after the first record: what was begun to be taken back is taken back."""
     from peak_trade.runs.acts import held, written
-    from peak_trade.runs.gate_record import REVOKE, gate_record
+    from peak_trade.runs.gates.record import REVOKE, gate_record
 
     watch, parts = house.watch(), house.fresh()
     sha256 = next(name for name in gate_record(parts).requests if name.startswith(house.request))
@@ -907,7 +907,7 @@ def test_an_exchange_that_was_exchanged_after_the_check(house):
 
     from peak_trade.model.errors import SafetyRefused
     from peak_trade.model.stage import Stage
-    from peak_trade.runs.permits import leaves
+    from peak_trade.runs.gates.permits import leaves
 
     parts = house.fresh()
     elsewhere(parts, "http://127.0.0.1:9")
@@ -1056,7 +1056,7 @@ def test_a_permit_forged_in_memory(house, burglar, monkeypatch):
 
     from peak_trade.governance.documents import encode
     from peak_trade.model.stage import Stage
-    from peak_trade.runs import bound
+    from peak_trade.runs.gates import bound
 
     monkeypatch.setattr(bound, "installed_sha256", lambda: INSTALLED)
     watch = house.watch()
@@ -1082,7 +1082,7 @@ def test_no_permit_builds_a_venue_of_a_stage_that_has_none(house, burglar, monke
     from peak_trade.governance.documents import encode
     from peak_trade.model.errors import SafetyRefused
     from peak_trade.model.stage import Stage
-    from peak_trade.runs import bound
+    from peak_trade.runs.gates import bound
 
     monkeypatch.setattr(bound, "installed_sha256", lambda: INSTALLED)
     watch = house.watch()

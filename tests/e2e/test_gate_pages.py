@@ -28,7 +28,7 @@ from peak_trade.journal.evidence import VersionKey
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.clock import MachineClock, moment_text, nanoseconds
 from peak_trade.runs.acts import held, written
-from peak_trade.runs.gate_record import gate_record
+from peak_trade.runs.gates.record import gate_record
 
 HOSTILE = "<script>window.obeyed = 1</script><img src=x onerror='window.obeyed = 1'> odd fills"
 MANY = 30

@@ -14,9 +14,9 @@ from peak_trade.governance.permits import NEED_PERMIT
 from peak_trade.journal.chain import read
 from peak_trade.model.errors import SafetyRefused
 from peak_trade.model.stage import Stage
-from peak_trade.runs import promotion
-from peak_trade.runs.session import Watcher, run_session
-from peak_trade.runs.testnet import at_exchange, narrowed, request_of, terms_of
+from peak_trade.runs.gates import promotion
+from peak_trade.runs.testnet.profile import at_exchange, narrowed, request_of, terms_of
+from peak_trade.runs.trading.session import Watcher, run_session
 
 PROFILE = f"""
 [testnet_profiles.team]

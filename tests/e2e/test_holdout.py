@@ -184,7 +184,7 @@ def test_another_version_is_counted(project):
 def test_an_opening_counts_also_where_its_process_died(project, monkeypatch):
     """What was written before the bars were read is enough to refuse a second look."""
     hold(project, "2015-01-01")
-    monkeypatch.setattr("peak_trade.runs.holdout._run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("peak_trade.runs.research.holdout._run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     died = project.run(*OPEN, *WHY)
     monkeypatch.undo()
     monkeypatch.chdir(project.folder)

@@ -23,8 +23,9 @@ from peak_trade.engine.runner import KILL_SWITCH
 from peak_trade.journal.chain import Chain, holding
 from peak_trade.model.errors import StorageError
 from peak_trade.model.kill_level import KillLevel
-from peak_trade.runs import acts, kill
-from peak_trade.runs.kill import sessions_told
+from peak_trade.runs import acts
+from peak_trade.runs.safety import kill
+from peak_trade.runs.safety.kill import sessions_told
 from peak_trade.safety.holds import HoldKind
 from peak_trade.safety.kill_switch import KillSwitch
 from peak_trade.settings import load_config

@@ -16,7 +16,8 @@ from peak_trade.cli.main import main
 from peak_trade.compose import Parts
 from peak_trade.journal import chain
 from peak_trade.journal.chain import holding
-from peak_trade.runs import acts, kill
+from peak_trade.runs import acts
+from peak_trade.runs.safety import kill
 
 RUN = ("session", "run", "--strategy", "ma_crossover", "--speed", "max", "--steps", "300", "--no-html")
 KILL = ("kill", "--why", "prices look wrong", "--by", "kim")

@@ -16,8 +16,9 @@ from peak_trade.compose import Parts
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.signing import public_path
 from peak_trade.model.errors import InputError, StorageError
-from peak_trade.runs import acts, kill, operators
+from peak_trade.runs import acts, operators
 from peak_trade.runs.journal_check import verify_journals
+from peak_trade.runs.safety import kill
 from peak_trade.settings import load_config
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from peak_trade.runs import restart, tested
+from peak_trade.runs.safety import restart
+from peak_trade.runs.testnet import tested
 
 RUN = ("session", "run", "--strategy", "ma_crossover", "--speed", "max", "--steps", "120", "--no-html")
 CLOSE = ("--cause", "the feed sent a bar twice", "--follow-up", "the feed drops repeats now")

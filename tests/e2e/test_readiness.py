@@ -11,7 +11,7 @@ from tests.emulated import Emulated, emulating
 
 from peak_trade.emulator.exchange import ExchangeMode
 from peak_trade.emulator.signing import CANCEL_ONLY, QUERY, TRADING
-from peak_trade.runs import readiness_checks, tested
+from peak_trade.runs.testnet import readiness_checks, tested
 
 KEY, SECRET = "KRAKEN_TESTNET_API_KEY", "KRAKEN_TESTNET_API_SECRET"
 

@@ -18,7 +18,7 @@ from peak_trade.governance.criteria import Answer, Criterion, EvidenceKind, Subj
 from peak_trade.governance.ladder import Rung
 from peak_trade.governance.policy import read_policy
 from peak_trade.runs import acts
-from peak_trade.runs.evidence import EvidenceScope, of_acts
+from peak_trade.runs.gates.evidence import EvidenceScope, of_acts
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.settings import load_config
 from peak_trade.strategy.catalogue import make

@@ -19,8 +19,8 @@ from peak_trade.model.kill_level import KillLevel
 from peak_trade.risk.triggers import DEMANDS
 from peak_trade.runs.acts import tell_evidence
 from peak_trade.runs.incidents import close_incident, open_incident
-from peak_trade.runs.kill import kill
-from peak_trade.runs.supervisor import seen_path
+from peak_trade.runs.safety.kill import kill
+from peak_trade.runs.supervision.supervisor import seen_path
 from peak_trade.runs.supervisor_sign import Duty, machine_uptime, put_in_place, write_sign
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.webui.safety import rendered

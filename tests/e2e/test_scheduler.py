@@ -14,9 +14,9 @@ from tests.e2e.conftest import Project
 from peak_trade import compose
 from peak_trade.compose import Parts
 from peak_trade.model.clock import MachineClock
-from peak_trade.runs.schedule_file import read_schedule
-from peak_trade.runs.schedule_job import JobProcess, _identity, end_left_over
-from peak_trade.runs.schedule_record import states_of
+from peak_trade.runs.schedule.file import read_schedule
+from peak_trade.runs.schedule.job import JobProcess, _identity, end_left_over
+from peak_trade.runs.schedule.record import states_of
 from peak_trade.settings import load_config
 
 JOBS = """

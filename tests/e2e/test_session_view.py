@@ -10,7 +10,7 @@ import pytest
 
 from peak_trade.compose import Parts
 from peak_trade.journal.run import RunStatus
-from peak_trade.runs.session_view import Viewer
+from peak_trade.runs.sessions.view import Viewer
 from peak_trade.settings import load_config
 
 ONE = ("--strategy", "ma_crossover", "--steps", "600")

@@ -248,7 +248,7 @@ def test_trouble_no_configuration(project, tmp_path, monkeypatch):
 
 def test_trouble_tests_failed(project):
     """'Tests failed': the line says how to see details."""
-    from peak_trade.runs import tested
+    from peak_trade.runs.testnet import tested
 
     result = tested.TestResult(
         commit="c", clean=True, code_sha256="x", stage="testnet", at="2026-01-01T00:00:00.000000Z",

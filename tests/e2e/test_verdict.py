@@ -14,7 +14,7 @@ import pytest
 from tests.edges import noise, trending
 
 from peak_trade.compose import DataChoice, Parts
-from peak_trade.runs.trials import Trials, tried
+from peak_trade.runs.research.trials import Trials, tried
 from peak_trade.settings import load_config
 
 PAIR = ("--symbol", "BTC/EUR", "--timeframe", "1d")
@@ -261,7 +261,8 @@ def test_what_makes_no_sense_is_refused(project, more, words):
 def test_nothing_heavy_loads_before_it_is_needed():
     """Neither help nor the words of a verdict load charts, compilers or other statistics."""
     code = (
-        "import sys, peak_trade.cli.main, peak_trade.runs.trials, peak_trade.research.edge, peak_trade.report.verdict_facts;"
+        "import sys, peak_trade.cli.main, peak_trade.runs.research.trials, peak_trade.research.edge;"
+        "import peak_trade.report.verdict_facts;"
         "print(*(name for name in ('scipy', 'arch', 'statsmodels', 'numba', 'bokeh', 'jinja2') if name in sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

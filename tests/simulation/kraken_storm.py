@@ -41,7 +41,7 @@ from peak_trade.model.instrument import Instrument
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.order import MarketBar
 from peak_trade.risk.gate import Mode
-from peak_trade.runs.session_dead import lineage
+from peak_trade.runs.sessions.dead import lineage
 from peak_trade.strategy.sizing import SizedBy, Sizing
 from peak_trade.venue.kraken.budget import TIER_LIMITS
 from peak_trade.venue.kraken.dead_man import DeadManSwitch

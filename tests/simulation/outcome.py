@@ -19,8 +19,8 @@ from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.verify import NOTES
 from peak_trade.model.order import MONEY_STEP
 from peak_trade.runs.journal_check import verify_journals
-from peak_trade.runs.session_again import redecide
-from peak_trade.runs.session_dead import close_dead, lineage
+from peak_trade.runs.sessions.again import redecide
+from peak_trade.runs.sessions.dead import close_dead, lineage
 
 #: Figures of a session's end that a death must not change.
 FIGURES = (

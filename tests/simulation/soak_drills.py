@@ -5,8 +5,8 @@ import os
 import pytest
 
 from peak_trade.model.clock import MachineClock
-from peak_trade.runs.drill_bench import DrillTrial
-from peak_trade.runs.drill_register import DRILLS
+from peak_trade.runs.drills.bench import DrillTrial
+from peak_trade.runs.drills.register import DRILLS
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 

@@ -18,9 +18,9 @@ from peak_trade.model.errors import SafetyRefused, StrategyError
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.stage import Stage as Ladder
 from peak_trade.risk.gate import CONDUCT, REACHES, Mode, farther
-from peak_trade.runs import session_watch
-from peak_trade.runs.session import LIVE_SESSION_SHADOW, is_rehearsal
-from peak_trade.runs.session_expectation import expected_profit
+from peak_trade.runs.sessions.expectation import expected_profit
+from peak_trade.runs.trading import watch as session_watch
+from peak_trade.runs.trading.session import LIVE_SESSION_SHADOW, is_rehearsal
 from peak_trade.safety.holds import AccountHolds, Hold, HoldKind
 from peak_trade.safety.kill_switch import KillSwitch
 

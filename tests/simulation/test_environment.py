@@ -18,7 +18,7 @@ from tests.simulation.world import Disk, Forge, Killed, Killer, World, open_file
 from peak_trade.cli.main import main
 from peak_trade.journal.sessions import SessionFilter, Sessions
 from peak_trade.model.errors import PeakTradeError, SafetyRefused, StorageError
-from peak_trade.runs.session_again import redecide
+from peak_trade.runs.sessions.again import redecide
 
 ENDED_BADLY = ("aborted", "failed")
 

@@ -11,7 +11,7 @@ from tests.houses import House, Street
 from peak_trade.journal.chain import Chain
 from peak_trade.journal.operators import Operators
 from peak_trade.model.errors import PeakTradeError, StorageError
-from peak_trade.runs import promotion
+from peak_trade.runs.gates import promotion
 
 
 class Killed(BaseException):

@@ -15,8 +15,8 @@ from tests.simulation.scenarios import CROWD, EVERY, EXITS, FLIPS
 from tests.simulation.world import ACCOUNT, BEGIN, Forge, Killer, Scenario, World
 
 from peak_trade.model.errors import SafetyRefused
-from peak_trade.runs import kill
-from peak_trade.runs.session_again import redecide
+from peak_trade.runs.safety import kill
+from peak_trade.runs.sessions.again import redecide
 from peak_trade.safety.kill_switch import KillSwitch
 
 #: Ticks between two looks, as the simulation sets it.

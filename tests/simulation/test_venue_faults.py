@@ -14,7 +14,7 @@ from tests.simulation.world import Forge, Killer, Scenario, World
 from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.errors import SafetyRefused
 from peak_trade.model.order import Closed, Fill
-from peak_trade.runs.session_files import EndedSession
+from peak_trade.runs.sessions.files import EndedSession
 
 Setup = Callable[[FaultyVenue], None]
 

@@ -29,11 +29,11 @@ from peak_trade.model.instrument import KNOWN
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.runs import record as record_module
-from peak_trade.runs import session as session_module
-from peak_trade.runs import session_watch
-from peak_trade.runs.session import SHADOW_RUN, Watcher, run_session
-from peak_trade.runs.session_files import EndedSession
-from peak_trade.runs.session_plan import Paper, SessionRequest
+from peak_trade.runs.sessions.files import EndedSession
+from peak_trade.runs.sessions.plan import Paper, SessionRequest
+from peak_trade.runs.trading import session as session_module
+from peak_trade.runs.trading import watch as session_watch
+from peak_trade.runs.trading.session import SHADOW_RUN, Watcher, run_session
 from peak_trade.settings import PATH_VARIABLE, load_config
 from peak_trade.strategy import catalogue
 from peak_trade.strategy.base import Strategy

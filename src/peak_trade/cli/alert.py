@@ -35,7 +35,8 @@ def drill_command(
 ) -> None:
     """Send a test alert to every channel and tell which took it; exit code 1 if one did not."""
     from peak_trade.cli.show import document, printable, table
-    from peak_trade.runs import acts, alert_drill
+    from peak_trade.runs import acts
+    from peak_trade.runs.alerts import drill as alert_drill
 
     reason = options.check_reason(why, "peak-trade alert test")
     who = options.check_name(by, "--by", acts.machine_user())
@@ -65,7 +66,7 @@ def confirm_command(
 ) -> None:
     """Say that a test alert reached you, with the code in it; that makes the drill passed. Three wrong codes void it."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import alert_drill
+    from peak_trade.runs.alerts import drill as alert_drill
 
     who = _person(by, f"peak-trade alert confirm {name} --by NAME")
     given = _asked() if code is None else code
@@ -90,7 +91,7 @@ def acknowledge_command(
 ) -> None:
     """Say that you have taken note of an alert: it goes to no further channel."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import alerts
+    from peak_trade.runs.alerts import alerts
 
     who = _person(by, f"peak-trade alert acknowledge {name} --by NAME")
     with closing(options.open_parts(config)) as parts:
@@ -109,7 +110,7 @@ def list_command(
 ) -> None:
     """Show what was told, to whom, what failed and what still waits."""
     from peak_trade.cli.show import document, printable, table
-    from peak_trade.runs import alerts
+    from peak_trade.runs.alerts import alerts
 
     with closing(options.open_parts(config)) as parts:
         found = alerts.listing(parts, limit)
@@ -135,7 +136,7 @@ def send_command(
 ) -> None:
     """Send what waits: what failed before, what nobody acknowledged; exit code 1 if a channel did not take it."""
     from peak_trade.cli.show import document, table
-    from peak_trade.runs import alert_sending
+    from peak_trade.runs.alerts import sending as alert_sending
 
     with closing(options.open_parts(config)) as parts:
         done = alert_sending.send_all(parts, stay=stay)

@@ -10,7 +10,7 @@ from peak_trade.cli import options
 from peak_trade.cli.options import Given
 
 if TYPE_CHECKING:
-    from peak_trade.runs.backtest import Finished
+    from peak_trade.runs.research.backtest import Finished
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Run a strategy over recorded bars, with costs, and register the result."""
     from peak_trade.cli.log import open_log
-    from peak_trade.runs.backtest import BacktestRequest, run_backtest, write_equity, write_tear_sheet, write_trades
+    from peak_trade.runs.research.backtest import BacktestRequest, run_backtest, write_equity, write_tear_sheet, write_trades
 
     given = Given(
         data=data,

@@ -37,7 +37,7 @@ def _create(
             raise InputError(f"expected options behind peak-trade backup {context.invoked_subcommand}, found some before it")
         return
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs.backup import back_up
+    from peak_trade.runs.backups.backup import back_up
 
     with closing(options.open_parts(config)) as parts:
         found = back_up(parts, _folder(parts, to), keep=keep, with_key=with_signing_key)
@@ -56,7 +56,7 @@ def _create(
 def list_command(to: Folder = None, config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """List the archives of a folder, the newest first, and whether their bytes are as they were written."""
     from peak_trade.cli.show import document, printable, table
-    from peak_trade.runs.backup import listing
+    from peak_trade.runs.backups.backup import listing
 
     with closing(options.open_parts(config)) as parts:
         folder = _folder(parts, to)
@@ -83,7 +83,7 @@ def verify(
     """Read every byte of an archive and compare it with its hashes."""
     from peak_trade.cli.show import document, printable
     from peak_trade.model.errors import DataError
-    from peak_trade.runs.backup_archive import verify_archive
+    from peak_trade.runs.backups.archive import verify_archive
 
     if archive is None:
         with closing(options.open_parts(config)) as parts:
@@ -114,7 +114,7 @@ def restore_command(
     from peak_trade.cli.show import document
     from peak_trade.model.clock import MachineClock
     from peak_trade.runs import acts
-    from peak_trade.runs.restore import restore_in_place, restore_to
+    from peak_trade.runs.backups.restore import restore_in_place, restore_to
 
     if (to is None) == (not in_place):
         found = "both" if in_place else "neither"
@@ -162,7 +162,7 @@ def _newest(folder: Path) -> Path:
     Raises:
         CheckFailed: there is none.
     """
-    from peak_trade.runs.backup import archives_in
+    from peak_trade.runs.backups.backup import archives_in
 
     for found in archives_in(folder):
         return found
@@ -170,6 +170,6 @@ def _newest(folder: Path) -> Path:
 
 
 def _folder(parts: "Parts", to: Path | None) -> Path:
-    from peak_trade.runs.backup import FOLDER
+    from peak_trade.runs.backups.backup import FOLDER
 
     return parts.settings.root / FOLDER if to is None else options.full_path(to)

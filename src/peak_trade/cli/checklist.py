@@ -39,8 +39,8 @@ def make_command(
     from peak_trade.cli.show import document
     from peak_trade.governance.checklists import checklist_rung
     from peak_trade.runs import checklists
-    from peak_trade.runs.gate_record import gate_record
-    from peak_trade.runs.named_climb import named_climb
+    from peak_trade.runs.gates.named_climb import named_climb
+    from peak_trade.runs.gates.record import gate_record
 
     rung = checklist_rung(name)
     given = options.parse_params(param or [])
@@ -147,8 +147,8 @@ def _look(
     parts: "Parts", rung: "Rung", strategy: "Strategy", account: str, symbols: Sequence[str]
 ) -> "tuple[Promotion, Sequence[Ruling]]":
     """Return the draft of the request and what every criterion of the step comes to now."""
-    from peak_trade.runs.climb import Climb, look_at_gate, rules_of
-    from peak_trade.runs.gate_record import gate_record
+    from peak_trade.runs.gates.climb import Climb, look_at_gate, rules_of
+    from peak_trade.runs.gates.record import gate_record
     from peak_trade.runs.strategy_version import version_of
 
     climb = Climb(rung=rung, version=version_of(strategy), account=account, symbols=tuple(symbols))

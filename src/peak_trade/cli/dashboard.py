@@ -27,7 +27,7 @@ def command(
         if why := refuse_network(address, behind_tls_proxy=told.behind_tls_proxy, operators=active):
             raise SafetyRefused(why)
         listener = listener_at(address, told.port if port is None else port)
-        from peak_trade.runs.dashboard import app_over, give_way
+        from peak_trade.runs.overview.dashboard import app_over, give_way
 
         give_way()
         serve_until_stopped(app_over(parts), listener, "dashboard: {}/ (Ctrl+C ends it)".format)

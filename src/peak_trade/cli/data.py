@@ -30,7 +30,7 @@ def import_file(
     as_json: options.JsonOut = False,
 ) -> None:
     """Check a file of bars and keep it in the local store, joined with what is there."""
-    from peak_trade.runs.data import import_file as bring_in
+    from peak_trade.runs.research.data import import_file as bring_in
 
     parts = options.open_parts(config)
     done = bring_in(parts, options.full_path(file), symbol, timeframe, accepted=frozenset(accept or []), replace=replace)
@@ -65,9 +65,9 @@ def download(
     from contextlib import closing, nullcontext
 
     from peak_trade.model.clock import nanoseconds
-    from peak_trade.runs.data import DownloadRequest, Onlooker
-    from peak_trade.runs.data import download as fetch_bars
     from peak_trade.runs.emulated import emulator_for_run
+    from peak_trade.runs.research.data import DownloadRequest, Onlooker
+    from peak_trade.runs.research.data import download as fetch_bars
 
     first, end = options.moment_of(since, "--since"), options.moment_of(until, "--until")
     if first and end and first >= end:

@@ -14,8 +14,8 @@ from peak_trade.cli import options
 from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 
 if TYPE_CHECKING:
-    from peak_trade.runs.drill_register import Drill
-    from peak_trade.runs.drills import DrillEvidence, DrillStanding
+    from peak_trade.runs.drills.evidence import DrillEvidence, DrillStanding
+    from peak_trade.runs.drills.register import Drill
 
 #: What the table says of the drill that needs a strategy where none was given.
 SKIPPED = "skipped: needs --strategy"
@@ -35,7 +35,7 @@ def _group() -> None:
 def list_command(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Show each drill: when it last ran, how it ended, and until when that counts."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.drills import standings
+    from peak_trade.runs.drills.evidence import standings
 
     with closing(options.open_parts(config)) as parts:
         found = standings(parts)
@@ -60,7 +60,7 @@ def run(
     as_json: options.JsonOut = False,
 ) -> None:
     """Run a drill in a folder and at an exchange of its own, and write down what it came to; exit code 1 if it failed."""
-    from peak_trade.runs.drill_register import ORDER_LIFE
+    from peak_trade.runs.drills.register import ORDER_LIFE
 
     drills = _chosen(name, every=every)
     with_orders = any(drill.run is None for drill in drills)
@@ -72,7 +72,7 @@ def run(
     if not 0 <= seed <= SEED_MOST:
         raise InputError(f"expected --seed from 0 to {SEED_MOST}, found {seed}; correct it")
     from peak_trade.runs.acts import machine_user
-    from peak_trade.runs.drills import OrderLifeRequest, drill_done, order_life_drill, order_terms, standings
+    from peak_trade.runs.drills.evidence import OrderLifeRequest, drill_done, order_life_drill, order_terms, standings
 
     who = options.check_name(by, "--by", machine_user())
     with closing(options.open_parts(config)) as parts, _interruptible():
@@ -133,7 +133,7 @@ def _chosen(name: str | None, *, every: bool) -> "tuple[Drill, ...]":
     Raises:
         InputError: none, or a wrong one.
     """
-    from peak_trade.runs.drill_register import DRILLS, drill_named
+    from peak_trade.runs.drills.register import DRILLS, drill_named
 
     if every and name is not None:
         raise InputError(f"expected --all or a drill, found both; leave out {name}")

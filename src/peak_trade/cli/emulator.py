@@ -280,7 +280,7 @@ def _replayed(
         raise InputError("expected --data FILE with --market replay, found none; name a file of bars or trades")
     from dataclasses import replace
 
-    from peak_trade.runs.recordings import read_recordings
+    from peak_trade.runs.testnet.recordings import read_recordings
 
     found = read_recordings(parts, data, choice.pairs if pairs is not None else ())
     names = tuple(one.symbol for one in found)

@@ -184,7 +184,7 @@ def reproduce_command(
 ) -> None:
     """Do a run again and tell whether every figure is identical; exit code 1 if not."""
     from peak_trade.cli.show import document, table
-    from peak_trade.runs.again import reproduce
+    from peak_trade.runs.research.again import reproduce
 
     with closing(options.open_parts(config)) as parts:
         again = reproduce(parts, run_id)
@@ -229,7 +229,7 @@ def report_command(
     config: options.ConfigFile = None,
 ) -> None:
     """Write the report of a run anew, after checking that it comes out the same."""
-    from peak_trade.runs.again import remake_report
+    from peak_trade.runs.research.again import remake_report
 
     with closing(options.open_parts(config)) as parts:
         print(remake_report(parts, run_id))
@@ -256,7 +256,7 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
     from peak_trade.runs.record import SWEEP
-    from peak_trade.runs.session_dead import close_dead
+    from peak_trade.runs.sessions.dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
         parts.registry.close_dead(SWEEP, parts.clock.now())

@@ -10,7 +10,7 @@ from peak_trade.cli import options
 from peak_trade.model.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
-    from peak_trade.runs.flows import FlowLine
+    from peak_trade.runs.testnet.flows import FlowLine
 
 app = typer.Typer(help="The playbook's flows, step by step.", no_args_is_help=True, rich_markup_mode=None)
 StrategyName = Annotated[str, typer.Option("--strategy", help="Key or other name of the strategy.")]
@@ -68,9 +68,9 @@ def _flow(
     as_json: bool,
 ) -> None:
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import flows
-    from peak_trade.runs.gate_record import gate_record
-    from peak_trade.runs.named_climb import named_climb
+    from peak_trade.runs.gates.named_climb import named_climb
+    from peak_trade.runs.gates.record import gate_record
+    from peak_trade.runs.testnet import flows
 
     step, by, note = said
     with closing(options.open_parts(config)) as parts:

@@ -11,8 +11,8 @@ from peak_trade.model.errors import InputError, SafetyRefused
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
-    from peak_trade.runs.climb import Climb
-    from peak_trade.runs.gate_record import GateRecord
+    from peak_trade.runs.gates.climb import Climb
+    from peak_trade.runs.gates.record import GateRecord
     from peak_trade.strategy.base import Strategy
 
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Such as 'shadow->testnet', in quotes.")]
@@ -40,7 +40,7 @@ def status(config: options.ConfigFile = None, as_json: options.JsonOut = False) 
     """
     from peak_trade.cli.gate_text import status_lines
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import gate_status
+    from peak_trade.runs.gates import status as gate_status
 
     with closing(options.open_parts(config)) as parts:
         found = gate_status.status(parts, parts.clock.now())
@@ -53,8 +53,8 @@ def history(config: options.ConfigFile = None, as_json: options.JsonOut = False)
     """Show every step up and down and every decision, the newest first."""
     from peak_trade.cli.gate_text import history_lines
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs.gate_record import gate_record
-    from peak_trade.runs.gate_status import history as events
+    from peak_trade.runs.gates.record import gate_record
+    from peak_trade.runs.gates.status import history as events
 
     with closing(options.open_parts(config)) as parts:
         found = events(gate_record(parts))
@@ -78,7 +78,7 @@ def explain(
     """Tell what a step up the ladder asks, who decides, and how a strategy stands in each criterion."""
     from peak_trade.cli.gate_text import asked_lines, look_lines
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import gates
+    from peak_trade.runs.gates import asked as gates
     from peak_trade.settings import load_config
 
     rung = gates.rung_named(step)
@@ -88,8 +88,8 @@ def explain(
         asked = gates.explain(load_config(config).root, rung)
         print(document(asked) if as_json else printable("\n".join(asked_lines(asked))))
         return
-    from peak_trade.runs.climb import look_at_gate, rules_of
-    from peak_trade.runs.gate_status import look_facts
+    from peak_trade.runs.gates.climb import look_at_gate, rules_of
+    from peak_trade.runs.gates.status import look_facts
 
     with closing(options.open_parts(config)) as parts:
         record, _, climb = _named(parts, step, strategy, param, symbol, account, checklist)
@@ -117,7 +117,7 @@ def request(
 ) -> None:
     """Ask for a step up: collect all evidence, bind it, and write the request that people sign."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import promotion
+    from peak_trade.runs.gates import promotion
 
     with closing(options.open_parts(config)) as parts:
         _, made, climb = _named(parts, step, strategy, param, symbol, account, checklist)
@@ -159,7 +159,7 @@ def approve(
 ) -> None:
     """Take a person's signature of a request; exit code 3 where it does not count."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import promotion
+    from peak_trade.runs.gates import promotion
 
     if key is not None and signature is not None:
         raise InputError("expected --key or --signature, found both; give one")
@@ -183,7 +183,8 @@ def decide(
     """Decide about a request: pass, fail or inconclusive, with every criterion; a pass grants the permit."""
     from peak_trade.cli.gate_text import decision_lines
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import acts, promotion
+    from peak_trade.runs import acts
+    from peak_trade.runs.gates import promotion
 
     who = options.check_name(by, "--by", acts.machine_user())
     with closing(options.open_parts(config)) as parts:
@@ -203,7 +204,8 @@ def revoke(
 ) -> None:
     """Take a permit back, for good; sessions that use it send no further order."""
     from peak_trade.cli.show import document
-    from peak_trade.runs import acts, promotion
+    from peak_trade.runs import acts
+    from peak_trade.runs.gates import promotion
 
     reason = options.check_reason(why, "peak-trade gate revoke PERMIT")
     who = options.check_name(by, "--by", acts.machine_user())
@@ -225,7 +227,8 @@ def demote_command(
 ) -> None:
     """Take a strategy down the ladder, in all its versions; anybody may at any time."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import acts, promotion
+    from peak_trade.runs import acts
+    from peak_trade.runs.gates import promotion
 
     reason = options.check_reason(why, "peak-trade gate demote --strategy NAME --to shadow")
     who = options.check_name(by, "--by", acts.machine_user())
@@ -257,7 +260,7 @@ def deviate(
 ) -> None:
     """Write a deviation from a soft criterion, to be signed and given to `gate request --deviation`."""
     from peak_trade.durable import write_bytes
-    from peak_trade.runs.named_climb import deviation_document
+    from peak_trade.runs.gates.named_climb import deviation_document
 
     limits = dict(item.partition("=")[::2] for item in limit)
     with closing(options.open_parts(config)) as parts:
@@ -286,7 +289,7 @@ def verify_command(
     """Check a permit without a network: signatures, people, bytes and dates; exit code 3 where it is none."""
     from peak_trade.cli.show import document, sentence
     from peak_trade.model.clock import MachineClock
-    from peak_trade.runs import gates
+    from peak_trade.runs.gates import asked as gates
     from peak_trade.settings import load_config
 
     found = gates.check_permit(load_config(config).root, permit, dossier, MachineClock().now())
@@ -319,9 +322,9 @@ def _named(
     checklist: Path | None,
 ) -> "tuple[GateRecord, Strategy, Climb]":
     """Return the record of the gates, and the step that a command names."""
-    from peak_trade.runs.gate_record import gate_record
-    from peak_trade.runs.gates import rung_named
-    from peak_trade.runs.named_climb import named_climb
+    from peak_trade.runs.gates.asked import rung_named
+    from peak_trade.runs.gates.named_climb import named_climb
+    from peak_trade.runs.gates.record import gate_record
 
     record = gate_record(parts)
     params: dict[str, Any] = options.parse_params(param or [])

@@ -9,7 +9,7 @@ from peak_trade.cli import options
 from peak_trade.cli.options import Given
 
 if TYPE_CHECKING:
-    from peak_trade.runs.holdout import Opened
+    from peak_trade.runs.research.holdout import Opened
 
 app = typer.Typer(help="Bars that research never reads.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,8 +31,8 @@ def open_command(
     """Run a strategy over a market's hold-out: once for each version, on record for ever; exit code 3 the second time."""
     from peak_trade.cli.show import document
     from peak_trade.runs.acts import machine_user
-    from peak_trade.runs.backtest import write_tear_sheet
-    from peak_trade.runs.holdout import OpenRequest, open_holdout
+    from peak_trade.runs.research.backtest import write_tear_sheet
+    from peak_trade.runs.research.holdout import OpenRequest, open_holdout
 
     reason = options.check_reason(why, f"peak-trade holdout open --strategy {strategy}")
     given = Given(data=data, symbol=symbol, timeframe=timeframe)
@@ -63,7 +63,7 @@ def open_command(
 def list_command(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """List what is kept back, and every opening with who, why and its run."""
     from peak_trade.cli.show import document, table
-    from peak_trade.runs.holdout import openings
+    from peak_trade.runs.research.holdout import openings
 
     with closing(options.open_parts(config)) as parts:
         rules, found = parts.settings.file.research.holdout, openings(parts)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from peak_trade.model.kill_level import KillLevel
-    from peak_trade.runs.kill import SessionAnswer, StopReport
-    from peak_trade.runs.kill_first import Begun
+    from peak_trade.runs.safety.kill import SessionAnswer, StopReport
+    from peak_trade.runs.safety.kill_first import Begun
     from peak_trade.safety.kill_switch import Killed
 
 Why = Annotated[str | None, typer.Option("--why", help="The reason, for everyone who finds it so.")]
@@ -53,13 +53,13 @@ def kill_command(
     if collar is not None and wanted is not KillLevel.FLATTEN:
         raise InputError(f"expected --collar with --level flatten, found {wanted.value}; leave it out")
     if at_exchange:
-        from peak_trade.runs.kill_first import kept_going
+        from peak_trade.runs.safety.kill_first import kept_going
 
         begun = begin_stop("kill", wanted, why, by, wait, collar, config)
         with kept_going(begun):
             # Only now what takes a second to load: the exchange is being acted on.
             from peak_trade.compose import Parts
-            from peak_trade.runs import kill
+            from peak_trade.runs.safety import kill
 
             with closing(Parts(begun.settings)) as parts:
                 report = kill.see_through(parts, begun)
@@ -74,7 +74,8 @@ def _turn_on(
     level: "KillLevel", why: str | None, by: str | None, config: options.ConfigFile, as_json: bool, *, status: bool
 ) -> None:
     """Turn the switch on, or tell whether it is; and nothing besides."""
-    from peak_trade.runs import acts, kill
+    from peak_trade.runs import acts
+    from peak_trade.runs.safety import kill
 
     with closing(options.open_parts(config)) as parts:
         if status:
@@ -105,8 +106,8 @@ def begin_stop(
     import random
 
     from peak_trade.model.clock import MachineClock
-    from peak_trade.runs.kill_first import StopOrder, begin
     from peak_trade.runs.machine import machine_user
+    from peak_trade.runs.safety.kill_first import StopOrder, begin
     from peak_trade.settings import load_config
 
     clock = MachineClock()
@@ -131,7 +132,8 @@ def release_command(
 ) -> None:
     """Turn the kill switch off, whatever its level, where no session runs any more and every journal is as it was written."""
     from peak_trade.cli.show import printable
-    from peak_trade.runs import acts, kill
+    from peak_trade.runs import acts
+    from peak_trade.runs.safety import kill
 
     reason = options.check_reason(why, "peak-trade release")
     who = options.check_name(by, "--by", acts.machine_user())

@@ -19,13 +19,13 @@ def command(
     """Turn the kill switch on, cancel every order, close every position, and hold every account until the restart."""
     from peak_trade.cli.show import printable
     from peak_trade.model.kill_level import KillLevel
-    from peak_trade.runs.kill_first import kept_going
+    from peak_trade.runs.safety.kill_first import kept_going
 
     begun = begin_stop("liquidate", KillLevel.FLATTEN, why, by, wait, collar, config)
     with kept_going(begun):
         # Only now what takes a second to load: the exchange is being acted on.
         from peak_trade.compose import Parts
-        from peak_trade.runs.liquidation import liquidate
+        from peak_trade.runs.safety.liquidation import liquidate
 
         with closing(Parts(begun.settings)) as parts:
             done = liquidate(parts, begun)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from peak_trade.compose import Parts
-    from peak_trade.runs.pause import StepDone
-    from peak_trade.runs.restart import Need, Restart
+    from peak_trade.runs.safety.pause import StepDone
+    from peak_trade.runs.safety.restart import Need, Restart
 
 Why = Annotated[str | None, typer.Option("--why", help="The reason, for everyone who finds it so.")]
 Target = Annotated[str | None, typer.Argument(metavar="SESSION|ACCOUNT", help="What is paused: an account, or a session's.")]
@@ -41,7 +41,7 @@ def pause_command(
     from peak_trade.cli.show import document
     from peak_trade.governance.incidents import IncidentSeverity
     from peak_trade.runs import acts
-    from peak_trade.runs.pause import PauseOrder, pause
+    from peak_trade.runs.safety.pause import PauseOrder, pause
     from peak_trade.strategy.catalogue import find
 
     reason = options.check_reason(why, "peak-trade pause paper")
@@ -90,9 +90,10 @@ def resume_command(
     from peak_trade.cli.show import document
     from peak_trade.durable import write_bytes
     from peak_trade.model.errors import CheckFailed
-    from peak_trade.runs import acts, restart
-    from peak_trade.runs.readiness_checks import try_tests
-    from peak_trade.runs.testnet import at_exchange
+    from peak_trade.runs import acts
+    from peak_trade.runs.safety import restart
+    from peak_trade.runs.testnet.profile import at_exchange
+    from peak_trade.runs.testnet.readiness_checks import try_tests
     from peak_trade.strategy.catalogue import find
 
     reason = "only looked at" if check and why is None else options.check_reason(why, "peak-trade resume paper")

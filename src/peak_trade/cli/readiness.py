@@ -12,7 +12,7 @@ from peak_trade.model.errors import CheckFailed, InputError
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
     from peak_trade.model.stage import Stage
-    from peak_trade.runs.readiness import Line
+    from peak_trade.runs.testnet.readiness import Line
 
 #: How states look on a terminal.
 COLOURS = {"ok": "32", "warning": "33", "failed": "31", "unknown": "35"}
@@ -33,9 +33,9 @@ def command(
     as_json: options.JsonOut = False,
 ) -> None:
     """Check everything that a stage needs; exit code 1 where something keeps it from being ready."""
-    from peak_trade.runs.readiness import check_stage
-    from peak_trade.runs.readiness_checks import CHECKS
-    from peak_trade.runs.testnet import at_exchange
+    from peak_trade.runs.testnet.profile import at_exchange
+    from peak_trade.runs.testnet.readiness import check_stage
+    from peak_trade.runs.testnet.readiness_checks import CHECKS
 
     wanted = _stage(stage)
     with closing(options.open_parts(config)) as given:
@@ -62,7 +62,7 @@ def _stage(text: str | None) -> "Stage":
 
 
 def _run_tests(parts: "Parts", stage: "Stage", *, every: bool) -> None:
-    from peak_trade.runs.readiness_checks import try_tests
+    from peak_trade.runs.testnet.readiness_checks import try_tests
 
     try_tests(parts, stage, lambda words: print(words, file=sys.stderr, flush=True), every=every)
 

@@ -9,7 +9,7 @@ from peak_trade.cli import options
 from peak_trade.cli.options import Given
 
 if TYPE_CHECKING:
-    from peak_trade.runs.regimes import Weather
+    from peak_trade.runs.research.regimes import Weather
 
 
 def command(
@@ -35,7 +35,7 @@ def command(
     """Tell the regimes of a market without looking ahead, what a strategy earned in each, how long they last and follow."""
     from peak_trade.cli.show import document
     from peak_trade.research.regimes import RegimeRules
-    from peak_trade.runs.regimes import RegimeRequest, run_regimes, write_regime_sheet
+    from peak_trade.runs.research.regimes import RegimeRequest, run_regimes, write_regime_sheet
 
     given = Given(
         data=data,

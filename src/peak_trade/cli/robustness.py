@@ -9,7 +9,7 @@ from peak_trade.cli import options
 from peak_trade.model.errors import CheckFailed
 
 if TYPE_CHECKING:
-    from peak_trade.runs.robustness import Shaken
+    from peak_trade.runs.research.robustness import Shaken
 
 
 def command(
@@ -24,7 +24,7 @@ def command(
     """Stress a backtest: other histories, orders, parameters, costs, delays and missed fills; exit code 1 if it gives way."""
     from peak_trade.cli.show import document
     from peak_trade.runs.acts import machine_user
-    from peak_trade.runs.robustness import run_robustness, write_robustness_sheet
+    from peak_trade.runs.research.robustness import run_robustness, write_robustness_sheet
 
     with closing(options.open_parts(config)) as parts:
         name = options.check_name(by, "--by", machine_user())

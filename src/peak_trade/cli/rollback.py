@@ -8,7 +8,7 @@ import typer
 from peak_trade.cli import options
 
 if TYPE_CHECKING:
-    from peak_trade.runs.rollback import RollbackReport
+    from peak_trade.runs.safety.rollback import RollbackReport
 
 app = typer.Typer(help="Go back to a lower stage, or without a strategy.", no_args_is_help=True, rich_markup_mode=None)
 Why = Annotated[str | None, typer.Option("--why", help="The reason, for everyone who finds it so.")]
@@ -33,7 +33,7 @@ def stage_command(
     from peak_trade.cli.pause import sayer
     from peak_trade.runs import acts
     from peak_trade.runs.at_work import account_named
-    from peak_trade.runs.rollback import StageRollback, roll_back_stage, stage_below
+    from peak_trade.runs.safety.rollback import StageRollback, roll_back_stage, stage_below
     from peak_trade.strategy.catalogue import find
 
     reason = options.check_reason(why, "peak-trade rollback stage --to shadow")
@@ -67,7 +67,7 @@ def strategy_command(
     """Scenario B: close what a strategy holds, keep it from being started, and look at it again by a backtest."""
     from peak_trade.cli.pause import sayer
     from peak_trade.runs import acts
-    from peak_trade.runs.rollback import StrategyRollback, roll_back_strategy
+    from peak_trade.runs.safety.rollback import StrategyRollback, roll_back_strategy
     from peak_trade.strategy.catalogue import find
 
     reason = options.check_reason(why, "peak-trade rollback strategy ma_crossover")

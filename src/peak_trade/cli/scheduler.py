@@ -13,7 +13,7 @@ from peak_trade.model.errors import CheckFailed, ConfigError, SafetyRefused
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
-    from peak_trade.runs.schedule_file import Schedule
+    from peak_trade.runs.schedule.file import Schedule
 
 JobsFile = Annotated[Path | None, typer.Option("--config", help="File of jobs instead of config/scheduler.toml.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Configuration file instead of config.toml.")]
@@ -36,7 +36,7 @@ def run(
     settings: SettingsFile = None,
 ) -> None:
     """Run every job when it is due, until Ctrl+C or SIGTERM; a second one ends what still runs at once."""
-    from peak_trade.runs.scheduler import run_scheduler
+    from peak_trade.runs.schedule.scheduler import run_scheduler
 
     with closing(options.open_parts(settings)) as parts:
         schedule = _schedule(context, parts, config)
@@ -54,8 +54,8 @@ def run_once(
 ) -> None:
     """Run one job now, also one that is not enabled, and keep it in the record."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.schedule_record import REFUSED, states_of
-    from peak_trade.runs.scheduler import run_scheduler
+    from peak_trade.runs.schedule.record import REFUSED, states_of
+    from peak_trade.runs.schedule.scheduler import run_scheduler
 
     with closing(options.open_parts(settings)) as parts:
         schedule = _schedule(context, parts, config)
@@ -78,8 +78,8 @@ def list_command(
 ) -> None:
     """Show every job: when it is due next, how its last run ended, what it missed, what runs."""
     from peak_trade.cli.show import document, printable, table
-    from peak_trade.runs.schedule_file import PLACE, read_schedule
-    from peak_trade.runs.scheduler import schedule_facts
+    from peak_trade.runs.schedule.file import PLACE, read_schedule
+    from peak_trade.runs.schedule.scheduler import schedule_facts
 
     with closing(options.open_parts(settings)) as parts:
         schedule = read_schedule(options.full_path(config) if config else parts.settings.root / PLACE)
@@ -157,7 +157,7 @@ def _schedule(context: typer.Context, parts: "Parts", config: Path | None) -> "S
     Raises:
         ConfigError: the file or a command is wrong.
     """
-    from peak_trade.runs.schedule_file import PLACE, read_schedule
+    from peak_trade.runs.schedule.file import PLACE, read_schedule
 
     schedule = read_schedule(options.full_path(config) if config else parts.settings.root / PLACE)
     for job in schedule.jobs.values():

@@ -47,7 +47,7 @@ def list_sessions(
     """List sessions, newest first."""
     from peak_trade.cli.show import document, figure, printable, table
     from peak_trade.journal.run import RunStatus
-    from peak_trade.runs.session_dead import close_dead
+    from peak_trade.runs.sessions.dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
         close_dead(parts)
@@ -101,7 +101,7 @@ def show(
 ) -> None:
     """Show everything about one session."""
     from peak_trade.cli.show import document, figure, printable, short, table
-    from peak_trade.runs.session_dead import close_dead
+    from peak_trade.runs.sessions.dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
         close_dead(parts)
@@ -174,7 +174,7 @@ def replay(
 ) -> None:
     """Decide a recorded session again from its journal, and tell whether every decision is the same."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.session_again import redecide
+    from peak_trade.runs.sessions.again import redecide
 
     with closing(options.open_parts(config)) as parts:
         found = redecide(parts, _known(parts, session_id))
@@ -250,8 +250,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output-format json --stdout.")] = False,
 ) -> None:
     """Report on sessions: how they ended, profit, drawdowns, orders, blocks by reason, incidents."""
-    from peak_trade.runs.session_dead import close_dead
-    from peak_trade.runs.session_report import SessionReport, write_report
+    from peak_trade.runs.sessions.dead import close_dead
+    from peak_trade.runs.sessions.report import SessionReport, write_report
 
     formats = {"markdown": ("markdown",), "html": ("html",), "json": ("json",), "both": ("markdown", "html")}
     chosen = "json" if as_json else output_format

@@ -15,8 +15,8 @@ from peak_trade.model.stage import Stage, not_allowed
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
-    from peak_trade.runs.session_files import EndedSession
-    from peak_trade.runs.session_plan import Paper, SessionRequest
+    from peak_trade.runs.sessions.files import EndedSession
+    from peak_trade.runs.sessions.plan import Paper, SessionRequest
 
 #: The command that drives recorded bars through at once.
 RECORDED = "shadow"
@@ -102,8 +102,8 @@ def start(
     )
     with closing(options.open_parts(config)) as configured, ExitStack() as held:
         from peak_trade.engine.runner import Course
-        from peak_trade.runs import session as sessions
-        from peak_trade.runs.session_plan import SessionRequest, check_ready
+        from peak_trade.runs.sessions.plan import SessionRequest, check_ready
+        from peak_trade.runs.trading import session as sessions
 
         stage = _stage(configured, mode)
         parts = held.enter_context(_exchange_of(configured, stage, speed, emulated=emulator, recorded=recorded))
@@ -176,7 +176,7 @@ def _exchange_of(
         if emulated:
             raise InputError("expected --emulator with --mode testnet, found a stage that asks no exchange; leave it out")
         return nullcontext(parts)
-    from peak_trade.runs.testnet import at_exchange
+    from peak_trade.runs.testnet.profile import at_exchange
 
     pace = _speed(speed, 1.0)
     if pace is None:
@@ -210,7 +210,7 @@ def _paper(
     fee_rate: float | None,
 ) -> "Paper":
     from peak_trade.research.terms import Side
-    from peak_trade.runs.session_plan import Paper
+    from peak_trade.runs.sessions.plan import Paper
 
     file = parts.settings.file
     paper, shadow = file.shadow_paper, file.shadow
@@ -256,7 +256,7 @@ def _speed(text: str | None, default: float | None) -> float | None:
 def watcher_of(parts: "Parts", request: "SessionRequest", level: str, *, verbose: bool) -> Any:
     """Return who tells a session's records and remarks to the log and the terminal."""
     from peak_trade.cli.log import LEVELS, open_log
-    from peak_trade.runs.session import Watcher
+    from peak_trade.runs.trading.session import Watcher
 
     if level not in LEVELS:
         raise InputError(f"expected debug, info, warning or error as --log-level, found {level!r}; choose one")
@@ -277,8 +277,8 @@ def watcher_of(parts: "Parts", request: "SessionRequest", level: str, *, verbose
 
 def _print_plan(parts: "Parts", request: "SessionRequest", as_json: bool) -> None:
     from peak_trade.cli.show import document, short
-    from peak_trade.runs.session_plan import plan_session
-    from peak_trade.runs.session_record import plan_facts
+    from peak_trade.runs.sessions.plan import plan_session
+    from peak_trade.runs.sessions.record import plan_facts
 
     plan = plan_session(parts, request)
     facts = plan_facts(plan) | {"account": request.account, "run_type": request.run_type, "spec_sha256": plan.spec_sha256}
@@ -300,7 +300,7 @@ def tell_ended(ended: "EndedSession", *, sheet: bool, as_json: bool) -> None:
     Raises:
         CheckFailed: it did not stay running.
     """
-    from peak_trade.runs.session_files import write_session_sheet
+    from peak_trade.runs.sessions.files import write_session_sheet
 
     _print_ended(ended, as_json)
     if sheet:

@@ -25,8 +25,8 @@ def check_command(
 ) -> None:
     """Go through the checklist; exit code 1 where something is open."""
     from peak_trade.cli.show import document, sentence
-    from peak_trade.runs.shutdown import shutdown_list
-    from peak_trade.runs.testnet import at_exchange
+    from peak_trade.runs.safety.shutdown import shutdown_list
+    from peak_trade.runs.testnet.profile import at_exchange
 
     with closing(options.open_parts(config)) as given, at_exchange(given, emulated=emulator) as parts:
         points = shutdown_list(parts, securing=secure)

@@ -9,7 +9,7 @@ from peak_trade.cli import options
 from peak_trade.model.errors import CheckFailed, PeakTradeError
 
 if TYPE_CHECKING:
-    from peak_trade.runs.smoke import Layer
+    from peak_trade.runs.testnet.smoke import Layer
 
 
 def command(
@@ -22,8 +22,8 @@ def command(
 ) -> None:
     """Try every layer of stage 2 once, with its time: from the configuration to an order that the exchange validates."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.smoke import LayerState, proven, smoke_test
-    from peak_trade.runs.testnet import at_exchange, find_profile
+    from peak_trade.runs.testnet.profile import at_exchange, find_profile
+    from peak_trade.runs.testnet.smoke import LayerState, proven, smoke_test
 
     with closing(options.open_parts(config)) as given:
         find_profile(given.settings, profile)

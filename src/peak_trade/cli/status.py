@@ -12,7 +12,7 @@ from peak_trade.cli import options
 def command(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Show every session that runs, locks, kill switch, permits and budget; exit code 1 where something wants a person."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs.status import status
+    from peak_trade.runs.overview.status import status
 
     with closing(options.open_parts(config)) as parts:
         found = status(parts, parts.clock.now())

@@ -11,7 +11,7 @@ from peak_trade.cli.options import Given
 from peak_trade.model.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
-    from peak_trade.runs.proofs import Proofs
+    from peak_trade.runs.research.proofs import Proofs
 
 app = typer.Typer(help="Begin a strategy, and prove it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +29,7 @@ def begin(
 ) -> None:
     """Write a package with a rule that works, its tests and its entry point, to begin a strategy with."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs.skeleton import write_skeleton
+    from peak_trade.runs.research.skeleton import write_skeleton
 
     found = write_skeleton(name, options.full_path(to))
     if as_json:
@@ -60,7 +60,7 @@ def check(
     """Try to prove a strategy wrong: that it uses later bars, or needs more warm-up than it declares; exit code 1 if so."""
     from peak_trade.cli.show import document
     from peak_trade.runs.acts import machine_user
-    from peak_trade.runs.proofs import ProofRequest, prove
+    from peak_trade.runs.research.proofs import ProofRequest, prove
 
     for option, value, most in (("--cuts", cuts, 10_000), ("--seed", seed, 2**53 - 1)):
         if not 0 <= value <= most:

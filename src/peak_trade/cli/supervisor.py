@@ -21,7 +21,7 @@ def _group() -> None:
 def run_command(config: options.ConfigFile = None) -> None:
     """Watch every session of the state folder, and act where they can't; Ctrl+C or SIGTERM ends it."""
     from peak_trade.cli.show import printable
-    from peak_trade.runs import supervisor
+    from peak_trade.runs.supervision import supervisor
 
     def say(words: str) -> None:
         print(f"supervisor: {printable(words)}", file=sys.stderr, flush=True)
@@ -34,7 +34,7 @@ def run_command(config: options.ConfigFile = None) -> None:
 def status_command(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Show whether it is at work, and what it sees of each session; exit code 1 where it is not."""
     from peak_trade.cli.show import document, printable
-    from peak_trade.runs import supervisor
+    from peak_trade.runs.supervision import supervisor
 
     with closing(options.open_parts(config)) as parts:
         found = supervisor.report(parts)

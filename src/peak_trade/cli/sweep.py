@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from peak_trade.research.executors import Workers
     from peak_trade.research.grid import SweepPlan
     from peak_trade.research.search import SearchPlan
-    from peak_trade.runs.sweep import Progress, Swept
+    from peak_trade.runs.research.sweep import Progress, Swept
 
 #: How many combinations are tried where none says how many.
 TRIALS = 100
@@ -58,7 +58,7 @@ def command(
     """Run every combination of a sweep file; an interrupted sweep goes on where it ended when run again."""
     from peak_trade.cli.log import open_log
     from peak_trade.research.grid import read_plan
-    from peak_trade.runs.sweep import SweepRequest, run_sweep, write_sweep_sheet
+    from peak_trade.runs.research.sweep import SweepRequest, run_sweep, write_sweep_sheet
 
     crew = _crew(executor, address)
     how = _search(search, trials, seed)

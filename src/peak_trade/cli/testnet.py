@@ -13,9 +13,9 @@ from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
-    from peak_trade.runs.testnet import Lowered, ProfileTerms
-    from peak_trade.runs.testnet_budget import Left
-    from peak_trade.runs.testnet_series import SeriesEnd
+    from peak_trade.runs.testnet.profile import Lowered, ProfileTerms
+    from peak_trade.runs.testnet.series import SeriesEnd
+    from peak_trade.runs.trading.testnet_budget import Left
 
 app = typer.Typer(help="Run testnet sessions by profile, within a daily budget.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -49,7 +49,7 @@ def run(
     as_json: options.JsonOut = False,
 ) -> None:
     """Run the session of a profile: live prices, orders that the exchange validates, fills that are simulated."""
-    from peak_trade.runs.testnet import at_exchange, narrowed, request_of
+    from peak_trade.runs.testnet.profile import at_exchange, narrowed, request_of
 
     name = _named(profile)
     lowered = _lowered(duration, max_orders, max_order_notional)
@@ -62,7 +62,7 @@ def run(
         tags, remark = options.check_tags(tag), options.check_notes(notes)
         with at_exchange(given, emulated=emulator, speed=speed or 1.0) as there:
             from peak_trade.compose import Parts
-            from peak_trade.runs.session import run_session
+            from peak_trade.runs.trading.session import run_session
 
             with closing(Parts(narrowed(there.settings, terms), there.exchange_speed)) as parts:
                 args = (Path(sys.argv[0]).name, *sys.argv[1:])
@@ -130,7 +130,7 @@ def orchestrate(
 
 def _run_series(parts: "Parts", plans: "list[ProfileTerms]", passed_on: list[str], as_json: bool) -> None:
     """Run the sessions and print how they ended; raises `typer.Exit` with the series' exit code."""
-    from peak_trade.runs.testnet_series import Entry, Series, exit_code_of, session_command
+    from peak_trade.runs.testnet.series import Entry, Series, exit_code_of, session_command
 
     rules = parts.settings.file.testnet_orchestration
     entries = [
@@ -165,7 +165,7 @@ def _check_key(parts: "Parts", *, emulated: bool) -> None:
 
 
 def _lowered(duration: float | None, max_orders: int | None, notional: str | None) -> "Lowered":
-    from peak_trade.runs.testnet import Lowered
+    from peak_trade.runs.testnet.profile import Lowered
 
     amount = None if notional is None else options.money(notional, "--max-order-notional", Decimal(0))
     return Lowered(minutes=duration, max_orders=max_orders, max_order_notional=amount)
@@ -188,7 +188,7 @@ def _checked(parts: "Parts", names: list[str], lowered: "Lowered") -> "list[Prof
         InputError: there is no such profile, or it makes no sense.
         SafetyRefused: the kill switch is on, a limit is violated, or the day's budget is used up.
     """
-    from peak_trade.runs.testnet import budget_of, terms_of
+    from peak_trade.runs.testnet.profile import budget_of, terms_of
 
     parts.kill_switch.check_off()
     plans = [terms_of(parts, name, lowered) for name in names]
@@ -202,7 +202,7 @@ def _left_json(left: "Left") -> dict[str, Any]:
 
 def _print_budget(parts: "Parts", as_json: bool) -> None:
     from peak_trade.cli.show import document, table
-    from peak_trade.runs.testnet import budget_of
+    from peak_trade.runs.testnet.profile import budget_of
 
     daily = parts.settings.file.testnet_limits.daily
     left = budget_of(parts).left(parts.clock.now())
@@ -221,7 +221,7 @@ def _print_budget(parts: "Parts", as_json: bool) -> None:
 def _print_profiles(parts: "Parts", as_json: bool) -> None:
     from peak_trade.cli.show import document, printable, table
     from peak_trade.model.errors import PeakTradeError
-    from peak_trade.runs.testnet import terms_of
+    from peak_trade.runs.testnet.profile import terms_of
 
     found = []
     for name, profile in parts.settings.file.testnet_profiles.items():
@@ -259,7 +259,7 @@ def _print_profiles(parts: "Parts", as_json: bool) -> None:
 
 def _print_plans(parts: "Parts", plans: "list[ProfileTerms]", as_json: bool) -> None:
     from peak_trade.cli.show import document, short
-    from peak_trade.runs.testnet import budget_of, narrowed, remarks_on
+    from peak_trade.runs.testnet.profile import budget_of, narrowed, remarks_on
 
     left = budget_of(parts).left(parts.clock.now())
     facts = []

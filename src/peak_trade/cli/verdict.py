@@ -10,7 +10,7 @@ from peak_trade.cli.options import Given
 from peak_trade.model.errors import CheckFailed
 
 if TYPE_CHECKING:
-    from peak_trade.runs.verdict import Judged
+    from peak_trade.runs.research.verdict import Judged
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Say whether the edge of a strategy is real, and after how many trials; exit code 0 for an edge, 1 otherwise."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.verdict import VerdictRequest, run_verdict, write_verdict_sheet
+    from peak_trade.runs.research.verdict import VerdictRequest, run_verdict, write_verdict_sheet
 
     given = Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end)
     with closing(options.open_parts(config)) as parts:

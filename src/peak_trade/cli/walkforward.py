@@ -13,7 +13,7 @@ from peak_trade.model.errors import InputError
 if TYPE_CHECKING:
     from peak_trade.compose import Parts
     from peak_trade.research.grid import SweepPlan
-    from peak_trade.runs.walk_forward import WalkDone
+    from peak_trade.runs.research.walk_forward import WalkDone
 
 
 def command(
@@ -63,7 +63,7 @@ def command(
     from peak_trade.cli.sweep import given_of
     from peak_trade.research.executors import Workers
     from peak_trade.research.splits import Length, WalkPlan
-    from peak_trade.runs.walk_forward import WalkRequest, run_walk_forward, write_walk_sheet
+    from peak_trade.runs.research.walk_forward import WalkRequest, run_walk_forward, write_walk_sheet
 
     kinds = [item.value for item in Workers if item is not Workers.RAY]
     if executor not in kinds:

@@ -35,12 +35,12 @@ from peak_trade.research.search import Method, SearchPlan
 from peak_trade.research.splits import Length, WalkPlan
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
-from peak_trade.runs.backtest import BacktestRequest, run_backtest
 from peak_trade.runs.configured import configured_params, configured_terms, side_of
-from peak_trade.runs.proofs import ProofRequest, prove
-from peak_trade.runs.research_data import research_data
-from peak_trade.runs.sweep import SweepRequest, run_sweep
-from peak_trade.runs.walk_forward import WalkRequest, run_walk_forward
+from peak_trade.runs.research.backtest import BacktestRequest, run_backtest
+from peak_trade.runs.research.proofs import ProofRequest, prove
+from peak_trade.runs.research.research_data import research_data
+from peak_trade.runs.research.sweep import SweepRequest, run_sweep
+from peak_trade.runs.research.walk_forward import WalkRequest, run_walk_forward
 from peak_trade.settings import in_project, load_config
 from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import Sizing

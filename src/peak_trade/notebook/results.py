@@ -14,9 +14,9 @@ from peak_trade.research.backtest import Result, Trade
 from peak_trade.research.portfolio import Portfolio
 from peak_trade.research.proofs import Causality, Warmup
 from peak_trade.research.walk_forward import Journey
-from peak_trade.runs.backtest import equity_frame
 from peak_trade.runs.record import Json
-from peak_trade.runs.sweep import Rows
+from peak_trade.runs.research.backtest import equity_frame
+from peak_trade.runs.research.sweep import Rows
 from peak_trade.strategy.base import Strategy
 
 if TYPE_CHECKING:

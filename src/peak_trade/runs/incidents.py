@@ -45,10 +45,10 @@ from peak_trade.journal.registry import storable
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import CheckFailed, NotFound, PeakTradeError
 from peak_trade.report.incident_report import incident_markdown
-from peak_trade.runs import alerts
 from peak_trade.runs.acts import COMMAND, EVIDENCE, MACHINE, Done, done, held, readable, written
+from peak_trade.runs.alerts import alerts
 from peak_trade.runs.record import Json
-from peak_trade.runs.session_dead import lineage
+from peak_trade.runs.sessions.dead import lineage
 from peak_trade.safety.alerts import Alert, Severity
 
 #: Who opens what a program found.

@@ -11,7 +11,7 @@ from peak_trade.journal.sessions import SessionFilter
 from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import AccountReport, Flaw, verify_account
 from peak_trade.model.errors import NotFound
-from peak_trade.runs.schedule_record import SCHEDULER
+from peak_trade.runs.schedule.record import SCHEDULER
 
 
 def verify_journals(parts: Parts, account: str | None, key: Path | None = None) -> list[AccountReport]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peak_trade.model.errors import DataError, NotFound, StorageError
-from peak_trade.runs.backup_archive import MANIFEST, ArchiveReader, ArchiveWriter, is_safe, verify_archive
+from peak_trade.runs.backups.archive import MANIFEST, ArchiveReader, ArchiveWriter, is_safe, verify_archive
 
 FILES = {"config.toml": b"[paths]\n", "var/journal/paper/a.jsonl": b"x" * 3_000, "var/empty": b""}
 

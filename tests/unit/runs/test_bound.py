@@ -11,7 +11,7 @@ from tests.paths import ROOT
 
 from peak_trade.compose import Parts
 from peak_trade.model.errors import ConfigError, SafetyRefused
-from peak_trade.runs import bound
+from peak_trade.runs.gates import bound
 from peak_trade.settings import load_config
 
 

@@ -3,7 +3,7 @@
 import pytest
 from tests.houses import House, Street
 
-from peak_trade.runs.demotion import demote_where_due
+from peak_trade.runs.gates.demotion import demote_where_due
 
 BUG = '[[bug]]\nid = "b1"\ntitle = "x"\narea = "risk"\nseverity = "critical"\nfound_at = 2026-03-01T00:00:00Z\n'
 

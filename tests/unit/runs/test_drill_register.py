@@ -22,10 +22,11 @@ from peak_trade.risk.triggers import (
     PNL_DIVERGENCE,
     SUPERVISOR_LOST,
 )
-from peak_trade.runs import drill_stops, rollback
-from peak_trade.runs.drill_bench import DrillBench, Shown, check_only_reduced, config_text, sign_of
-from peak_trade.runs.drill_register import DRILLS, drill_named
+from peak_trade.runs.drills import stops as drill_stops
+from peak_trade.runs.drills.bench import DrillBench, Shown, check_only_reduced, config_text, sign_of
+from peak_trade.runs.drills.register import DRILLS, drill_named
 from peak_trade.runs.emulated import EmulatedRun
+from peak_trade.runs.safety import rollback
 from peak_trade.settings import load_config
 
 NAMES = [drill.name for drill in DRILLS]

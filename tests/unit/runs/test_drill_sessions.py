@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from peak_trade.runs.drill_sessions import ended, unbroken
+from peak_trade.runs.drills.sessions import ended, unbroken
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -22,12 +22,12 @@ from peak_trade.ledger.books import Books
 from peak_trade.model.errors import CheckFailed, InputError, StorageError
 from peak_trade.model.order import Fill, OrderState
 from peak_trade.research.terms import Side
-from peak_trade.runs.drill_books import ACCOUNT, Balance, ExchangeSide, OrderEnd, mismatches, unexplained
-from peak_trade.runs.drill_cases import CASES, cases_of
-from peak_trade.runs.drill_kill import _check_only_reduced, _KillDrill
-from peak_trade.runs.drill_orders import Aim, sided, turns
-from peak_trade.runs.drill_steps import FAILED, NOT_TRIED, PASSED, DrillResult, DrillStep, expect, walked
-from peak_trade.runs.drills import DrillStanding
+from peak_trade.runs.drills.books import ACCOUNT, Balance, ExchangeSide, OrderEnd, mismatches, unexplained
+from peak_trade.runs.drills.cases import CASES, cases_of
+from peak_trade.runs.drills.evidence import DrillStanding
+from peak_trade.runs.drills.kill import _check_only_reduced, _KillDrill
+from peak_trade.runs.drills.orders import Aim, sided, turns
+from peak_trade.runs.drills.steps import FAILED, NOT_TRIED, PASSED, DrillResult, DrillStep, expect, walked
 from peak_trade.venue.kraken.reading import OrderDescription, OrderDocument, TradeDocument
 from peak_trade.venue.kraken.wire import exchange_name
 

@@ -7,8 +7,8 @@ from tests.team import SYMBOL
 from peak_trade.governance.ladder import Rung
 from peak_trade.governance.objections import Objected
 from peak_trade.journal.chain import holding
-from peak_trade.runs.climb import Climb, collect, rules_of
-from peak_trade.runs.gate_record import gate_record
+from peak_trade.runs.gates.climb import Climb, collect, rules_of
+from peak_trade.runs.gates.record import gate_record
 from peak_trade.runs.strategy_version import version_of
 
 

@@ -7,7 +7,7 @@ from tests.gates import NOW, VERSION, assignment, climbed, sha
 
 from peak_trade.governance.ladder import Demoted, Ladder
 from peak_trade.model.stage import Stage
-from peak_trade.runs.gate_record import GateRecord, Requested, Stood
+from peak_trade.runs.gates.record import GateRecord, Requested, Stood
 
 SECOND = timedelta(seconds=1)
 

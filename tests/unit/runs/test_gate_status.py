@@ -13,8 +13,8 @@ from peak_trade.compose import Parts
 from peak_trade.governance.criteria import Evidence
 from peak_trade.journal import schema
 from peak_trade.model.errors import CheckFailed
-from peak_trade.runs import bound, evidence
-from peak_trade.runs.gate_status import status
+from peak_trade.runs.gates import bound, evidence
+from peak_trade.runs.gates.status import status
 from peak_trade.settings import load_config
 
 

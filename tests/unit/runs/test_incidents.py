@@ -14,9 +14,10 @@ from peak_trade.governance.ladder import Rung
 from peak_trade.journal.chain import holding, segments
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.errors import CheckFailed, InputError
-from peak_trade.runs import acts, alerts, incidents
+from peak_trade.runs import acts, incidents
 from peak_trade.runs.acts import done
-from peak_trade.runs.repository import of_repository
+from peak_trade.runs.alerts import alerts
+from peak_trade.runs.gates.repository import of_repository
 from peak_trade.settings import load_config
 
 CAUSE, FOLLOW = "the feed sent a bar twice", "the feed drops repeats now"

@@ -7,7 +7,7 @@ import pytest
 from peak_trade.journal.chain import Chain, accounts
 from peak_trade.journal.signing import Signer
 from peak_trade.model.errors import CheckFailed, NotFound
-from peak_trade.runs.session_dead import lineage
+from peak_trade.runs.sessions.dead import lineage
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

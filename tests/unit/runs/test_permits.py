@@ -3,7 +3,7 @@
 import pytest
 from tests.houses import House, Street
 
-from peak_trade.runs import permits
+from peak_trade.runs.gates import permits
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from tests.paths import ROOT
 from peak_trade.compose import Parts
 from peak_trade.model.errors import InputError, StorageError
 from peak_trade.model.stage import Stage
-from peak_trade.runs import exchange_look, readiness, readiness_checks, tested
+from peak_trade.runs import exchange_look
 from peak_trade.runs.exchange_look import ExchangeLook, Silence
-from peak_trade.runs.readiness import Grade, Look, Seen, StageCheck, check_stage
-from peak_trade.runs.repository import RUNBOOKS, missing_runbooks
+from peak_trade.runs.gates.repository import RUNBOOKS, missing_runbooks
+from peak_trade.runs.testnet import readiness, readiness_checks, tested
+from peak_trade.runs.testnet.readiness import Grade, Look, Seen, StageCheck, check_stage
 from peak_trade.settings import load_config
 from peak_trade.venue.kraken.reading import AssetPair
 

@@ -10,9 +10,9 @@ from tests.paths import ROOT
 from peak_trade.compose import Parts
 from peak_trade.governance.ladder import Rung
 from peak_trade.model.stage import Stage
-from peak_trade.runs import repository
 from peak_trade.runs.acts import done
-from peak_trade.runs.repository import limited, missing_runbooks, of_repository, shown
+from peak_trade.runs.gates import repository
+from peak_trade.runs.gates.repository import limited, missing_runbooks, of_repository, shown
 from peak_trade.settings import load_config
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)

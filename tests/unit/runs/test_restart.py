@@ -21,10 +21,12 @@ from peak_trade.journal.run import RunStatus
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import InputError
 from peak_trade.model.stage import Stage
-from peak_trade.runs import acts, incidents, restart, tested
-from peak_trade.runs.pause import PauseOrder, pause
-from peak_trade.runs.restart import Need, NotReady, RestartOrder, look_at, resume, statement
-from peak_trade.runs.resumed import WATCHED, watched_until
+from peak_trade.runs import acts, incidents
+from peak_trade.runs.safety import restart
+from peak_trade.runs.safety.pause import PauseOrder, pause
+from peak_trade.runs.safety.restart import Need, NotReady, RestartOrder, look_at, resume, statement
+from peak_trade.runs.safety.resumed import WATCHED, watched_until
+from peak_trade.runs.testnet import tested
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import load_config
 

@@ -18,9 +18,11 @@ from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import RunStatus
 from peak_trade.model.errors import ConfigError, InputError, SafetyRefused, StorageError
 from peak_trade.model.stage import Stage
-from peak_trade.runs import acts, incidents, rollback
-from peak_trade.runs.gate_record import DECIDE, gate_record
-from peak_trade.runs.rollback import (
+from peak_trade.runs import acts, incidents
+from peak_trade.runs.gates.record import DECIDE, gate_record
+from peak_trade.runs.rotation import check_in_rotation
+from peak_trade.runs.safety import rollback
+from peak_trade.runs.safety.rollback import (
     StageRollback,
     StrategyRollback,
     roll_back_stage,
@@ -28,7 +30,6 @@ from peak_trade.runs.rollback import (
     stage_below,
     write_mode,
 )
-from peak_trade.runs.rotation import check_in_rotation
 from peak_trade.safety.holds import HoldKind
 from peak_trade.settings import load_config
 from peak_trade.strategy.catalogue import keys_within, make

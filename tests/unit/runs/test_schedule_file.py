@@ -6,9 +6,9 @@ from tests.paths import ROOT
 
 from peak_trade.cli.main import app
 from peak_trade.model.errors import ConfigError
-from peak_trade.runs.schedule_file import read_schedule
-from peak_trade.runs.schedule_job import made_in
-from peak_trade.runs.schedule_kinds import COMMANDS, account_of, kind_of, secrets_of
+from peak_trade.runs.schedule.file import read_schedule
+from peak_trade.runs.schedule.job import made_in
+from peak_trade.runs.schedule.kinds import COMMANDS, account_of, kind_of, secrets_of
 from peak_trade.settings import checked
 
 JOB = '[jobs.check]\ncommand = ["journal", "verify"]\nevery = "1h"\n'

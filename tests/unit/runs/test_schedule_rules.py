@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peak_trade.model.errors import InputError
-from peak_trade.runs.schedule_rules import (
+from peak_trade.runs.schedule.rules import (
     BACK_MOST,
     COALESCED,
     COUNT_MAX,

@@ -10,11 +10,13 @@ from peak_trade.journal.signing import Verifier, public_path
 from peak_trade.journal.verify import verify_account
 from peak_trade.model.clock import MachineClock
 from peak_trade.model.errors import SafetyRefused, StorageError
-from peak_trade.runs import alerts, schedule_record, scheduler
-from peak_trade.runs.alert_file import AlertFile
+from peak_trade.runs.alerts import alerts
+from peak_trade.runs.alerts.file import AlertFile
 from peak_trade.runs.journal_check import verify_journals
-from peak_trade.runs.schedule_file import read_schedule
-from peak_trade.runs.schedule_record import ScheduleRecord, last_runs, states_of
+from peak_trade.runs.schedule import record as schedule_record
+from peak_trade.runs.schedule import scheduler
+from peak_trade.runs.schedule.file import read_schedule
+from peak_trade.runs.schedule.record import ScheduleRecord, last_runs, states_of
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import checked
 

@@ -7,7 +7,7 @@ from tests.trading import a_fill
 
 from peak_trade.engine.records import FILLED
 from peak_trade.journal.chain import Record
-from peak_trade.runs.session_checks import LATENCY_MS, checks_of, quantile
+from peak_trade.runs.sessions.checks import LATENCY_MS, checks_of, quantile
 from peak_trade.venue.testnet import VALIDATED
 
 

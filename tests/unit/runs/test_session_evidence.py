@@ -11,7 +11,7 @@ from peak_trade.governance.criteria import EvidenceKind, Subject
 from peak_trade.governance.ladder import StrategyVersion
 from peak_trade.journal.chain import Record
 from peak_trade.journal.run import plain_json
-from peak_trade.runs.session_evidence import correlation, digits, kind_of, so_far, subject_of
+from peak_trade.runs.sessions.evidence import correlation, digits, kind_of, so_far, subject_of
 
 AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
 SHA = "0" * 64

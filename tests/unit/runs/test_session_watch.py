@@ -17,9 +17,9 @@ from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.risk.triggers import CORE_EXCEPTION
 from peak_trade.runs.incidents import flush_reports, tracked
-from peak_trade.runs.session_expectation import expectation, expected_profit
-from peak_trade.runs.session_plan import Paper, SessionRequest, plan_session
-from peak_trade.runs.session_watch import HoldWatch, SessionWatch, thresholds_of
+from peak_trade.runs.sessions.expectation import expectation, expected_profit
+from peak_trade.runs.sessions.plan import Paper, SessionRequest, plan_session
+from peak_trade.runs.trading.watch import HoldWatch, SessionWatch, thresholds_of
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import PauseTriggers, load_config
 from peak_trade.strategy.catalogue import make

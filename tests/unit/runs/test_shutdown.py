@@ -13,9 +13,10 @@ from peak_trade.compose import Parts
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import RunStatus
 from peak_trade.model.errors import StorageError
-from peak_trade.runs import incidents, shutdown
-from peak_trade.runs.secured import newest_archive
-from peak_trade.runs.shutdown import shutdown_list
+from peak_trade.runs import incidents
+from peak_trade.runs.safety import shutdown
+from peak_trade.runs.safety.secured import newest_archive
+from peak_trade.runs.safety.shutdown import shutdown_list
 from peak_trade.settings import load_config
 
 NAMES = ["processes", "logs and journals", "open orders", "registry", "journals verify", "incident reports"]

@@ -28,11 +28,14 @@ from peak_trade.journal.session import Session
 from peak_trade.model.clock import MachineClock
 from peak_trade.model.errors import CheckFailed, PeakTradeError, SafetyRefused
 from peak_trade.model.kill_level import KillLevel
-from peak_trade.runs import acts, alerts, supervisor, supervisor_deeds
+from peak_trade.runs import acts
 from peak_trade.runs.acts import readable
+from peak_trade.runs.alerts import alerts
 from peak_trade.runs.incidents import tracked
-from peak_trade.runs.supervisor import Aside, Supervision, report, sole_supervisor
-from peak_trade.runs.supervisor_look import exchange_ahead_s
+from peak_trade.runs.supervision import deeds as supervisor_deeds
+from peak_trade.runs.supervision import supervisor
+from peak_trade.runs.supervision.look import exchange_ahead_s
+from peak_trade.runs.supervision.supervisor import Aside, Supervision, report, sole_supervisor
 from peak_trade.runs.supervisor_sign import Uptime, machine_uptime, read_sign, sign_path, sign_trouble
 from peak_trade.safety.holds import HoldKind
 from peak_trade.safety.watch import Alarm, Watch
@@ -534,7 +537,7 @@ def test_a_question_that_takes_long_is_asked_once() -> None:
 
 
 def test_it_imports_nothing_of_an_engine() -> None:
-    code = "import sys, peak_trade.runs.supervisor; print([m for m in sys.modules if m.startswith('peak_trade.engine')])"
+    code = "import sys, peak_trade.runs.supervision.supervisor as _; print([m for m in sys.modules if 'trade.engine' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "[]\n"
 

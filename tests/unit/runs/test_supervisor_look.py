@@ -16,8 +16,8 @@ from peak_trade.journal.registry import stamp
 from peak_trade.journal.signing import Signer
 from peak_trade.model.kill_level import KillLevel
 from peak_trade.risk.gate import Mode
-from peak_trade.runs import supervisor_look
-from peak_trade.runs.supervisor_look import JournalTail, SessionEyes, folders_of, free_memory, process_of
+from peak_trade.runs.supervision import look as supervisor_look
+from peak_trade.runs.supervision.look import JournalTail, SessionEyes, folders_of, free_memory, process_of
 from peak_trade.safety.watch import ProcessState
 from peak_trade.settings import load_config
 

@@ -7,7 +7,7 @@ from tests.paths import ROOT
 
 from peak_trade.compose import Parts
 from peak_trade.model.errors import InputError, NotFound, SafetyRefused, StrategyError
-from peak_trade.runs import testnet
+from peak_trade.runs.testnet import profile as testnet
 from peak_trade.settings import load_config
 
 TEXT = (ROOT / "config.toml").read_text("utf-8")

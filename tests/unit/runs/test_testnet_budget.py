@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.paths import ROOT
 
 from peak_trade.model.errors import SafetyRefused, StorageError
-from peak_trade.runs import testnet_budget as budgets
+from peak_trade.runs.trading import testnet_budget as budgets
 from peak_trade.settings import DailyLimits
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ GREEDY = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from peak_trade.runs.testnet_budget import TestnetBudget
+from peak_trade.runs.trading.testnet_budget import TestnetBudget
 from peak_trade.settings import DailyLimits
 
 budget = TestnetBudget(Path(sys.argv[1]), DailyLimits(max_orders=int(sys.argv[2])))

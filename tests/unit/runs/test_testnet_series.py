@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from peak_trade.runs.testnet_series import Entry, Series, SeriesEnd, exit_code_of
+from peak_trade.runs.testnet.series import Entry, Series, SeriesEnd, exit_code_of
 from peak_trade.settings import TestnetOrchestration as Rules
 
 DONE = 'import json; print(json.dumps({"session_id": "s1", "status": "completed", "metrics": {"num_orders": 2}}))'

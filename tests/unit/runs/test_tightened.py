@@ -6,7 +6,7 @@ import pytest
 from tests.trading import some_limits
 
 from peak_trade.model.errors import InputError, SafetyRefused
-from peak_trade.runs.session_plan import tightened
+from peak_trade.runs.sessions.plan import tightened
 from peak_trade.settings import RunLimits, SymbolLimits
 from peak_trade.settings import TestnetLimits as StageLimits
 

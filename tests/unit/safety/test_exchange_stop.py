@@ -11,7 +11,7 @@ from tests.trading import some_limits
 from peak_trade.emulator.signing import CANCEL_ONLY, TRADING, Right
 from peak_trade.model.errors import SafetyRefused
 from peak_trade.model.kill_level import KillLevel
-from peak_trade.runs.kill import StopReport
+from peak_trade.runs.safety.kill import StopReport
 from peak_trade.safety.exchange_stop import HOPELESS, StopResult, with_collar
 from peak_trade.safety.kill_switch import Killed
 from peak_trade.venue.kraken.emergency import ALLOWED

@@ -14,7 +14,7 @@ from peak_trade.journal.operators import Operators
 from peak_trade.journal.registry import Registry
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import Sessions
-from peak_trade.runs.locks import live_lock, safety_lock
+from peak_trade.runs.gates.locks import live_lock, safety_lock
 from peak_trade.settings import File
 from peak_trade.webui.desk import Actions, Desk, Gates, SafetyDesk, Urgent
 

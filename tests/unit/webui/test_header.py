@@ -7,7 +7,7 @@ import pytest
 from tests.unit.webui.desks import CLOSED, a_desk, a_safety_desk, begun, ended
 
 from peak_trade.model.errors import StorageError
-from peak_trade.runs.locks import live_lock, safety_lock
+from peak_trade.runs.gates.locks import live_lock, safety_lock
 from peak_trade.settings import File
 from peak_trade.webui.desk import Urgent
 from peak_trade.webui.header import CRITICAL_MAX, header_of

@@ -14,8 +14,8 @@ from tests.paths import ROOT
 from tests.unit.webui.desks import SetClock
 
 from peak_trade.compose import Parts
-from peak_trade.runs import health
-from peak_trade.runs.health import FREE_MIN_BYTES, check_all
+from peak_trade.runs.testnet import health
+from peak_trade.runs.testnet.health import FREE_MIN_BYTES, check_all
 from peak_trade.settings import load_config
 from peak_trade.webui.desk import Check
 

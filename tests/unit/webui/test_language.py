@@ -35,7 +35,8 @@ from peak_trade.report.figures import FIGURES, SESSION_FIGURES, figure_label
 from peak_trade.report.session_rows import side_of, words_of
 from peak_trade.research.metrics import LESS_IS_BETTER, Metrics
 from peak_trade.risk.gate import Mode
-from peak_trade.runs import locks, session_view
+from peak_trade.runs.gates import locks
+from peak_trade.runs.sessions import view as session_view
 from peak_trade.webui import actions, experiments, home, problems, session_page
 from peak_trade.webui.desk import Urgent
 from peak_trade.webui.header import Banner, header_of

@@ -7,7 +7,7 @@ from types import SimpleNamespace as Fake
 import pytest
 
 from peak_trade.model.stage import Stage
-from peak_trade.runs.locks import LIVE_LOCK, SAFETY_LOCK, live_lock, locks_of, safety_lock
+from peak_trade.runs.gates.locks import LIVE_LOCK, SAFETY_LOCK, live_lock, locks_of, safety_lock
 from peak_trade.settings import File
 
 BOTH = (False, True)

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.webui.desks import CLOSED, a_desk, begun, ended
 
 from peak_trade.model.errors import StorageError
-from peak_trade.runs.locks import safety_lock
+from peak_trade.runs.gates.locks import safety_lock
 from peak_trade.webui.live import Pulse, Remembered
 from peak_trade.webui.metrics import Gauges
 

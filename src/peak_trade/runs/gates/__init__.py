@@ -1,0 +1,1 @@
+"""The ladder: evidence, requests, signatures, permits, and the ways down."""

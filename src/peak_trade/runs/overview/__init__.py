@@ -1,0 +1,1 @@
+"""What the dashboard and the command for everything at a glance show."""

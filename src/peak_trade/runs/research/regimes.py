@@ -1,0 +1,148 @@
+"""The regimes of a market and what a strategy earned in each, as a run: registered, with a folder of its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from peak_trade.compose import DataChoice, Parts, dataset_facts
+from peak_trade.durable import write_text
+from peak_trade.journal.registry import stamp
+from peak_trade.journal.run import Run, RunStatus, Trial
+from peak_trade.model.bar import Bars
+from peak_trade.model.clock import moment_text
+from peak_trade.research.backtest import Result, backtest
+from peak_trade.research.regime_figures import figures_by_class
+from peak_trade.research.regimes import Family, RegimeRules, Regimes, regimes, spells, transitions
+from peak_trade.research.terms import Terms
+from peak_trade.runs.configured import configured_params
+from peak_trade.runs.record import Json, document_of, provenance, tried_on
+from peak_trade.runs.research.backtest import BacktestRequest
+from peak_trade.runs.research.research_data import research_data
+from peak_trade.strategy.catalogue import Value, make
+
+REGIMES = "regimes"
+#: The file of its folder that a browser opens.
+REGIME_SHEET = "regimes.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegimeRequest:
+    """What is asked for: a strategy with the parameters given, the bars, the terms, the windows of the classes, and tags."""
+
+    strategy: str
+    params: Mapping[str, Value]
+    data: DataChoice
+    terms: Terms
+    rules: RegimeRules
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What came of it: the record (the JSON document), the regimes, what the strategy did, and the folder."""
+
+    record: Json
+    found: Regimes
+    result: Result
+    folder: Path
+
+
+def run_regimes(parts: Parts, request: RegimeRequest) -> Weather:
+    """Tell the regimes of a market, run a strategy over it, register both and write the folder.
+
+    The strategy counts as tried: whoever has seen where it earns has seen what it earns.
+
+    Raises:
+        InputError: strategy, data or terms don't fit.
+        SafetyRefused: the period reaches into a hold-out.
+        StorageError: the disk or the registry refused.
+    """
+    begun, started = parts.clock.elapsed_s(), parts.clock.now()
+    strategy = make(request.strategy, configured_params(parts, request.strategy, request.params))
+    dataset = research_data(parts, request.data)
+    bars, facts = dataset.bars, dataset_facts(dataset)
+    result = backtest(bars, strategy, request.terms)
+    found = regimes(bars, request.rules)
+    asked = BacktestRequest(strategy=request.strategy, params=request.params, data=request.data, terms=request.terms)
+    run = Run(
+        run_id=parts.ids.next_run(),
+        run_type=REGIMES,
+        status=RunStatus.COMPLETED,
+        strategy=strategy.key,
+        symbol=bars.instrument.symbol,
+        timeframe=bars.timeframe.label,
+        params=strategy.model_dump(mode="json"),
+        spec=asked.spec(strategy, dataset, facts["sha256"]) | {"run_type": REGIMES, "rules": request.rules.to_json()},
+        dataset_sha256=facts["sha256"],
+        started_at=stamp(started),
+        finished_at=stamp(parts.clock.now()),
+        elapsed_s=parts.clock.elapsed_s() - begun,
+        trials=1,
+        result_sha256=result.sha256(),
+        metrics=result.metrics.figures(),
+        tags=request.tags,
+        **provenance(parts, strategy),
+    )
+    trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
+    parts.registry.add(run, tried_on(dataset, request.terms), [trial])
+    record = document_of(parts, run, facts, request.terms, dataset) | {
+        "metrics": result.metrics._asdict(),
+        "rules": request.rules.to_json(),
+        **_told(found, result, bars),
+    }
+    weather = Weather(record=record, found=found, result=result, folder=parts.reports / run.run_id)
+    _write_folder(weather)
+    return weather
+
+
+def _told(found: Regimes, result: Result, bars: Bars) -> Json:
+    """Return the regimes as JSON: each family with its figures, and where the market changed."""
+
+    def at(bar: int) -> str:
+        return moment_text(int(bars.timestamp[bar]))
+
+    return {
+        "families": [_family(family, result) for family in found.families],
+        "changes": [{"announced": at(point.announced), "began": at(point.began)} for point in found.changes],
+        "estimates": [
+            {
+                "since": at(fit.since),
+                "bars": fit.bars,
+                "means": list(fit.means),
+                "deviations": [variance**0.5 for variance in fit.variances],
+                "stays": list(fit.stays),
+                "converged": fit.converged,
+            }
+            for fit in found.fits
+        ],
+        "estimates_failed": found.failed,
+    }
+
+
+def _family(family: Family, result: Result) -> Json:
+    return {
+        "name": family.name,
+        "title": family.title,
+        "now": family.now,
+        "classes": list(family.classes),
+        "figures": [asdict(item) for item in figures_by_class(result, family)],
+        "spells": [asdict(item) for item in spells(family)],
+        "transitions": transitions(family),
+    }
+
+
+def _write_folder(weather: Weather) -> None:
+    from peak_trade.report.regime_facts import regime_markdown
+
+    write_text(weather.folder / "run.json", json.dumps(weather.record, indent=2, allow_nan=False) + "\n")
+    write_text(weather.folder / "report.md", regime_markdown(weather.record))
+
+
+def write_regime_sheet(weather: Weather) -> Path:
+    """Draw the page into the run's folder; loads the charts."""
+    from peak_trade.report.regime_sheet import regime_html
+
+    path = weather.folder / REGIME_SHEET
+    write_text(path, regime_html(weather.record, weather.result, weather.found))
+    return path

@@ -1,0 +1,163 @@
+"""What is left of a backtest under other circumstances, registered as a run and written down as evidence."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from peak_trade.compose import DataChoice, Parts, dataset_facts
+from peak_trade.durable import write_text
+from peak_trade.governance.criteria import EvidenceKind, Subject
+from peak_trade.governance.documents import Fact
+from peak_trade.journal.registry import RunFilter, stamp
+from peak_trade.journal.run import Run, RunStatus, Trial
+from peak_trade.model.clock import RunId
+from peak_trade.model.errors import CheckFailed
+from peak_trade.research.backtest import Result
+from peak_trade.research.stress import Stressed, StressLimits, stress
+from peak_trade.runs.acts import tell_evidence
+from peak_trade.runs.record import BACKTEST, SWEEP, Json, document_of, provenance, tried_on
+from peak_trade.runs.research.again import reproduce
+from peak_trade.runs.research.research_data import research_data
+from peak_trade.runs.sessions.evidence import digits
+from peak_trade.runs.strategy_version import version_of
+from peak_trade.strategy.catalogue import Value
+
+ROBUSTNESS = "robustness"
+#: The file of its folder that a browser opens.
+ROBUSTNESS_SHEET = "robustness.html"
+#: So many of the newest sweeps of a strategy are looked through for the values of its parameters.
+SWEEPS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shaken:
+    """What came of it: the record (the JSON document), what was found, the backtest, the id of the evidence, the folder."""
+
+    record: Json
+    found: Stressed
+    result: Result
+    evidence: RunId
+    folder: Path
+
+
+def run_robustness(parts: Parts, run_id: str, seed: int, by: str, tags: tuple[str, ...] = ()) -> Shaken:
+    """Stress a registered backtest, after doing it again; register what came of it and write it down as evidence.
+
+    The neighbouring combinations count as tried from then on.
+
+    Raises:
+        NotFound: no such run.
+        CheckFailed: it is no backtest, or does not come out the same.
+        SafetyRefused: its period reaches into a hold-out.
+        StorageError: the disk or the registry refused.
+    """
+    begun, started = parts.clock.elapsed_s(), parts.clock.now()
+    known = parts.registry.get(run_id)
+    if known.run_type != BACKTEST:
+        raise CheckFailed(f"expected a backtest, found the {known.run_type} {known.run_id}; run the combination as a backtest")
+    again = reproduce(parts, known.run_id)
+    if not again.identical or again.result is None:
+        raise CheckFailed(
+            f"expected run {known.run_id} to come out the same, found differences; "
+            f"peak-trade reproduce {known.run_id} lists them"
+        )
+    # A hold-out may have been set up since.
+    research_data(parts, DataChoice.from_json(known.spec["data"]))
+    result, dataset = again.result, again.dataset
+    limits = stress_limits(parts)
+    found = stress(result, grids_of(parts, known), limits, seed)
+    strategy, bars = result.strategy, dataset.bars
+    facts = dataset_facts(dataset)
+    run = Run(
+        run_id=parts.ids.next_run(),
+        run_type=ROBUSTNESS,
+        status=RunStatus.COMPLETED,
+        strategy=strategy.key,
+        symbol=bars.instrument.symbol,
+        timeframe=bars.timeframe.label,
+        params=known.params,
+        spec=dict(known.spec) | {"run_type": ROBUSTNESS, "backtest": known.run_id, "limits": asdict(limits), "seed": seed},
+        dataset_sha256=facts["sha256"],
+        started_at=stamp(started),
+        finished_at=stamp(parts.clock.now()),
+        elapsed_s=parts.clock.elapsed_s() - begun,
+        trials=len(found.neighbours),
+        result_sha256=result.sha256(),
+        metrics={line.name: line.found for line in found.lines if line.found is not None} | {"robust": float(found.robust)},
+        tags=tags,
+        **provenance(parts, strategy),
+    )
+    trials = [
+        Trial(number=number, params=item.strategy.model_dump(mode="json"), metrics=item.result.metrics._asdict())
+        for number, item in enumerate(found.neighbours)
+    ]
+    parts.registry.add(run, tried_on(dataset, again.terms), trials)
+    record = document_of(parts, run, facts, again.terms, dataset) | {
+        "backtest": known.run_id,
+        "metrics": result.metrics._asdict(),
+        "seed": seed,
+        "limits": asdict(limits),
+        **_told(found),
+    }
+    evidence = _tell(parts, result, found, facts, seed, by)
+    shaken = Shaken(
+        record=record | {"evidence": evidence}, found=found, result=result, evidence=evidence, folder=parts.reports / run.run_id
+    )
+    _write_folder(shaken)
+    return shaken
+
+
+def stress_limits(parts: Parts) -> StressLimits:
+    """Return what a backtest has to stand, as the configuration says."""
+    return StressLimits(**parts.settings.file.robustness.model_dump())
+
+
+def grids_of(parts: Parts, run: Run) -> dict[str, list[Value]]:
+    """Return the values that the newest sweep had for each parameter of a backtest, where it tried the backtest's own."""
+    found: dict[str, list[Value]] = {}
+    for sweep in parts.registry.find(RunFilter(run_type=SWEEP, strategy=run.strategy), SWEEPS_MAX):
+        for name, values in sweep.spec.get("grid", []):
+            if run.params.get(name) in values:
+                found.setdefault(name, list(values))
+    return found
+
+
+def _tell(parts: Parts, result: Result, found: Stressed, facts: Json, seed: int, by: str) -> RunId:
+    """Write down what was found, for gates to read: a policy may ask for `robust` in the suite of that name."""
+    version = version_of(result.strategy)
+    told: dict[str, Fact] = {
+        "suite": ROBUSTNESS,
+        "params_sha256": version.params_sha256,
+        "dataset_sha256": facts["sha256"],
+        "seed": seed,
+        "robust": found.robust,
+        **{line.name: digits(line.found) for line in found.lines if line.found is not None},
+    }
+    subject = Subject(strategy=version, symbols=(result.bars.instrument.symbol,))
+    return tell_evidence(parts, EvidenceKind.TEST_RUN, told, subject, by)
+
+
+def _told(found: Stressed) -> Json:
+    return {
+        "robust": found.robust,
+        "lines": [asdict(line) for line in found.lines],
+        "shape": found.shape,
+        "neighbours": [{"name": item.name, "value": item.value, "sharpe": item.sharpe} for item in found.neighbours],
+        "returns_at_costs": {f"{multiple:g}": value for multiple, value in found.costs.items()},
+    }
+
+
+def _write_folder(shaken: Shaken) -> None:
+    from peak_trade.report.robustness_facts import robustness_markdown
+
+    write_text(shaken.folder / "run.json", json.dumps(shaken.record, indent=2, allow_nan=False) + "\n")
+    write_text(shaken.folder / "report.md", robustness_markdown(shaken.record))
+
+
+def write_robustness_sheet(shaken: Shaken) -> Path:
+    """Draw the page into the run's folder; loads the charts."""
+    from peak_trade.report.robustness_sheet import robustness_html
+
+    path = shaken.folder / ROBUSTNESS_SHEET
+    write_text(path, robustness_html(shaken.record, shaken.result, shaken.found))
+    return path

@@ -1,0 +1,1 @@
+"""What a session is before it begins and after it ended: its plan, its records, its figures, its page."""

@@ -1,0 +1,1 @@
+"""Stage 2 and what has to be ready before it."""
