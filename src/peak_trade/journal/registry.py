@@ -46,6 +46,7 @@ class TriedRow(NamedTuple):
     params: str
     strategy: str
     run_id: str
+    number: int
 
 
 class Registry:
@@ -70,6 +71,13 @@ class Registry:
         with self._writing() as connection:
             insert_run(connection, run)
             if tried is not None:
+                _add_trials(connection, run, tried, trials)
+
+    def add_over(self, run: Run, tries: Sequence[tuple[Tried, Sequence[Trial]]]) -> None:
+        """Register a finished run with trials on several markets, all or nothing."""
+        with self._writing() as connection:
+            insert_run(connection, run)
+            for tried, trials in tries:
                 _add_trials(connection, run, tried, trials)
 
     def finish(
@@ -204,8 +212,9 @@ class Registry:
             first, last: open times, nanoseconds UTC.
         """
         table, runs = schema.trials.c, schema.runs.c
+        columns = ("identity", "timeframe", "first", "last", "params")
         query = (
-            sa.select(table.identity, table.timeframe, table.first, table.last, table.params, runs.strategy, runs.run_id)
+            sa.select(*(getattr(table, name) for name in columns), runs.strategy, runs.run_id, table.number)
             .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
             .where(table.symbol == symbol, table.first <= last, table.last >= first)
             .order_by(table.run_id, table.number)
@@ -382,7 +391,7 @@ def _add_trials(connection: sa.Connection, run: Run, tried: Tried, trials: Seque
         | {
             "run_id": run.run_id,
             "number": trial.number,
-            "identity": identity_of(run.strategy, trial.params, tried.terms),
+            "identity": identity_of(trial.strategy or run.strategy, trial.params, tried.terms),
             "params": plain_json(trial.params),
             "metrics": plain_json(trial.metrics),
         }

@@ -60,6 +60,11 @@ class RoundTrips:
     def __len__(self) -> int:
         return len(self.entry_bar)
 
+    def trades(self) -> list["Trade"]:
+        """Return the round trips one by one, in order of entry."""
+        columns = (getattr(self, name).tolist() for name in RoundTrips.__slots__)
+        return [_trade(*row) for row in zip(*columns, strict=True)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
@@ -109,9 +114,7 @@ class Result:
 
     def trades(self) -> list[Trade]:
         """Return the round trips one by one, in order of entry."""
-        trips = self.round_trips
-        columns = (getattr(trips, name).tolist() for name in RoundTrips.__slots__)
-        return [_trade(*row) for row in zip(*columns, strict=True)]
+        return self.round_trips.trades()
 
 
 def _trade(

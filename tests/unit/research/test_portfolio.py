@@ -12,7 +12,7 @@ from tests.builders import an_instrument, flat_bars, random_targets, some_bars, 
 
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.backtest import backtest
-from peak_trade.research.portfolio import Allotting, Sleeve, Weighing, portfolio, weights_of
+from peak_trade.research.portfolio import Allotting, Sleeve, Weighing, allot, portfolio
 from peak_trade.strategy.base import Strategy
 
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -241,9 +241,9 @@ def test_weights_by_rule():
     calm, other = random.normal(0, 0.01, (2, 400))
     closes, there = moves(calm, 2 * calm, other)
     sleeves = [Sleeve(strategy=Drawn(), symbol=symbol) for symbol in range(3)]
-    equal = weights_of(closes, there, sleeves, Allotting())
-    inverse = weights_of(closes, there, sleeves, Allotting(weighing=Weighing.INVERSE_VOLATILITY, every=100))
-    shared = weights_of(closes, there, sleeves, Allotting(correlation_most=0.8, every=100))
+    equal = allot(closes, there, sleeves, Allotting()).weights
+    inverse = allot(closes, there, sleeves, Allotting(weighing=Weighing.INVERSE_VOLATILITY, every=100)).weights
+    shared = allot(closes, there, sleeves, Allotting(correlation_most=0.8, every=100)).weights
 
     assert np.all(equal == 1 / 3)
     assert np.all(inverse[0] == 0)  # nothing is known yet
@@ -259,7 +259,7 @@ def test_limits_hold_at_the_limit():
     sleeves = [Sleeve(strategy=Drawn(), symbol=symbol, weight=weight) for symbol, weight in ((0, 0.3), (0, 0.3), (1, 0.4))]
 
     def last(**limits):
-        return weights_of(closes, there, sleeves, Allotting(weighing=Weighing.GIVEN, **limits))[-1].tolist()
+        return allot(closes, there, sleeves, Allotting(weighing=Weighing.GIVEN, **limits)).weights[-1].tolist()
 
     assert last() == [0.3, 0.3, 0.4]
     assert last(symbol_most=0.6) == pytest.approx([0.3, 0.3, 0.4])
