@@ -212,15 +212,15 @@ class Registry:
             first, last: open times, nanoseconds UTC.
         """
         table, runs = schema.trials.c, schema.runs.c
-        columns = ("identity", "timeframe", "first", "last", "params")
+        place = (table.identity, table.timeframe, table.first, table.last)
         query = (
-            sa.select(*(getattr(table, name) for name in columns), runs.strategy, runs.run_id, table.number)
+            sa.select(*place, table.params, runs.strategy, runs.run_id, table.number)
             .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
             .where(table.symbol == symbol, table.first <= last, table.last >= first)
             .order_by(table.run_id, table.number)
         )
         with self._reading() as connection:
-            return [TriedRow(*row) for row in connection.execute(query)]
+            return [TriedRow._make(row) for row in connection.execute(query)]
 
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""

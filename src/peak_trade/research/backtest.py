@@ -155,7 +155,12 @@ def backtest(bars: Bars, strategy: Strategy, terms: Terms) -> Result:
 
 def yardstick(bars: Bars, terms: Terms) -> Result:
     """Buy with all the cash at the first chance and keep: same costs, but no exits and no other side."""
-    plain = replace(
+    return backtest(bars, BuyAndHold(), plain_terms(terms))
+
+
+def plain_terms(terms: Terms) -> Terms:
+    """Return the terms of buy and hold: all of the cash, the same costs, no exits and no other side."""
+    return replace(
         terms,
         sizing=Sizing(SizedBy.FRACTION, Decimal(1)),
         side=Side.LONG,
@@ -163,7 +168,6 @@ def yardstick(bars: Bars, terms: Terms) -> Result:
         take_profit=0.0,
         trailing_stop=0.0,
     )
-    return backtest(bars, BuyAndHold(), plain)
 
 
 def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) -> Result:
