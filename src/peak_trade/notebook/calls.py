@@ -34,7 +34,7 @@ from peak_trade.research.search import Method, SearchPlan
 from peak_trade.research.splits import Length, WalkPlan
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
-from peak_trade.runs.configured import configured_params, configured_terms, side_of
+from peak_trade.runs.configured import configured_terms, side_of
 from peak_trade.runs.research.backtest import BacktestRequest, run_backtest
 from peak_trade.runs.research.portfolio import PortfolioRequest, run_portfolio
 from peak_trade.runs.research.proofs import ProofRequest, prove
