@@ -178,7 +178,7 @@ def export(
 
 
 def reproduce_command(
-    run_id: Annotated[str, typer.Argument(help="Id of a backtest or sweep, or a clear part of it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of a backtest, sweep, walk-forward or portfolio, or a clear part of it.")],
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
 ) -> None:
@@ -219,13 +219,18 @@ def reproduce_command(
         raise CheckFailed(f"expected run {run.run_id} to come out the same, found that {why}; compare code, data and versions")
     if not as_json:
         every = "every fill, every equity value and every metric"
-        known = {"backtest": every, "holdout": every, "walk_forward": f"every choice, {every}"}
+        known = {
+            "backtest": every,
+            "holdout": every,
+            "walk_forward": f"every choice, {every}",
+            "portfolio": f"every weight, {every}",
+        }
         what = known.get(run.run_type, f"all {run.trials:,} trials")
         print(f"identical: {what}")
 
 
 def report_command(
-    run_id: Annotated[str, typer.Argument(help="Id of a backtest, sweep or session, or a clear part of it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of a backtest, sweep, portfolio or session, or a clear part of it.")],
     config: options.ConfigFile = None,
 ) -> None:
     """Write the report of a run anew, after checking that it comes out the same."""

@@ -30,6 +30,7 @@ from peak_trade.cli import (
     liquidate,
     operator,
     pause,
+    portfolio,
     readiness,
     regimes,
     robustness,
@@ -70,6 +71,7 @@ app.command("verdict")(verdict.command)
 app.command("robustness")(robustness.command)
 app.command("regimes")(regimes.command)
 app.command("walkforward")(walkforward.command)
+app.command("portfolio")(portfolio.command)
 app.command("reproduce")(experiments.reproduce_command)
 app.command("report")(experiments.report_command)
 app.add_typer(experiments.app, name="experiments")

@@ -46,6 +46,7 @@ class TriedRow(NamedTuple):
     params: str
     strategy: str
     run_id: str
+    number: int
 
 
 class Registry:
@@ -70,6 +71,13 @@ class Registry:
         with self._writing() as connection:
             insert_run(connection, run)
             if tried is not None:
+                _add_trials(connection, run, tried, trials)
+
+    def add_over(self, run: Run, tries: Sequence[tuple[Tried, Sequence[Trial]]]) -> None:
+        """Register a finished run with trials on several markets, all or nothing."""
+        with self._writing() as connection:
+            insert_run(connection, run)
+            for tried, trials in tries:
                 _add_trials(connection, run, tried, trials)
 
     def finish(
@@ -204,14 +212,15 @@ class Registry:
             first, last: open times, nanoseconds UTC.
         """
         table, runs = schema.trials.c, schema.runs.c
+        place = (table.identity, table.timeframe, table.first, table.last)
         query = (
-            sa.select(table.identity, table.timeframe, table.first, table.last, table.params, runs.strategy, runs.run_id)
+            sa.select(*place, table.params, runs.strategy, runs.run_id, table.number)
             .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
             .where(table.symbol == symbol, table.first <= last, table.last >= first)
             .order_by(table.run_id, table.number)
         )
         with self._reading() as connection:
-            return [TriedRow(*row) for row in connection.execute(query)]
+            return [TriedRow._make(row) for row in connection.execute(query)]
 
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
@@ -382,7 +391,7 @@ def _add_trials(connection: sa.Connection, run: Run, tried: Tried, trials: Seque
         | {
             "run_id": run.run_id,
             "number": trial.number,
-            "identity": identity_of(run.strategy, trial.params, tried.terms),
+            "identity": identity_of(trial.strategy or run.strategy, trial.params, tried.terms),
             "params": plain_json(trial.params),
             "metrics": plain_json(trial.metrics),
         }

@@ -70,11 +70,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One combination of parameters within a run, by its number in the run's fixed order."""
+    """One combination of parameters within a run, by its number in the run's fixed order; of a strategy, if not the run's."""
 
     number: int
     params: JsonObject
     metrics: Mapping[str, float | None]
+    strategy: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The calls of a notebook: bars, backtest, sweep, walk-forward, portfolio and check.
 
-Each opens the project (the folder of `config.toml`, here or above), does what the command of the same name does (a portfolio
-has none), and closes it. Outside of a project the same happens in a folder that is gone when Python ends.
+Each opens the project (the folder of `config.toml`, here or above), does what the command of the same name does, and closes
+it. Outside of a project the same happens in a folder that is gone when Python ends.
 """
 
 import atexit
@@ -28,21 +28,21 @@ from peak_trade.notebook.results import Mixed, Proven, SweepTable, Tested, Walk,
 from peak_trade.research.backtest import backtest as tried_once
 from peak_trade.research.backtest import yardstick
 from peak_trade.research.grid import made_plan
-from peak_trade.research.portfolio import Allotting, Sleeve, Weighing
-from peak_trade.research.portfolio import portfolio as run_portfolio
+from peak_trade.research.portfolio import Allotting, Weighing
 from peak_trade.research.proofs import Rule, Warmup, check_size, prove_causality, prove_warmup
 from peak_trade.research.search import Method, SearchPlan
 from peak_trade.research.splits import Length, WalkPlan
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
-from peak_trade.runs.configured import configured_params, configured_terms, side_of
+from peak_trade.runs.configured import configured_terms, side_of
 from peak_trade.runs.research.backtest import BacktestRequest, run_backtest
+from peak_trade.runs.research.portfolio import PortfolioRequest, run_portfolio
 from peak_trade.runs.research.proofs import ProofRequest, prove
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.sweep import SweepRequest, run_sweep
 from peak_trade.runs.research.walk_forward import WalkRequest, run_walk_forward
 from peak_trade.settings import in_project, load_config
-from peak_trade.strategy.catalogue import Value, make
+from peak_trade.strategy.catalogue import Value
 from peak_trade.strategy.sizing import Sizing
 
 Moment = str | datetime
@@ -270,9 +270,9 @@ def portfolio(
     tags: Sequence[str] = (),
     **terms: Unpack[TermWords],
 ) -> Mixed:
-    """Run every strategy on every market with one cash account.
+    """Run every strategy on every market with one cash account; the figures are those of `peak-trade portfolio`.
 
-    In a project each pair is registered as a backtest of its own first, because it is tried; the portfolio is no run itself.
+    Each pair is a leg, and counts as a trial of its strategy on its market.
 
     Args:
         markets: of each symbol what `load_bars` returned.
@@ -304,27 +304,23 @@ def portfolio(
         total_most=total_most,
     )
     with _opened() as (parts, counts):
-        found = _terms(parts, terms)
-        named = [(item, {}) if isinstance(item, str) else item for item in strategies]
-        sleeves = [
-            Sleeve(strategy=make(name, configured_params(parts, name, params)), symbol=place)
-            for place in range(len(markets))
-            for name, params in named
-        ]
-        if weights is not None:
-            sleeves = [replace(item, weight=float(weight)) for item, weight in zip(sleeves, weights, strict=True)]
-        bars = [research_data(parts, one.choice).bars for one in markets]
-        runs = []
-        for item in sleeves if counts else ():
-            asked = BacktestRequest(
-                strategy=item.strategy.key,
-                params=item.strategy.model_dump(mode="json"),
-                data=markets[item.symbol].choice,
-                terms=found,
-                tags=_marks((*tags, "portfolio"), counts=counts),
-            )
-            runs.append(str(run_backtest(parts, asked).record["run_id"]))
-        return Mixed(result=run_portfolio(bars, sleeves, found, plan), runs=tuple(runs))
+        request = PortfolioRequest(
+            strategies=tuple((item, {}) if isinstance(item, str) else item for item in strategies),
+            markets=tuple(one.choice for one in markets),
+            terms=_terms(parts, terms),
+            allotting=plan,
+            weights=None if weights is None else tuple(float(weight) for weight in weights),
+            tags=_marks(tags, counts=counts),
+        )
+        done = run_portfolio(parts, request)
+        return Mixed(
+            registered=counts,
+            result=done.result,
+            beside=done.yardstick,
+            paths=done.paths,
+            record=done.record,
+            folder=done.folder if counts else None,
+        )
 
 
 def check(

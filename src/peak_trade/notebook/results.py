@@ -11,11 +11,12 @@ import polars as pl
 from peak_trade.model.errors import CheckFailed
 from peak_trade.notebook.drawing import Drawing, text_html
 from peak_trade.research.backtest import Result, Trade
-from peak_trade.research.portfolio import Portfolio
+from peak_trade.research.portfolio import Paths, Portfolio
 from peak_trade.research.proofs import Causality, Warmup
 from peak_trade.research.walk_forward import Journey
 from peak_trade.runs.record import Json
 from peak_trade.runs.research.backtest import equity_frame
+from peak_trade.runs.research.portfolio import equity_table, weight_frame
 from peak_trade.runs.research.sweep import Rows
 from peak_trade.strategy.base import Strategy
 
@@ -203,10 +204,30 @@ class Walk:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Mixed:
-    """A portfolio, which is no registered run itself; `runs` are those of its pairs, each alone, in the order of the pairs."""
+    """A portfolio.
 
+    Attributes:
+        registered: whether a project's registry has it; `record` and `folder` are those of the run.
+        beside: buy and hold over the same markets, each with the same share of the cash.
+        paths: what the legs held and earned over time.
+    """
+
+    registered: bool
     result: Portfolio
-    runs: tuple[str, ...]
+    beside: Portfolio
+    paths: Paths
+    record: Json
+    folder: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """Strategies and markets."""
+        return f"{self.record['strategy']} on {self.record['symbol']} {self.record['timeframe']}"
+
+    @property
+    def names(self) -> list[str]:
+        """The legs, `STRATEGY@SYMBOL`, by market, then by strategy."""
+        return [leg["name"] for leg in self.record["legs"]]
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -214,33 +235,38 @@ class Mixed:
         return self.result.metrics._asdict()
 
     def attribution(self) -> pl.DataFrame:
-        """Return what each pair of symbol and strategy brought; the profits add up to the total's."""
-        return self.result.attribution()
+        """Return what each leg brought; the profits add up to the total's."""
+        return self.result.attribution().insert_column(0, pl.Series("leg", self.names))
 
     def weights(self) -> pl.DataFrame:
-        """Return the weights of the pairs, in their order, by timestamp (UTC) of the date at which they were renewed."""
-        names = [f"{row['symbol']} {row['strategy']} {number}" for number, row in enumerate(self.attribution().to_dicts(), 1)]
-        columns = dict(zip(names, self.result.weights.T, strict=True))
-        return _timed({"timestamp": self.result.weighed} | columns)
+        """Return the weights of the legs by timestamp (UTC) of the date at which they were renewed."""
+        return weight_frame(self.result, self.names)
 
     def to_polars(self) -> pl.DataFrame:
-        """Return timestamp (UTC) and equity at each close, quote currency."""
-        return _timed({"timestamp": self.result.timestamp, "equity": self.result.equity})
+        """Return timestamp (UTC), equity, buy_and_hold and the profit of each leg so far at each close, quote currency."""
+        frame = equity_table(self.result, self.names, self.paths)
+        return frame.insert_column(2, pl.Series("buy_and_hold", self.beside.equity))
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return the same as a pandas frame indexed by timestamp."""
         return _pandas(self.to_polars())
 
+    def plot(self) -> Drawing:
+        """Return the portfolio's report: equity, attribution, correlation, weights, exposure and limits."""
+        from peak_trade.report.portfolio_sheet import portfolio_html
+
+        return Drawing(self.title, portfolio_html(self.record, self.result, self.beside, self.paths))
+
     def __repr__(self) -> str:
-        quote = self.result.markets[0].instrument.quote
-        figures = [(_label(name, quote), _text(name, self.metrics[name], quote)) for name in SHOWN]
-        rows = [
-            (row["symbol"], row["strategy"], f"{row['profit']:,.2f}", f"{row['fees']:,.2f}", f"{row['fills']:,}")
-            for row in self.attribution().to_dicts()
-        ]
-        table = _columns(["symbol", "strategy", f"profit, {quote}", "fees", "fills"], rows)
-        end = f"the portfolio is not registered; its {len(self.runs):,} pairs are, each alone" if self.runs else NOT_KEPT
-        return "\n".join(["portfolio", "", _columns(["", "value"], figures), "", table, "", end])
+        from peak_trade.report.portfolio_facts import LEG_HEADS, leg_rows, tried_text
+
+        quote = self.record["quote"]
+        both = (self.metrics, self.beside.metrics._asdict())
+        figures = [(_label(name, quote), *(_text(name, part[name], quote) for part in both)) for name in SHOWN]
+        table = _columns([LEG_HEADS[0], f"{LEG_HEADS[1]}, {quote}", *LEG_HEADS[2:]], leg_rows(self.record))
+        end = f"{tried_text(self.record)}\nrun {self.record['run_id']}" if self.registered else NOT_KEPT
+        shown = _columns(["", "portfolio", "buy and hold"], figures)
+        return "\n".join([self.title, "", shown, "", table, "", end])
 
     def _repr_html_(self) -> str:
         return text_html(repr(self))
@@ -328,10 +354,6 @@ def _columns(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
         )
         for row in cells
     )
-
-
-def _timed(columns: Mapping[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(columns).with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC")))
 
 
 def _pandas(frame: pl.DataFrame) -> "pd.DataFrame":

@@ -60,6 +60,11 @@ class RoundTrips:
     def __len__(self) -> int:
         return len(self.entry_bar)
 
+    def trades(self) -> list["Trade"]:
+        """Return the round trips one by one, in order of entry."""
+        columns = (getattr(self, name).tolist() for name in RoundTrips.__slots__)
+        return [_trade(*row) for row in zip(*columns, strict=True)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
@@ -109,9 +114,7 @@ class Result:
 
     def trades(self) -> list[Trade]:
         """Return the round trips one by one, in order of entry."""
-        trips = self.round_trips
-        columns = (getattr(trips, name).tolist() for name in RoundTrips.__slots__)
-        return [_trade(*row) for row in zip(*columns, strict=True)]
+        return self.round_trips.trades()
 
 
 def _trade(
@@ -152,7 +155,12 @@ def backtest(bars: Bars, strategy: Strategy, terms: Terms) -> Result:
 
 def yardstick(bars: Bars, terms: Terms) -> Result:
     """Buy with all the cash at the first chance and keep: same costs, but no exits and no other side."""
-    plain = replace(
+    return backtest(bars, BuyAndHold(), plain_terms(terms))
+
+
+def plain_terms(terms: Terms) -> Terms:
+    """Return the terms of buy and hold: all of the cash, the same costs, no exits and no other side."""
+    return replace(
         terms,
         sizing=Sizing(SizedBy.FRACTION, Decimal(1)),
         side=Side.LONG,
@@ -160,7 +168,6 @@ def yardstick(bars: Bars, terms: Terms) -> Result:
         take_profit=0.0,
         trailing_stop=0.0,
     )
-    return backtest(bars, BuyAndHold(), plain)
 
 
 def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) -> Result:

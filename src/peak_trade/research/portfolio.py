@@ -10,11 +10,12 @@ Invariant: nothing at a step depends on bars after it.
 Invariant: a portfolio of one sleeve is the backtest of its strategy, fill by fill.
 """
 
+import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum, unique
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ import polars as pl
 from peak_trade.model.bar import F64, I64, Bars
 from peak_trade.model.clock import moment_text
 from peak_trade.model.errors import InputError, StrategyError
-from peak_trade.research.backtest import FILL_KINDS, TRIP_KINDS, Fills
+from peak_trade.research.backtest import FILL_KINDS, TRIP_KINDS, Fills, RoundTrips
 from peak_trade.research.kernel import BY_FRACTION, Rules, Tally, compiled
 from peak_trade.research.metrics import Metrics, judge
 from peak_trade.research.terms import Terms
@@ -31,6 +32,8 @@ from peak_trade.strategy.indicators import Shared, sharing
 
 #: A deviation of returns smaller than this is no risk that is known.
 QUIET = 1e-12
+#: A limit is told to have bitten from so much above it on, relative: 0.1 ten times is not 1 in floats.
+BITTEN = 1e-9
 
 
 @unique
@@ -83,6 +86,42 @@ class Allotting:
         if not -1.0 <= self.correlation_most <= 1.0:
             raise InputError(f"expected correlation_most of -1 to 1, found {self.correlation_most:g}; correct it")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return asdict(self) | {"weighing": self.weighing.value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Allotting":
+        """Read what `to_json` wrote."""
+        return cls(**dict(data) | {"weighing": Weighing(data["weighing"])})
+
+
+class Allotted(NamedTuple):
+    """Weights over time, and where a limit made them smaller.
+
+    Attributes:
+        weights: (dates, sleeves), shares of the equity.
+        alike: (dates, symbols), where the limit of correlation divided a symbol's weights.
+        crowded: (dates, symbols), where the limit of a symbol scaled them down.
+        full: (dates,), where the limit of all did.
+    """
+
+    weights: F64
+    alike: Any
+    crowded: Any
+    full: Any
+
+
+class Paths(NamedTuple):
+    """What each sleeve held and had earned at each close, (steps, sleeves), quote currency.
+
+    Attributes:
+        values: of the position, negative where it is short. profits: after fees since the beginning, this value included.
+    """
+
+    values: F64
+    profits: F64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portfolio:
@@ -91,22 +130,55 @@ class Portfolio:
     Attributes:
         timestamp: the union of all open times (steps,), nanoseconds UTC. equity: at each close (steps,), quote currency.
         fills: in order of time; `bar` counts steps. sleeve: of each fill (fills,).
-        weights: (dates, sleeves), renewed at `weighed` (dates,), nanoseconds UTC.
+        closes: of each symbol (steps, symbols), carried on where it has no bar, zero before its first.
+        allotted: weights, renewed at `weighed` (dates,), nanoseconds UTC.
+        trips: round trips of each sleeve, whose bars count steps; the last one of each may be open.
         profit, fees: of each sleeve (sleeves,), quote currency; what is still held counts at its last close.
     """
 
     markets: tuple[Bars, ...]
     sleeves: tuple[Sleeve, ...]
+    terms: Terms
+    allotting: Allotting
     timestamp: I64
+    closes: F64
     equity: F64
     fills: Fills
     sleeve: I64
     weighed: I64
-    weights: F64
+    allotted: Allotted
+    trips: tuple[RoundTrips, ...]
     profit: F64
     fees: F64
     tally: Tally
     metrics: Metrics
+
+    @property
+    def weights(self) -> F64:
+        """The weights (dates, sleeves)."""
+        return self.allotted.weights
+
+    def sha256(self) -> str:
+        """Return the hash over every fill, every weight and every value of the equity."""
+        fills = self.fills
+        digest = hashlib.sha256(f"{len(self.equity)} {len(fills)} {self.weights.shape}\n".encode())
+        for column in (self.equity, fills.bar, self.sleeve, fills.quantity, fills.price, fills.fee, fills.reason, self.weights):
+            digest.update(np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<")).data)
+        return digest.hexdigest()
+
+    def paths(self) -> Paths:
+        """Return what each sleeve held and earned over time; the profits at a step are equity less the starting cash."""
+        shape = (len(self.timestamp), len(self.sleeves))
+        values, profits = np.zeros(shape), np.zeros(shape)
+        flows = -(self.fills.quantity * self.fills.price + self.fills.fee)
+        for number, item in enumerate(self.sleeves):
+            own = np.flatnonzero(self.sleeve == number)
+            latest = np.searchsorted(self.fills.bar[own], np.arange(shape[0]), side="right")
+            lots = np.append(0.0, self.fills.lots_after[own])[latest]
+            lot = float(self.markets[item.symbol].instrument.lot_step)
+            values[:, number] = lots * lot * self.closes[:, item.symbol]
+            profits[:, number] = np.append(0.0, np.cumsum(flows[own]))[latest] + values[:, number]
+        return Paths(values, profits)
 
     def attribution(self) -> pl.DataFrame:
         """Return a row for each sleeve: symbol, strategy, profit after fees, fees, fills; the profits are the total's."""
@@ -143,7 +215,7 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
             for number, item in enumerate(sleeves):
                 if item.symbol == symbol:
                     targets[places[symbol], number] = checked_targets(bars, item.strategy)
-    weights = weights_of(prices[3], there, sleeves, allotting)
+    allotted = allot(prices[3], there, sleeves, allotting)
     instruments = [bars.instrument for bars in markets]
     steps_of = tuple(np.array([float(getattr(one, name)) for one in instruments]) for name in _STEPS)
     rules = terms.rules(instruments[0])
@@ -153,9 +225,8 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
     rows: tuple[Any, ...] = tuple(np.empty(room, dtype=kind) for kind in (*FILL_KINDS, np.int64))
     equity = np.empty(len(stamps))
     chosen = np.array([item.symbol for item in sleeves])
-    plan = (chosen, targets, weights, allotting.every, int(allotting.resized))
-    loop = compiled()
-    tally = loop.simulate_all((*prices, there), plan, rules, steps_of, equity, rows, state)
+    plan = (chosen, targets, allotted.weights, allotting.every, int(allotting.resized))
+    tally = compiled().simulate_all((*prices, there), plan, rules, steps_of, equity, rows, state)
     if tally.bad >= 0:
         step, number = divmod(tally.bad, count)
         raise StrategyError(
@@ -167,27 +238,32 @@ def portfolio(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, 
     held = state[0] * steps_of[0][chosen] * state[7][chosen]
     each = _by_sleeve(rows, count)
     profit, fees = _attributed(each, held)
+    trips = tuple(_trips(part) for part in each)
     return Portfolio(
         markets=tuple(markets),
         sleeves=tuple(sleeves),
+        terms=terms,
+        allotting=allotting,
         timestamp=stamps,
+        closes=prices[3],
         equity=equity,
         fills=Fills(**dict(zip(Fills.__slots__, fills, strict=True))),
         sleeve=rows[6],
         weighed=stamps[:: allotting.every],
-        weights=weights,
+        allotted=allotted,
+        trips=trips,
         profit=profit,
         fees=fees,
         tally=tally,
-        metrics=_judged(markets, stamps, equity, rows, each, tally, rules),
+        metrics=_judged(markets, stamps, equity, rows, trips, tally, rules),
     )
 
 
 _STEPS = ("lot_step", "min_quantity", "min_notional")
 
 
-def weights_of(closes: F64, there: Any, sleeves: Sequence[Sleeve], allotting: Allotting) -> F64:
-    """Return the weights (dates, sleeves), each date's from closes (steps, symbols) up to its own step.
+def allot(closes: F64, there: Any, sleeves: Sequence[Sleeve], allotting: Allotting) -> Allotted:
+    """Return the weights of each date, from closes (steps, symbols) up to its own step.
 
     A symbol whose volatility is not known yet, or that did not move, gets nothing where weights are inverse to it.
     """
@@ -197,9 +273,12 @@ def weights_of(closes: F64, there: Any, sleeves: Sequence[Sleeve], allotting: Al
     np.divide(closes[1:], closes[:-1], out=returns[1:], where=closes[:-1] > 0.0)
     returns[1:][closes[:-1] > 0.0] -= 1.0
     begun = np.argmax(there == 1, axis=0)
-    found = np.empty(((steps - 1) // allotting.every + 1, len(sleeves)))
+    dates = (steps - 1) // allotting.every + 1
+    found = np.empty((dates, len(sleeves)))
+    shared, crowded = np.zeros((dates, symbols), dtype=bool), np.zeros((dates, symbols), dtype=bool)
+    full = np.zeros(dates, dtype=bool)
     plain = allotting.weighing is not Weighing.INVERSE_VOLATILITY and allotting.correlation_most >= 1.0
-    for date in range(len(found)):
+    for date in range(dates):
         step = date * allotting.every
         known = begun + allotting.lookback <= step
         recent = returns[:0] if plain or not known.any() else returns[step + 1 - allotting.lookback : step + 1]
@@ -207,9 +286,11 @@ def weights_of(closes: F64, there: Any, sleeves: Sequence[Sleeve], allotting: Al
         known &= spread > QUIET
         own = _by_rule(sleeves, chosen, spread, known, allotting.weighing)
         if allotting.correlation_most < 1.0 and known.any():
-            own = own / _alike(recent, spread, known, allotting.correlation_most)[chosen]
-        found[date] = _within(own, chosen, symbols, allotting)
-    return found
+            divisors = _alike(recent, spread, known, allotting.correlation_most)
+            shared[date] = (divisors > 1.0) & (np.bincount(chosen, own, symbols) > 0.0)
+            own = own / divisors[chosen]
+        found[date], crowded[date], full[date] = _within(own, chosen, symbols, allotting)
+    return Allotted(found, shared, crowded, full)
 
 
 def _by_rule(sleeves: Sequence[Sleeve], chosen: I64, spread: F64, known: Any, weighing: Weighing) -> F64:
@@ -232,14 +313,15 @@ def _alike(recent: F64, spread: F64, known: Any, most: float) -> F64:
     return np.asarray(alike.sum(axis=1), dtype=np.float64)
 
 
-def _within(weights: F64, chosen: I64, symbols: int, allotting: Allotting) -> F64:
-    """Scale weights down to the limits of a symbol and of all."""
+def _within(weights: F64, chosen: I64, symbols: int, allotting: Allotting) -> tuple[F64, Any, bool]:
+    """Scale weights down to the limits of a symbol and of all; tell of which symbols, and whether of all."""
     each = np.bincount(chosen, weights, symbols)
     scale = np.ones(symbols)
     np.divide(allotting.symbol_most, each, out=scale, where=each > allotting.symbol_most)
     bound = weights * scale[chosen]
     total = bound.sum()
-    return np.asarray(bound * (allotting.total_most / total) if total > allotting.total_most else bound)
+    found = np.asarray(bound * (allotting.total_most / total) if total > allotting.total_most else bound)
+    return found, each > allotting.symbol_most * (1.0 + BITTEN), bool(total > allotting.total_most * (1.0 + BITTEN))
 
 
 def _check(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, allotting: Allotting) -> None:
@@ -255,6 +337,12 @@ def _check(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, all
     names = [bars.instrument.symbol for bars in markets]
     if len(set(names)) < len(names):
         raise InputError(f"expected each symbol once, found {', '.join(names)}; remove one")
+    for number, item in enumerate(sleeves):
+        if any(item.symbol == other.symbol and item.strategy == other.strategy for other in sleeves[:number]):
+            raise InputError(
+                f"expected each strategy with its parameters once on a symbol, found {item.strategy.key} twice on "
+                f"{names[item.symbol]}; remove one"
+            )
     if terms.rules(first.instrument).sizing != BY_FRACTION:
         raise InputError(f"expected a fraction as the sizing of a portfolio, found {terms.sizing}; write fraction=1")
     if allotting.weighing is Weighing.GIVEN:
@@ -302,31 +390,33 @@ def _attributed(each: Sequence[tuple[Any, ...]], held: F64) -> tuple[F64, F64]:
     return profit, np.array([math.fsum(part[3]) for part in each])
 
 
+def _trips(rows: tuple[Any, ...]) -> RoundTrips:
+    """Pair a sleeve's fills into round trips."""
+    trips: tuple[Any, ...] = tuple(np.empty(2 * len(rows[0]) + 2, dtype=kind) for kind in TRIP_KINDS)
+    found = int(compiled().pair(len(rows[0]), rows, trips))
+    kept: list[Any] = [row[:found] for row in trips]
+    return RoundTrips(**dict(zip(RoundTrips.__slots__, kept, strict=True)))
+
+
 def _judged(
     markets: Sequence[Bars],
     stamps: I64,
     equity: F64,
     rows: tuple[Any, ...],
-    each: Sequence[tuple[Any, ...]],
+    each: Sequence[RoundTrips],
     tally: Tally,
     rules: Rules,
 ) -> Metrics:
     """Return the figures of the whole; round trips are those of each sleeve."""
-    loop = compiled()
-    closed: list[list[Any]] = [[] for _ in TRIP_KINDS]
-    entries = 0
-    for part in each:
-        trips: tuple[Any, ...] = tuple(np.empty(2 * len(part[0]) + 2, dtype=kind) for kind in TRIP_KINDS)
-        found = int(loop.pair(len(part[0]), part, trips))
-        entries += found
-        done = trips[1][:found] >= 0
-        for column, row in zip(closed, trips, strict=True):
-            column.append(row[:found][done])
-    trips = tuple(np.concatenate(column) for column in closed)
-    figures = loop.measure(equity, rules.cash, tally.fills, rows[:6], len(trips[0]), trips)
+    closed = [part.exit_bar >= 0 for part in each]
+    trips = tuple(
+        np.concatenate([getattr(part, name)[done] for part, done in zip(each, closed, strict=True)])
+        for name in RoundTrips.__slots__
+    )
+    figures = compiled().measure(equity, rules.cash, tally.fills, rows[:6], len(trips[0]), trips)
     step_s = markets[0].timeframe.seconds
     return judge(
-        figures._replace(entries=entries),
+        figures._replace(entries=sum(len(part) for part in each)),
         tally,
         cash=rules.cash,
         bars=len(stamps),

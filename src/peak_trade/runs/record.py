@@ -19,6 +19,7 @@ BACKTEST = "backtest"
 SWEEP = "sweep"
 WALK_FORWARD = "walk_forward"
 HOLDOUT = "holdout"
+PORTFOLIO = "portfolio"
 
 Json = dict[str, Any]
 

@@ -138,8 +138,8 @@ def test_sweep_and_walk_are_the_commands(project, capsys):
         assert result.record["run_id"] in repr(result)
 
 
-def test_a_portfolio_counts_each_of_its_pairs(project):
-    """Its pairs are registered, each alone; profits add up; one pair alone is the backtest."""
+def test_a_portfolio_counts_each_of_its_legs(project, capsys):
+    """It is one run, with a trial for each leg; profits add up; one leg alone is the backtest; it comes out again."""
     markets = [pt.load_bars(hourly(seed=seed).to_polars(), symbol=name) for seed, name in ((1, "BTC/EUR"), (2, "ETH/EUR"))]
     mixed = pt.portfolio(markets, [("ma_crossover", CROSS), "macd"], weighing="given", weights=[0.4, 0.1, 0.3, 0.2])
     alone = pt.portfolio(markets[:1], [("ma_crossover", CROSS)])
@@ -147,11 +147,31 @@ def test_a_portfolio_counts_each_of_its_pairs(project):
 
     cash = tested.result.terms.cash
     assert mixed.attribution()["profit"].sum() == pytest.approx(mixed.metrics["final_equity"] - float(cash), abs=1e-6)
-    assert len(mixed.runs) == 4 == len(mixed.weights().columns) - 1
+    assert mixed.names == ["ma_crossover@BTC/EUR", "macd@BTC/EUR", "ma_crossover@ETH/EUR", "macd@ETH/EUR"]
+    assert mixed.weights().columns == ["timestamp", *mixed.names]
+    assert mixed.weights().row(0)[1:] == (0.4, 0.1, 0.3, 0.2)
     assert tested.record["trials_on_dataset"] == {"total": 4, "different": 2}
     assert alone.metrics == tested.metrics
     assert alone.to_pandas()["equity"].tolist() == tested.to_polars()["equity"].to_list()
-    assert "4 pairs are, each alone" in repr(mixed)
+    assert alone.to_pandas()["buy_and_hold"].tolist() == tested.to_polars()["buy_and_hold"].to_list()
+    assert (mixed.registered, mixed.folder.is_dir(), alone.record["portfolios_tried"]) == (True, True, 2)
+    assert main(["reproduce", mixed.record["run_id"]]) == 0, capsys.readouterr()
+
+
+def test_a_portfolio_is_shown(nowhere):
+    """Its page has every leg and chart and loads nothing; its text has the figures; its frame the profits of the legs."""
+    markets = [pt.load_bars(hourly(seed=seed).to_polars(), symbol=name) for seed, name in ((1, "BTC/EUR"), (2, "ETH/EUR"))]
+    mixed = pt.portfolio(markets, [("ma_crossover", CROSS), "macd"])
+    page, frame = mixed.plot().html, mixed.to_pandas()
+
+    assert "default-src 'none'" in page
+    for name in mixed.names:
+        assert name in page
+        assert name in repr(mixed)
+    profits = frame[[f"profit {name}" for name in mixed.names]].sum(axis=1)
+    assert profits.to_numpy() == pytest.approx(frame["equity"].to_numpy() - 10_000, abs=1e-6)
+    assert (mixed.registered, mixed.folder) == (False, None)
+    assert "not evidence" in repr(mixed)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from tests.builders import an_instrument, flat_bars, random_targets, some_bars, 
 
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.backtest import backtest
-from peak_trade.research.portfolio import Allotting, Sleeve, Weighing, portfolio, weights_of
+from peak_trade.research.kernel import REASONS
+from peak_trade.research.portfolio import Allotting, Sleeve, Weighing, allot, portfolio
 from peak_trade.strategy.base import Strategy
 
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -47,11 +48,11 @@ class Told(Strategy):
         return 0
 
 
-def market(number, count=200, seed=0, holes=0.2, **changes):
-    """Return bars of a symbol, some of them missing."""
+def market(number, count=200, seed=0, holes=0.2, noise=0.02, **steps):
+    """Return bars of a symbol, some of them missing; *steps* are the instrument's."""
     name = ("BTC/EUR", "ETH/EUR", "SOL/EUR", "ADA/EUR")[number]
     whole = some_bars(
-        count, seed=100 * seed + number, gap=0.004, noise=0.02, instrument=an_instrument(name, lot_step="0.01"), **changes
+        count, seed=100 * seed + number, gap=0.004, noise=noise, instrument=an_instrument(name, lot_step="0.01", **steps)
     )
     kept = np.random.default_rng(seed + number).random(count) >= holes
     kept[[0, -1]] = True
@@ -93,94 +94,199 @@ def lots_in(amount):
     return math.floor(amount + max(1e-9, amount * 4e-16))
 
 
-def reference(markets, sleeves, terms, weights, every, resized):
-    """The rules without exits as one would tell them: dictionaries, one step after the other; returns equity and fills."""
-    stamps = sorted({int(stamp) for bars in markets for stamp in bars.timestamp})
-    rows = [{int(stamp): index for index, stamp in enumerate(bars.timestamp)} for bars in markets]
-    targets = [item.strategy.targets(markets[item.symbol]) for item in sleeves]
-    lot = [float(bars.instrument.lot_step) for bars in markets]
-    fee, slip = terms.fee_bps / 10_000, terms.slippage_bps / 10_000
-    cash, held = float(terms.cash), [0] * len(sleeves)
-    before, orders, last = [0.0] * len(sleeves), {}, [0.0] * len(markets)
-    equity, fills = [], []
+class Slow:
+    """The rules as one would tell them, for the kernel to be compared with: one step after the other, one sleeve at a time.
 
-    def fill(number, step, stamp, kind, budget):
-        nonlocal cash
-        symbol = sleeves[number].symbol
-        opened = float(markets[symbol].open[rows[symbol][stamp]])
-        want, have = orders.pop(number), held[number]
-        price = opened * (1 + slip) if want > have else opened * (1 - slip)
-        unit = price * lot[symbol]
-        if kind == "buy":
-            want = min(want, max(have + lots_in(max(budget, 0) / (unit * (1 + fee))), have, 0))
-        if kind == "short":
-            others = [(held[o] * lot[sleeves[o].symbol] * last[sleeves[o].symbol]) for o in range(len(sleeves)) if o != number]
-            room = cash + sum(others) + have * unit * (1 - fee) - sum(-value for value in others if value < 0)
-            want = max(want, min(-lots_in(max(room, 0) / (unit * (1 + fee))), have))
-        if want != have:
-            cash -= (want - have) * unit + abs(want - have) * unit * fee
-            fills.append((step, number, (want - have) * lot[symbol]))
-            held[number] = want
+    A short position is a long one upside down: with prices times -1 what is good is up for both.
+    """
 
-    for step, stamp in enumerate(stamps):
+    def __init__(self, markets, sleeves, terms, weights, every, resized):
+        self.markets, self.sleeves, self.terms, self.weights = markets, sleeves, terms, weights
+        self.every, self.resized = every, resized
+        self.rows = [{int(stamp): index for index, stamp in enumerate(bars.timestamp)} for bars in markets]
+        self.lot = [float(bars.instrument.lot_step) for bars in markets]
+        self.fee, self.slip = terms.fee_bps / 10_000, terms.slippage_bps / 10_000
+        self.cash = float(terms.cash)
+        count = len(sleeves)
+        self.held, self.entry, self.best, self.before = [0] * count, [0.0] * count, [0.0] * count, [0.0] * count
+        self.orders, self.last = {}, [0.0] * len(markets)
+        self.equity, self.fills, self.skipped = [], [], 0
+
+    def run(self):
+        targets = [item.strategy.targets(self.markets[item.symbol]) for item in self.sleeves]
+        for step, stamp in enumerate(sorted({int(stamp) for bars in self.markets for stamp in bars.timestamp})):
+            self.step, self.stamp = step, stamp
+            self.open()
+            for number in range(len(self.sleeves)):
+                self.exit(number)
+            for symbol in range(len(self.markets)):
+                if (price := self.price(symbol, "close")) is not None:
+                    self.last[symbol] = price
+            worth = self.cash + sum(self.value(number) for number in range(len(self.sleeves)))
+            self.equity.append(worth)
+            for number, item in enumerate(self.sleeves):
+                if stamp in self.rows[item.symbol]:
+                    self.decide(number, float(targets[number][self.rows[item.symbol][stamp]]), worth)
+                if worth <= 0 and self.held[number] != 0:
+                    self.orders[number] = (0, "ruin")
+        return self
+
+    def price(self, symbol, name):
+        row = self.rows[symbol].get(self.stamp)
+        return None if row is None else float(getattr(self.markets[symbol], name)[row])
+
+    def value(self, number):
+        symbol = self.sleeves[number].symbol
+        return self.held[number] * self.lot[symbol] * self.last[symbol]
+
+    def open(self):
+        """First what reduces, then what buys, then what sells short."""
         kinds = {"reduce": [], "buy": [], "short": []}
-        for number, want in orders.items():
-            if stamp in rows[sleeves[number].symbol]:
-                smaller = abs(want) <= abs(held[number]) and want * held[number] >= 0
+        for number, (want, _) in sorted(self.orders.items()):
+            if self.stamp in self.rows[self.sleeves[number].symbol]:
+                smaller = abs(want) <= abs(self.held[number]) and want * self.held[number] >= 0
                 kinds["reduce" if smaller else "buy" if want > 0 else "short"].append(number)
-        for number in sorted(kinds["reduce"]):
-            fill(number, step, stamp, "reduce", cash)
+        for number in kinds["reduce"]:
+            self.fill(number, None)
         costs = {}
-        for number in sorted(kinds["buy"]):
-            symbol = sleeves[number].symbol
-            opened = float(markets[symbol].open[rows[symbol][stamp]])
-            costs[number] = (orders[number] - held[number]) * lot[symbol] * opened * (1 + slip) * (1 + fee)
-        ready, total = max(cash, 0), sum(costs.values())
+        for number in kinds["buy"]:
+            symbol = self.sleeves[number].symbol
+            lots = self.orders[number][0] - self.held[number]
+            costs[number] = lots * self.lot[symbol] * self.price(symbol, "open") * (1 + self.slip) * (1 + self.fee)
+        ready, total = max(self.cash, 0), sum(costs.values())
         for number, cost in costs.items():
-            fill(number, step, stamp, "buy", min(cash, ready * cost / total) if total > ready else cash)
-        for number in sorted(kinds["short"]):
-            fill(number, step, stamp, "short", cash)
-        for symbol, bars in enumerate(markets):
-            if stamp in rows[symbol]:
-                last[symbol] = float(bars.close[rows[symbol][stamp]])
-        worth = cash + sum(held[n] * lot[s.symbol] * last[s.symbol] for n, s in enumerate(sleeves))
-        equity.append(worth)
-        for number, item in enumerate(sleeves):
-            if stamp not in rows[item.symbol]:
-                continue
-            target = float(targets[number][rows[item.symbol][stamp]])
-            if target != before[number] or (resized and step % every == 0 and held[number] * target > 0):
-                before[number] = target
-                share = abs(target) * float(terms.sizing.amount) * max(worth * weights[step // every][number], 0)
-                want = lots_in(share / last[item.symbol] / lot[item.symbol]) * (1 if target >= 0 else -1)
-                orders.pop(number, None)
-                if want != held[number]:
-                    orders[number] = want
-        assert worth > 0, "the reference knows no ruin"
-    return equity, fills
+            self.fill(number, min(self.cash, ready * cost / total) if total > ready else self.cash)
+        for number in kinds["short"]:
+            others = [self.value(other) for other in range(len(self.sleeves)) if other != number]
+            self.fill(number, self.cash + sum(others) - sum(-value for value in others if value < 0))
+
+    def fill(self, number, budget):
+        symbol, (want, reason), have = self.sleeves[number].symbol, self.orders.pop(number), self.held[number]
+        price = self.price(symbol, "open") * (1 + self.slip if want > have else 1 - self.slip)
+        unit = price * self.lot[symbol]
+        if budget is not None and want > have:
+            want = min(want, max(have + lots_in(max(budget, 0) / (unit * (1 + self.fee))), have, 0))
+        elif budget is not None:
+            room = budget + have * unit * (1 - self.fee)
+            want = max(want, min(-lots_in(max(room, 0) / (unit * (1 + self.fee))), have))
+        limits, size = self.markets[symbol].instrument, abs(want - have) * self.lot[symbol]
+        small = size < float(limits.min_quantity) or size * price < float(limits.min_notional)
+        if want == have or (small and want != 0):
+            self.skipped += 1
+            return
+        self.book(number, want, price, reason)
+
+    def book(self, number, want, price, reason):
+        symbol, have = self.sleeves[number].symbol, self.held[number]
+        quantity = (want - have) * self.lot[symbol]
+        self.cash -= quantity * price + abs(quantity) * price * self.fee
+        self.fills.append((self.step, number, pytest.approx(quantity), pytest.approx(price), reason))
+        if have * want <= 0:
+            self.entry[number] = self.best[number] = price
+        elif abs(want) > abs(have):
+            self.entry[number] = (self.entry[number] * abs(have) + price * (abs(want) - abs(have))) / abs(want)
+        self.held[number] = want
+
+    def exit(self, number):
+        symbol, side = self.sleeves[number].symbol, 1 if self.held[number] > 0 else -1
+        if self.held[number] == 0 or self.stamp not in self.rows[symbol]:
+            return
+        opened = side * self.price(symbol, "open")
+        highest, lowest = sorted((side * self.price(symbol, "high"), side * self.price(symbol, "low")), reverse=True)
+        stops, goal = [], math.inf
+        if self.terms.stop_loss:
+            stops.append((side * self.entry[number] - self.terms.stop_loss * self.entry[number], "stop_loss"))
+        if self.terms.trailing_stop:
+            stops.append((side * self.best[number] - self.terms.trailing_stop * self.best[number], "trailing_stop"))
+        if self.terms.take_profit:
+            goal = side * self.entry[number] + self.terms.take_profit * self.entry[number]
+        level, reason = max(stops, key=lambda stop: stop[0], default=(-math.inf, ""))
+        if opened >= goal:
+            out = (opened, "take_profit")
+        elif lowest <= level:
+            out = (min(opened, level), reason)
+        elif highest >= goal:
+            out = (goal, "take_profit")
+        else:
+            self.best[number] = side * max(side * self.best[number], highest)
+            return
+        self.book(number, 0, side * out[0] * (1 - side * self.slip), out[1])
+
+    def decide(self, number, target, worth):
+        symbol = self.sleeves[number].symbol
+        due = self.resized and self.step % self.every == 0 and self.held[number] * target > 0
+        if target == self.before[number] and not due:
+            return
+        self.before[number] = target
+        forbidden = {"long": target < 0, "short": target > 0, "both": False}[self.terms.side.value]
+        weight = 0 if forbidden else self.weights[self.step // self.every][number]
+        share = abs(target) * float(self.terms.sizing.amount) * max(worth * weight, 0)
+        want = lots_in(share / self.last[symbol] / self.lot[symbol]) * (1 if target >= 0 else -1)
+        self.orders.pop(number, None)
+        if want != self.held[number]:
+            self.orders[number] = (want, "target")
 
 
-@settings(deadline=None, max_examples=30)
+def compared(markets, sleeves, terms, plan):
+    """Run both; every fill in its order with its reason, every value of the equity and every count must be the same."""
+    found = portfolio(markets, sleeves, terms, plan)
+    slow = Slow(markets, sleeves, terms, found.weights.tolist(), plan.every, plan.resized).run()
+
+    fills = found.fills
+    columns = (fills.bar, found.sleeve, fills.quantity, fills.price)
+    reasons = [REASONS[code] for code in fills.reason]
+    assert list(zip(*(column.tolist() for column in columns), reasons, strict=True)) == slow.fills
+    assert found.equity == pytest.approx(slow.equity, rel=1e-9, abs=1e-6)
+    assert found.tally.skipped == slow.skipped
+    assert found.tally.pending == int(bool(slow.orders))
+    return found
+
+
+EXITS = (
+    {},
+    {"stop_loss": 0.03},
+    {"take_profit": 0.04},
+    {"trailing_stop": 0.02},
+    {"stop_loss": 0.02, "take_profit": 0.03, "trailing_stop": 0.025},
+)
+
+
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     resized=st.booleans(),
     every=st.sampled_from([1, 7, 24]),
     weighing=st.sampled_from([Weighing.EQUAL, Weighing.INVERSE_VOLATILITY]),
     most=st.sampled_from([0.4, 1.0]),
+    side=st.sampled_from(["long", "short", "both"]),
+    exits=st.sampled_from(EXITS),
+    noise=st.sampled_from([0.02, 0.3]),
+    least=st.sampled_from(["0", "400"]),
 )
-def test_many_sleeves_are_the_reference(seed, resized, every, weighing, most):
-    """Three symbols with holes, both sides, costs, resizing: the same fills in the same order, the same equity."""
-    markets = [market(number, seed=seed) for number in range(3)]
-    sleeves, terms = sleeves_of(3, seed=seed), some_terms(fee_bps=26.0, slippage_bps=5.0)
+def test_many_sleeves_are_the_reference(seed, resized, every, weighing, most, side, exits, noise, least):
+    """Three symbols with holes, each side, costs, resizing, minimums, all exits, and markets wild enough for ruin."""
+    markets = [market(number, count=120, seed=seed, noise=noise, min_notional=least) for number in range(3)]
+    sleeves, terms = sleeves_of(3, seed=seed), some_terms(side=side, fee_bps=26.0, slippage_bps=5.0, **exits)
     plan = Allotting(weighing=weighing, every=every, resized=resized, lookback=20, symbol_most=most)
-    found = portfolio(markets, sleeves, terms, plan)
 
-    equity, fills = reference(markets, sleeves, terms, found.weights.tolist(), every, resized)
+    compared(markets, sleeves, terms, plan)
 
-    made = zip(found.fills.bar.tolist(), found.sleeve.tolist(), found.fills.quantity.tolist(), strict=True)
-    assert [(step, sleeve, pytest.approx(quantity)) for step, sleeve, quantity in made] == fills
-    assert found.equity == pytest.approx(equity, rel=1e-9)
-    assert len(fills) > 20
+
+def test_every_reason_to_fill_is_compared():
+    """Stops, take-profits, trailing stops and ruin on both sides do occur in what is compared."""
+    seen = set()
+    for seed in range(12):
+        exits, wild = EXITS[seed % len(EXITS)], seed % 2 == 1
+        markets = [market(number, count=120, seed=seed, noise=0.3 if wild else 0.03) for number in range(3)]
+        terms = some_terms(side="both", fee_bps=26.0, slippage_bps=5.0, **({} if wild else exits))
+        found = compared(markets, sleeves_of(3, seed=seed), terms, Allotting(every=6))
+        after, quantity = found.fills.lots_after, found.fills.quantity
+        for code, lots, amount in zip(found.fills.reason, after, quantity, strict=True):
+            if lots == 0:
+                seen.add((REASONS[code], "long" if amount < 0 else "short"))
+
+    sides = ("long", "short")
+    assert {(why, side) for why in ("target", "stop_loss", "take_profit", "trailing_stop", "ruin") for side in sides} <= seen
 
 
 @settings(deadline=None, max_examples=25)
@@ -241,9 +347,9 @@ def test_weights_by_rule():
     calm, other = random.normal(0, 0.01, (2, 400))
     closes, there = moves(calm, 2 * calm, other)
     sleeves = [Sleeve(strategy=Drawn(), symbol=symbol) for symbol in range(3)]
-    equal = weights_of(closes, there, sleeves, Allotting())
-    inverse = weights_of(closes, there, sleeves, Allotting(weighing=Weighing.INVERSE_VOLATILITY, every=100))
-    shared = weights_of(closes, there, sleeves, Allotting(correlation_most=0.8, every=100))
+    equal = allot(closes, there, sleeves, Allotting()).weights
+    inverse = allot(closes, there, sleeves, Allotting(weighing=Weighing.INVERSE_VOLATILITY, every=100)).weights
+    shared = allot(closes, there, sleeves, Allotting(correlation_most=0.8, every=100)).weights
 
     assert np.all(equal == 1 / 3)
     assert np.all(inverse[0] == 0)  # nothing is known yet
@@ -259,7 +365,7 @@ def test_limits_hold_at_the_limit():
     sleeves = [Sleeve(strategy=Drawn(), symbol=symbol, weight=weight) for symbol, weight in ((0, 0.3), (0, 0.3), (1, 0.4))]
 
     def last(**limits):
-        return weights_of(closes, there, sleeves, Allotting(weighing=Weighing.GIVEN, **limits))[-1].tolist()
+        return allot(closes, there, sleeves, Allotting(weighing=Weighing.GIVEN, **limits)).weights[-1].tolist()
 
     assert last() == [0.3, 0.3, 0.4]
     assert last(symbol_most=0.6) == pytest.approx([0.3, 0.3, 0.4])

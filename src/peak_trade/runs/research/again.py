@@ -1,6 +1,8 @@
 """Doing a registered run again: to prove that it comes out the same, or to write its report anew."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +15,25 @@ from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest
 from peak_trade.research.executors import Workers, core_count
 from peak_trade.research.metrics import Metrics
+from peak_trade.research.portfolio import Portfolio
 from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
-from peak_trade.runs.record import BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
+from peak_trade.runs.record import BACKTEST, HOLDOUT, PORTFOLIO, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
 from peak_trade.runs.research.backtest import finished_backtest, write_tear_sheet
 from peak_trade.runs.research.holdout import over_holdout
+from peak_trade.runs.research.portfolio import (
+    finished_portfolio,
+    mixed_versions,
+    recorded_mixture,
+    write_portfolio_sheet,
+)
 from peak_trade.runs.research.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
 from peak_trade.runs.research.walk_forward import finished_walk, walk_again, walk_figures, walk_sha256, write_walk_sheet
 from peak_trade.runs.sessions.again import remake_session
 from peak_trade.strategy.catalogue import make
 
+#: The types of runs that can be done again.
+AGAIN = (BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD, PORTFOLIO)
 #: A figure's name, its value then and its value now.
 Difference = tuple[str, object, object]
 
@@ -31,7 +42,8 @@ Difference = tuple[str, object, object]
 class Reproduction:
     """How a run compares with itself done again; `differences` holds name, then, now.
 
-    `result` is the backtest done again, None for a sweep or walk-forward.
+    `result` is the backtest done again, None for a sweep or walk-forward; of a portfolio, `dataset` is that of
+    its first market, and `data_same` tells of all.
     """
 
     run: Run
@@ -59,32 +71,29 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     run = parts.registry.get(run_id)
     if run.run_type in SESSION_TYPES:
         raise CheckFailed(
-            f"expected a backtest, sweep or walk-forward, found the session {run.run_id}; "
+            f"expected a backtest, sweep, walk-forward or portfolio, found the session {run.run_id}; "
             f"peak-trade session replay {run.run_id} decides it again"
         )
-    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD):
+    if run.status is not RunStatus.COMPLETED or run.run_type not in AGAIN:
         raise CheckFailed(
-            f"expected a completed backtest, sweep or walk-forward, found the {run.run_type} {run.run_id} {run.status.value}; "
-            f"{run.error or 'choose another run'}"
+            f"expected a completed backtest, sweep, walk-forward or portfolio, found the {run.run_type} {run.run_id} "
+            f"{run.status.value}; {run.error or 'choose another run'}"
         )
-    try:
+    if run.run_type == PORTFOLIO:
+        return _reproduce_portfolio(parts, run)
+    with _readable(run):
         dataset, terms = recorded_inputs(parts, run)
         versions_now = _versions_now(parts, run)
-    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError) as error:
-        raise CheckFailed(
-            f"expected a specification that can be done again for run {run.run_id}, found a damaged one "
-            f"({type(error).__name__}: {error}); restore the registry"
-        ) from error
     data_same = dataset.bars.sha256() == run.dataset_sha256
     result = None
     if run.run_type == BACKTEST:
         result = backtest(dataset.bars, make(run.strategy, run.params), terms)
-        differences = _compare_backtest(run, result)
+        differences = _compare_figures(run, result)
     elif run.run_type == HOLDOUT:
         start = parse_moment(run.spec["start"])
         result = over_holdout(dataset.bars, make(run.strategy, run.params), terms, nanoseconds(start))
         dataset = dataset.between(start, None)
-        differences = _compare_backtest(run, result)
+        differences = _compare_figures(run, result)
     elif run.run_type == WALK_FORWARD:
         differences = _compare_walk(run, dataset, terms)
     else:
@@ -101,12 +110,50 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     )
 
 
+@contextmanager
+def _readable(run: Run) -> Iterator[None]:
+    """Turn what a damaged specification raises into one sentence."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError) as error:
+        raise CheckFailed(
+            f"expected a specification that can be done again for run {run.run_id}, found a damaged one "
+            f"({type(error).__name__}: {error}); restore the registry"
+        ) from error
+
+
+def _reproduce_portfolio(parts: Parts, run: Run) -> Reproduction:
+    with _readable(run):
+        mixture = recorded_mixture(parts, run)
+    result = mixture.result()
+    stored = parts.registry.trials(run.run_id)
+    alone = [plain_json(one.metrics._asdict()) for one in mixture.alone()]
+    differences = _compare_figures(run, result)
+    if len(stored) != len(alone):
+        differences.append(("number of trials", len(stored), len(alone)))
+    differences += [
+        (f"{name} alone", then, now)
+        for name, (_, _, then), now in zip(mixture.names, stored, alone, strict=False)
+        if then != now
+    ]
+    return Reproduction(
+        run=run,
+        dataset=mixture.datasets[0],
+        terms=mixture.terms,
+        result=None,
+        code_now=code_in_use(),
+        versions_now=mixed_versions(mixture),
+        data_same=mixture.dataset_sha256() == run.dataset_sha256,
+        differences=tuple(differences),
+    )
+
+
 def _versions_now(parts: Parts, run: Run) -> dict[str, str]:
     params = run.params if run.run_type in (BACKTEST, HOLDOUT) else json.loads(parts.registry.trials(run.run_id)[0][1])
     return versions_of(make(run.strategy, params))
 
 
-def _compare_backtest(run: Run, result: Result) -> list[Difference]:
+def _compare_figures(run: Run, result: Result | Portfolio) -> list[Difference]:
     then, now = dict(run.metrics), result.metrics.figures()
     names = [*then, *(name for name in now if name not in then)]
     found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
@@ -149,7 +196,7 @@ def _compare_sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> li
 
 
 def remake_report(parts: Parts, run_id: str) -> Path:
-    """Do a backtest, sweep, walk-forward or session again, check that it is the same, and write its folder anew.
+    """Do a backtest, sweep, walk-forward, portfolio or session again, check that it is the same, and write its folder anew.
 
     Raises:
         CheckFailed: it does not come out the same.
@@ -162,6 +209,9 @@ def remake_report(parts: Parts, run_id: str) -> Path:
         raise CheckFailed(
             f"expected run {run.run_id} to come out the same, found differences; peak-trade reproduce {run.run_id} lists them"
         )
+    if run.run_type == PORTFOLIO:
+        mixture = recorded_mixture(parts, run)
+        return write_portfolio_sheet(finished_portfolio(parts, run, mixture, mixture.result(), mixture.alone()))
     if run.run_type == WALK_FORWARD:
         return write_walk_sheet(finished_walk(parts, run, *walk_again(run, dataset, again.terms)))
     if again.result is None:

@@ -84,7 +84,7 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     """
     key, bars = find(strategy_key).key, dataset.bars
     label = bars.timeframe.label
-    rows = parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
+    rows = _by_leg(parts, parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1])))
     first: dict[tuple[str, str], TriedRow] = {}
     windows: dict[tuple[str, str], set[int]] = {}
     for row in rows:
@@ -113,6 +113,19 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
         periods=found.periods,
         ratios=found.ratios,
     )
+
+
+def _by_leg(parts: Parts, rows: Sequence[TriedRow]) -> list[TriedRow]:
+    """Return the rows with the strategy of each; the trials of a portfolio of several are its legs, in their order."""
+    specs = {row.run_id: parts.registry.get(row.run_id).spec for row in rows if "+" in row.strategy}
+
+    def own(row: TriedRow) -> str:
+        try:
+            return str(specs[row.run_id]["legs"][row.number]["strategy"]) if row.run_id in specs else row.strategy
+        except (LookupError, TypeError):
+            return row.strategy  # a damaged specification: it counts, and can't be done again
+
+    return [row._replace(strategy=own(row)) for row in rows]
 
 
 def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> dict[tuple[str, str], Combination]:
