@@ -3,7 +3,7 @@
 A part that can't be read is told as that; it hides no other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,7 +48,8 @@ def status(parts: Parts, now: datetime) -> Json:
         wants += [f"session {line['session_id']} {why}" for why in line["wants"]]
     for account in parts.holds.accounts():
         wants += [
-            f"the account {account} is held: {hold}; peak-trade resume {account} --check" for hold in parts.holds.of(account)
+            f"the account {account} is held: {hold}; {_shared(parts.holds.reaches(account, hold))}peak-trade resume {account} --check"
+            for hold in parts.holds.of(account)
         ]
     stories = told("incidents", lambda: [item for item in tracked(parts).values() if item.is_open]) or []
     wants += [f"incident {item.id} ({item.severity.value}) is open: {item.title}" for item in stories]
@@ -72,6 +73,11 @@ def status(parts: Parts, now: datetime) -> Json:
         "permits": permits,
         "wants": wants,
     }
+
+
+def _shared(names: Sequence[str]) -> str:
+    """Say which other accounts a hold reaches."""
+    return f"that holds {', '.join(names)} too, with the same exchange key; " if names else ""
 
 
 def _watched(parts: Parts, now: datetime) -> dict[str, str]:

@@ -55,8 +55,10 @@ def _hold_all(parts: Parts, by: str, why: str, held: list[str]) -> list[str]:
     except PeakTradeError as error:
         names = [parts.settings.file.shadow_paper.account, parts.settings.file.governance.account]
         troubles.append(f"not every account could be found to be held: {error}")
-    hold = Hold(moment_text(nanoseconds(now)), by, why, HoldKind.PAUSE, LIQUIDATED)
+    plain = Hold(moment_text(nanoseconds(now)), by, why, HoldKind.PAUSE, LIQUIDATED)
     for account in names:
+        # The key that would be traded with now is held by the account it is configured for, also where it never traded.
+        hold = plain._replace(keys=_present_key(parts)) if account == parts.settings.file.governance.account else plain
         try:
             if not any(one.code == LIQUIDATED for one in parts.holds.of(account)):
                 parts.holds.place(account, hold, now)
@@ -64,6 +66,13 @@ def _hold_all(parts: Parts, by: str, why: str, held: list[str]) -> list[str]:
         except PeakTradeError as error:
             troubles.append(f"the account {account} could not be held, only the kill switch keeps sessions from it: {error}")
     return troubles
+
+
+def _present_key(parts: Parts) -> tuple[str, ...]:
+    try:
+        return (parts.api_keys().short,)
+    except PeakTradeError:
+        return ()
 
 
 def _written(parts: Parts, report: StopReport, by: str, why: str, held: Iterable[str]) -> list[Path]:

@@ -113,12 +113,16 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """A restart that was made: what was met and lifted, what still holds, how to start, and until when to watch closely."""
+    """A restart that was made: what was met and lifted, what still holds, how to start, and until when to watch closely.
+
+    `shared` are sentences about holds of other accounts that still reach this one through its exchange key.
+    """
 
     account: str
     needs: tuple[Need, ...]
     lifted: tuple[Hold, ...]
     left: tuple[Hold, ...]
+    shared: tuple[str, ...]
     start: str
     watch_until: datetime
 
@@ -129,6 +133,7 @@ class Restart:
             "needs": [need.to_json() for need in self.needs],
             "lifted": [str(hold) for hold in self.lifted],
             "left": [str(hold) for hold in self.left],
+            "shared": list(self.shared),
             "start": self.start,
             "watch_until": self.watch_until.isoformat(),
         }
@@ -204,6 +209,10 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
         needs=tuple(needs),
         lifted=lifted,
         left=left,
+        shared=tuple(
+            f"{name}, which trades with the same exchange key: {hold}"
+            for name, hold in parts.holds.beyond(order.account, parts.holds.keys.of(order.account))
+        ),
         start=_start_of(scene.session),
         watch_until=parts.clock.now() + WATCHED,
     )
@@ -246,7 +255,7 @@ def statement_path(parts: Parts, order: RestartOrder) -> Path:
 def _scene(parts: Parts, order: RestartOrder) -> _Scene:
     holds = parts.holds.of(order.account)
     if not holds:
-        raise InputError(f"expected something to hold the account {order.account}, found nothing; it can be started")
+        raise InputError(f"expected something to hold the account {order.account}, found {_what_else(parts, order.account)}")
     lifting = _to_lift(order, holds)
     if not lifting:
         kept = "; ".join(map(str, holds))
@@ -265,6 +274,18 @@ def _scene(parts: Parts, order: RestartOrder) -> _Scene:
     stage = _stage_last(parts, order.account, ran)
     mine = tuple(item for item in about if item.is_open or (item.closed_at is not None and item.closed_at >= since))
     return _Scene(parts, order, holds, since, ran[0] if ran else None, stage, mine)
+
+
+def _what_else(parts: Parts, account: str) -> str:
+    """Say what keeps an account that nothing holds itself, if anything does."""
+    shared = parts.holds.beyond(account, parts.holds.keys.of(account))
+    if not shared:
+        return "nothing; it can be started"
+    other, hold = shared[0]
+    return (
+        f"that what keeps it from its exchange is a hold of the account {other}, which trades with the same key ({hold}); it "
+        f"goes on after: peak-trade resume {other}"
+    )
 
 
 def _keyed(key: str, order: RestartOrder, lifting: Sequence[Hold]) -> bool:

@@ -99,12 +99,16 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         parts.holds.check_free(request.account, keys)
     check_ready(parts, request.mode)
     if real:
+        parts.holds.check_free(request.account, keys, parts.key_name(request.mode))
         check_in_rotation(parts, keys)
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
+        if (key := parts.key_name(request.mode)) is not None:
+            # Whatever holds this account from now on holds the key.
+            parts.holds.keys.bind(request.account, key)
         if request.register:
             close_dead(parts, held=request.account)
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
@@ -183,7 +187,9 @@ class _Sitting:
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
         self.real = request.register and not is_rehearsal(request)
-        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=is_rehearsal(request))
+        mine = HoldWatch(
+            parts, plan, request.account, session_id, rehearsal=is_rehearsal(request), key=parts.key_name(request.mode)
+        )
         self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 
