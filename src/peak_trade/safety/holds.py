@@ -1,8 +1,8 @@
 """What keeps a session's account paused: a folder of small files for each account, which only the restart procedure removes.
 
 A person pauses an account, or a trigger does; a session that runs on it heeds every hold within a second, and none begins.
-Where the account trades at an exchange its hold reaches every other account that does so with the same API key: names of accounts
-are ours, and the exchange knows keys.
+Where the account trades at an exchange its hold reaches every other account that does so with the same API key: names of
+accounts are ours, and the exchange knows keys.
 
 Invariant: a hold is on disk before anyone is told of it, and one that can't be read counts as a pause.
 Invariant: of a key no more is written than its short name, a hash; which keys an account has is never guessed to be fewer.
@@ -71,13 +71,13 @@ class Hold(NamedTuple):
         return self.kind is not HoldKind.CLOSE or not self.strategies or bool(set(strategies or ()) & set(self.strategies))
 
     def name_on(self, account: str) -> str:
-        """Return a name by which the acts of an account know the hold: a hash of all that it says."""
-        told = [account, *self._replace(kind=self.kind.value, strategies=list(self.strategies), keys=list(self.keys))]
+        """Return a name by which acts know a hold of an account: of when, what and under which code, and not of its words."""
+        told = [account, self.at, self.kind.value, self.code, *self.strategies]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 class AccountKeys:
-    """With which API keys accounts trade, by the keys' short names: a file without content for each, in a folder for each account."""
+    """With which API keys accounts trade, by the keys' short names: an empty file for each, in a folder for each account."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class AccountKeys:
     def of(self, account: str) -> tuple[str, ...]:
         """Return the keys of an account; `ANY_KEY` where they can't be seen."""
         try:
-            return tuple(sorted(name for name in os.listdir(self.folder / account) if not name.startswith(".")))
+            return tuple(sorted(path.name for path in (self.folder / account).iterdir() if not path.name.startswith(".")))
         except FileNotFoundError:
             return ()
         except OSError:
@@ -104,7 +104,7 @@ class AccountKeys:
     def sharing(self, keys: Collection[str]) -> tuple[str, ...]:
         """Return the accounts that trade with one of these keys; nobody where they can't be seen."""
         try:
-            names = sorted(os.listdir(self.folder))
+            names = sorted(path.name for path in self.folder.iterdir())
         except OSError:
             return ()
         return tuple(name for name in names if _meets(keys, self.of(name)))

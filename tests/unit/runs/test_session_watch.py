@@ -12,7 +12,7 @@ from tests.builders import START_NS, some_bars
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.engine.runner import Course
 from peak_trade.model.clock import moment_text, nanoseconds
-from peak_trade.model.errors import SafetyRefused, StorageError, Unavailable
+from peak_trade.model.errors import SafetyRefused, StorageError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
 from peak_trade.risk.gate import Mode
@@ -206,7 +206,7 @@ def test_a_session_heeds_what_holds_its_key(parts, tmp_path):
 
 
 def test_no_session_begins_with_a_key_that_is_held(tmp_path, monkeypatch):
-    """Whatever its account is called, before its exchange is asked for anything; after the lift the exchange is asked."""
+    """Whatever its account is called, before its exchange is asked for anything, and the key shows in no file."""
     config = tmp_path / "config.toml"
     config.write_text(
         "[exchange.kraken_testnet]\nenabled = true\nbase_url = 'http://127.0.0.1:9'\n"
@@ -215,14 +215,13 @@ def test_no_session_begins_with_a_key_that_is_held(tmp_path, monkeypatch):
     monkeypatch.setenv("KRAKEN_TESTNET_API_KEY", "our-key")
     monkeypatch.setenv("KRAKEN_TESTNET_API_SECRET", "c2VjcmV0")
     with closing(Parts(load_config(config))) as parts:
-        key, troubles = parts.api_keys().short, []
-        _hold_all(parts, "kim", "everything off", troubles)
+        key = parts.api_keys().short
+        _hold_all(parts, "kim", "everything off", [], [])
         request = EmulatedTerms(account="another").request(parts.settings)
         with pytest.raises(SafetyRefused, match=rf"hold the exchange key {key} with which another is to trade, .* main"):
             run_session(parts, request, Watcher())
         assert not (parts.journal / "another").exists()
         parts.holds.lift("main")
-        with pytest.raises(Unavailable):
-            run_session(parts, request, Watcher())
+        parts.holds.check_free("another", [], key)
         secrets = [path for path in parts.state.rglob("*") if path.is_file() and b"our-key" in path.read_bytes()]
     assert secrets == []

@@ -37,6 +37,7 @@ from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.alerts import alerts
 from peak_trade.runs.at_work import worker_on
 from peak_trade.runs.gates.promotion import ssh_signature
+from peak_trade.runs.holds_kept import LIFTING, lifting_fact, put_back
 from peak_trade.runs.incidents import alert_key as incident_key
 from peak_trade.runs.incidents import tracked
 from peak_trade.runs.record import Json
@@ -157,6 +158,8 @@ Point = Callable[[_Scene], Need]
 def look_at(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]] | None = None) -> list[Need]:
     """Return every point of the procedure, met or not; one that breaks is not met.
 
+    A hold that was taken away from the disk is put back first.
+
     Raises:
         InputError: nothing holds the account, or not what is to be lifted.
         CheckFailed: the journal of acts does not verify.
@@ -190,6 +193,7 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
         "docs": order.docs,
         "needs": [f"{need.name}: {need.found}" for need in needs],
         "holds": [str(hold) for hold in scene.holds],
+        LIFTING: lifting_fact(order.account, _to_lift(order, scene.holds)),
     }
     lifting = set(_to_lift(order, scene.holds))
     with held(parts), ExitStack() as stack:
@@ -253,6 +257,7 @@ def statement_path(parts: Parts, order: RestartOrder) -> Path:
 
 
 def _scene(parts: Parts, order: RestartOrder) -> _Scene:
+    put_back(parts, order.account)
     holds = parts.holds.of(order.account)
     if not holds:
         raise InputError(f"expected something to hold the account {order.account}, found {_what_else(parts, order.account)}")

@@ -38,6 +38,7 @@ from peak_trade.runs.gates.demotion import demote_where_due
 from peak_trade.runs.gates.evidence import keep
 from peak_trade.runs.gates.permits import PermitWatch, leaves
 from peak_trade.runs.gates.standing import tier_of
+from peak_trade.runs.holds_kept import check_kept
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.rotation import check_in_rotation
 from peak_trade.runs.service_notice import while_alive
@@ -97,6 +98,7 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     real, keys = not is_rehearsal(request), sorted(keys_of(parts, request))
     if real:
         parts.holds.check_free(request.account, keys)
+        check_kept(parts)
     check_ready(parts, request.mode)
     if real:
         parts.holds.check_free(request.account, keys, parts.key_name(request.mode))

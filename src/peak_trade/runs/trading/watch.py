@@ -27,6 +27,7 @@ from peak_trade.risk.triggers import (
     pnl_divergence,
     supervisor_lost,
 )
+from peak_trade.runs.holds_kept import placed_fact
 from peak_trade.runs.incidents import report_incident
 from peak_trade.runs.sessions.expectation import expected_profit
 from peak_trade.runs.sessions.plan import SessionPlan
@@ -95,11 +96,18 @@ class HoldWatch:
             return
         now = self._clock.now()
         hold = Hold(moment_text(nanoseconds(now)), self._by, words, HoldKind.PAUSE, code, keys=self._keys)
-        self._heeded.add((self._account, self._holds.place(self._account, hold, now)))
+        hold = self._holds.place(self._account, hold, now)
+        self._heeded.add((self._account, hold))
         self._latched.add(code)
         title = f"{self._account} was paused by {code}"
         report_incident(
-            self._parts, key=f"{code}.{self._account}", severity="high", title=title, why=words, session_id=self._session_id
+            self._parts,
+            key=f"{code}.{self._account}",
+            severity="high",
+            title=title,
+            why=words,
+            session_id=self._session_id,
+            placed=(placed_fact(self._account, hold),),
         )
 
     def _asked(self, account: str, hold: Hold) -> list[Tripped | Retire]:
