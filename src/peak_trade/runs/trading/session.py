@@ -47,6 +47,7 @@ from peak_trade.runs.sessions.dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.sessions.evidence import session_evidence, subject_of
 from peak_trade.runs.sessions.expectation import expectation
 from peak_trade.runs.sessions.files import EndedSession, series_of, write_session
+from peak_trade.runs.sessions.holdings import check_nothing_left
 from peak_trade.runs.sessions.market import Following, feed_of
 from peak_trade.runs.sessions.plan import SessionPlan, SessionRequest, check_ready, plan_session, recorded_plan
 from peak_trade.runs.sessions.record import (
@@ -111,6 +112,8 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         if (key := parts.key_name(request.mode)) is not None:
             # Whatever holds this account from now on holds the key.
             parts.holds.keys.bind(request.account, key)
+        else:
+            check_nothing_left(parts, request.account)
         if request.register:
             close_dead(parts, held=request.account)
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
