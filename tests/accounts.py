@@ -1,6 +1,6 @@
 """An account whose session a test plays by hand: its journal as the engine writes one, and its lock held by this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -29,10 +29,10 @@ def an_intent(name: str, leg: str = "ma_crossover", quantity: str = "0.5", **cha
 class PlayedSession:
     """A session at work: what a test lets it write."""
 
-    def __init__(self, parts: Parts, account: str) -> None:
+    def __init__(self, parts: Parts, account: str, begun: Mapping[str, Any]) -> None:
         self.parts, self.account = parts, account
         self.name = str(parts.ids.next_run())
-        body = {"continues": None, "spec": "{}", "legs": []}
+        body = {"continues": None, "spec": "{}", "legs": [], **begun}
         self.chain = Chain.begin(parts.journal, account, self.name, body, at=parts.clock.now(), signer=parts.signer)
 
     def write(self, kind: str, **body: Any) -> None:
@@ -72,12 +72,12 @@ class PlayedSession:
 
 
 @contextmanager
-def playing(parts: Parts, account: str = "paper") -> Iterator[PlayedSession]:
+def playing(parts: Parts, account: str = "paper", **begun: Any) -> Iterator[PlayedSession]:
     """Hold an account as a session at work does."""
     now = parts.clock.now()
     session_id = parts.ids.next_run()
     with holding(parts.journal, account, session_id=session_id, at=now):
-        session = PlayedSession(parts, account)
+        session = PlayedSession(parts, account, begun)
         try:
             yield session
         finally:

@@ -38,7 +38,7 @@ from peak_trade.model.instrument import KNOWN, Instrument, parse_symbol
 from peak_trade.model.order import Candle, Intent
 from peak_trade.model.points import Faults, no_faults
 from peak_trade.model.stage import Stage, not_allowed
-from peak_trade.safety.holds import AccountHolds
+from peak_trade.safety.holds import AccountHolds, AccountKeys
 from peak_trade.safety.kill_switch import KillSwitch
 from peak_trade.settings import Settings
 from peak_trade.venue.log import FileLog, NoLog
@@ -227,7 +227,7 @@ class Parts:
     @cached_property
     def holds(self) -> AccountHolds:
         """What keeps accounts of this state folder paused."""
-        return AccountHolds(self.state / "holds")
+        return AccountHolds(self.state / "holds", AccountKeys(self.state / "account_keys"))
 
     @cached_property
     def state(self) -> Path:
@@ -328,6 +328,14 @@ class Parts:
                 f"expected an API key and its secret in base64 in {' and '.join(names)}, as Kraken shows them, found something "
                 "else; copy both again"
             ) from None
+
+    def key_name(self, stage: Stage) -> str | None:
+        """Return the short name of the key with which sessions of a stage trade; None where they ask no exchange.
+
+        Raises:
+            ConfigError: there is no key in the environment.
+        """
+        return self.api_keys().short if self.follows(stage) else None
 
     @property
     def nonces(self) -> Path:

@@ -28,18 +28,19 @@ def verify(
 ) -> None:
     """Check every record, link and signed head, and what the registry remembers; tell which record is wrong."""
     from peak_trade.cli.show import document, printable, table
+    from peak_trade.runs.holds_kept import lost_holds
     from peak_trade.runs.journal_check import verify_journals
 
     with closing(options.open_parts(config)) as parts:
         found = verify_journals(parts, account, public_key)
-        where = parts.journal
+        where, lost = parts.journal, [str(item) for item in lost_holds(parts, account)]
     flaws = [flaw for report in found for flaw in report.flaws]
     intact, complete = all(report.intact for report in found), all(report.complete for report in found)
     if as_json:
         from dataclasses import asdict
 
         accounts = [asdict(report) | {"intact": report.intact, "complete": report.complete} for report in found]
-        print(document({"intact": intact, "complete": complete, "accounts": accounts}))
+        print(document({"intact": intact, "complete": complete, "lost_holds": lost, "accounts": accounts}))
     elif not found:
         print(
             f"no journal in {where} yet; make one with: peak-trade session run --strategy ma_crossover --steps 100 --speed max"
@@ -59,9 +60,16 @@ def verify(
         for flaw in flaws:
             place = f"record {flaw.seq}" if flaw.seq is not None else "the whole file"
             print(f"{flaw.code}: session {flaw.segment}, {place}: {printable(flaw.words)}")
+        for words in lost:
+            print(f"lost_hold: {printable(words)}, is gone from the disk")
     if not (intact and complete):
         what = " and ".join([*(["changed"] if not intact else []), *(["cut short"] if not complete else [])])
         raise CheckFailed(
             f"expected journals that are unchanged and complete, found one that was {what}; keep the files as they are, "
             "and find out who had access to them"
+        )
+    if lost:
+        raise CheckFailed(
+            f"expected every hold that the journal of acts tells of, found {len(lost)} gone from the disk: {lost[0]}; no "
+            "session begins until peak-trade resume ACCOUNT put it back and led through the restart"
         )

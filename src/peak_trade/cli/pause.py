@@ -156,7 +156,9 @@ def _print_restart(done: "Restart") -> None:
         print(printable(f"lifted: {hold}"))
     for hold in done.left:
         print(printable(f"still holds: {hold}"))
-    if not done.left:
+    for words in done.shared:
+        print(printable(f"still holds it at its exchange: {words}"))
+    if not done.left and not done.shared:
         print(printable(f"start it with: {done.start}"))
         print(f"watch it closely until {done.watch_until:%Y-%m-%d %H:%M} UTC: peak-trade status, session tail, the dashboard")
 

@@ -86,11 +86,13 @@ def open_incident(
     session_id: str | None = None,
     via: str = COMMAND,
     reported: bool = True,
+    placed: tuple[Json, ...] = (),
 ) -> str:
     """Open an incident; where one of that key is open, add to it. Return its id.
 
     Args:
         reported: whether its report is written at once, for which the session's whole journal is read.
+        placed: what the act says of holds that were placed with it.
 
     Raises:
         InputError: a text can't be kept, or no such severity.
@@ -101,16 +103,17 @@ def open_incident(
         # Nobody is there to shorten it.
         key, title, why = _kept(key, KEY_MAX), _kept(title, TITLE_MAX), _kept(why, SAID_MAX)
     check_opening(key, title, why)
+    more = {"placed": list(placed)} if placed else {}
     with held(parts):
         known = open_of_key(track(_about(readable(parts))), key)
         if known is None:
             facts = {"key": key, "severity": level.value, "title": title, "why": why, "session_id": session_id}
-            with written(parts, OPENED_ACT, by, via, **facts) as act:
+            with written(parts, OPENED_ACT, by, via, **facts, **more) as act:
                 name = str(act.segment)
         else:
             name = known.id
             facts = {"incident": name, "severity": level.value, "words": f"{title}: {why}", "session_id": session_id}
-            with written(parts, NOTED_ACT, by, via, **facts):
+            with written(parts, NOTED_ACT, by, via, **facts, **more):
                 pass
     # It is in the journal; its report is written again with every act about it.
     if reported:
@@ -328,6 +331,7 @@ class _Report(NamedTuple):
     title: str
     why: str
     session_id: str | None
+    placed: tuple[Json, ...]
 
 
 class _Reporter:
@@ -382,7 +386,16 @@ class _Reporter:
 _REPORTERS: dict[Path, _Reporter] = {}
 
 
-def report_incident(parts: Parts, *, key: str, severity: str, title: str, why: str, session_id: str | None = None) -> None:
+def report_incident(
+    parts: Parts,
+    *,
+    key: str,
+    severity: str,
+    title: str,
+    why: str,
+    session_id: str | None = None,
+    placed: tuple[Json, ...] = (),
+) -> None:
     """Have an incident opened by another thread, for programs; texts are cut to their limits. Neither blocks nor raises.
 
     A repeat of the same key and severity within a minute is dropped. What can't be written down is told as an alert.
@@ -391,7 +404,7 @@ def report_incident(parts: Parts, *, key: str, severity: str, title: str, why: s
         reporter = _REPORTERS.get(parts.state)
         if reporter is None:
             reporter = _REPORTERS.setdefault(parts.state, _Reporter(parts))
-        reporter.put(_Report(_kept(key, KEY_MAX), severity, str(title), str(why), session_id))
+        reporter.put(_Report(_kept(key, KEY_MAX), severity, str(title), str(why), session_id, placed))
 
 
 def flush_reports(parts: Parts, wait_s: float = FLUSH_S) -> bool:

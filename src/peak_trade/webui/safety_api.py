@@ -40,6 +40,8 @@ class HeldLine(BaseModel):
     kind: Literal["restrict", "pause", "close"]
     code: str
     strategies: list[str] = Field(description="by key; none for all")
+    keys: list[str] = Field(description="short names of the API keys that the account trades with; none in the shadow")
+    reaches: list[str] = Field(description="other accounts that trade with one of these keys, and are held with it")
     readable: bool
 
 

@@ -86,6 +86,20 @@ def test_what_is_not_held_needs_no_restart(parts):
         look_at(parts, order())
 
 
+def test_what_another_account_holds_by_the_key_is_named(parts):
+    """Before, by what is to be resumed instead; afterwards, by what still holds."""
+    for account in ("paper", "second"):
+        parts.holds.keys.bind(account, "a1")
+    now = parts.clock.now()
+    parts.holds.place("second", Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.PAUSE, "asked"), now)
+    with pytest.raises(InputError, match=r"a hold of the account second, which trades with the same key .* resume second"):
+        look_at(parts, order())
+    paused(parts)
+    done = resume(parts, order(), GOOD)
+    assert done.left == ()
+    assert [words.partition(",")[0] for words in done.to_json()["shared"]] == ["second"]
+
+
 def test_every_point_that_is_missing_is_told(parts):
     paused(parts)
     bad = (

@@ -12,13 +12,17 @@ from tests.builders import START_NS, some_bars
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.engine.runner import Course
 from peak_trade.model.clock import moment_text, nanoseconds
-from peak_trade.model.errors import StorageError
+from peak_trade.model.errors import SafetyRefused, StorageError
 from peak_trade.model.stage import Stage
 from peak_trade.research.terms import Side
+from peak_trade.risk.gate import Mode
 from peak_trade.risk.triggers import CORE_EXCEPTION
+from peak_trade.runs.drills.emulated_session import EmulatedTerms
 from peak_trade.runs.incidents import flush_reports, tracked
+from peak_trade.runs.safety.liquidation import _hold_all
 from peak_trade.runs.sessions.expectation import expectation, expected_profit
 from peak_trade.runs.sessions.plan import Paper, SessionRequest, plan_session
+from peak_trade.runs.trading.session import Watcher, run_session
 from peak_trade.runs.trading.watch import HoldWatch, SessionWatch, thresholds_of
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import PauseTriggers, load_config
@@ -181,3 +185,43 @@ def test_a_strategy_is_closed_with_what_is_made_of_it(parts, tmp_path):
         now = parts.clock.now()
         parts.holds.place(key, Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.CLOSE, "rollback", (key,)), now)
         assert [demand.legs for demand in watch.demands()] == ([] if names is None else [names])
+
+
+def test_a_session_heeds_what_holds_its_key(parts, tmp_path):
+    """Once, in words that name whose hold it is; what pauses this one names the key for others."""
+    plan, now = a_session(parts, tmp_path, "BTC/EUR"), parts.clock.now()
+    watch = HoldWatch(parts, plan, "mine", "s", rehearsal=False, key="a1")
+    keyless = HoldWatch(parts, plan, "mine", "s", rehearsal=False)
+    hold = Hold(moment_text(nanoseconds(now)), "kim", "odd", HoldKind.PAUSE, "asked", keys=("a1",))
+    parts.holds.place("theirs", hold, now)
+    [demand] = watch.demands()
+    assert (demand.mode, demand.words.partition(" is held")[0]) == (
+        Mode.PAUSED,
+        "the account theirs, which trades with the same exchange key,",
+    )
+    assert [*watch.demands(), *keyless.demands()] == []
+    watch.latch(CORE_EXCEPTION, "it broke")
+    assert flush_reports(parts)
+    assert [(found.code, found.keys) for found in parts.holds.of("mine")] == [(CORE_EXCEPTION, ("a1",))]
+
+
+def test_no_session_begins_with_a_key_that_is_held(tmp_path, monkeypatch):
+    """Whatever its account is called, before its exchange is asked for anything, and the key shows in no file."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        "[exchange.kraken_testnet]\nenabled = true\nbase_url = 'http://127.0.0.1:9'\n"
+        "[testnet_limits.symbols.'BTC/EUR']\nmax_exposure_notional = 100\nmax_order_notional = 50\n"
+    )
+    monkeypatch.setenv("KRAKEN_TESTNET_API_KEY", "our-key")
+    monkeypatch.setenv("KRAKEN_TESTNET_API_SECRET", "c2VjcmV0")
+    with closing(Parts(load_config(config))) as parts:
+        key = parts.api_keys().short
+        _hold_all(parts, "kim", "everything off", [], [])
+        request = EmulatedTerms(account="another").request(parts.settings)
+        with pytest.raises(SafetyRefused, match=rf"hold the exchange key {key} with which another is to trade, .* main"):
+            run_session(parts, request, Watcher())
+        assert not (parts.journal / "another").exists()
+        parts.holds.lift("main")
+        parts.holds.check_free("another", [], key)
+        secrets = [path for path in parts.state.rglob("*") if path.is_file() and b"our-key" in path.read_bytes()]
+    assert secrets == []

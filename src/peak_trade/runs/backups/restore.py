@@ -31,6 +31,7 @@ from peak_trade.model.errors import CheckFailed, DataError, InputError, PeakTrad
 from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.backups.backup import LEFT_OUT, SQLITE, layout_of
 from peak_trade.runs.backups.archive import ArchiveReader, Manifest, is_safe
+from peak_trade.runs.holds_kept import placed_fact
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.runs.record import Json
 from peak_trade.runs.schedule.record import SCHEDULER, WAIT_S
@@ -372,7 +373,10 @@ def _write_down(parts: Parts, by: str, archive: Path, manifest: Manifest) -> str
     It comes after the deed, because the journal is what was restored.
     """
     try:
-        with held(parts), written(parts, RESTORED, by, COMMAND, archive=archive.name, at=str(manifest.facts.get("at"))):
+        holds = [(name, hold) for name in parts.holds.accounts() for hold in parts.holds.of(name) if hold.code == RESTORED]
+        placed = [placed_fact(*item) for item in holds]
+        at = str(manifest.facts.get("at"))
+        with held(parts), written(parts, RESTORED, by, COMMAND, archive=archive.name, at=at, placed=placed):
             pass
     except PeakTradeError as error:
         return str(error)

@@ -173,7 +173,7 @@ def overview(parts: Parts, now: datetime) -> Json:
         "kill_switch": killed,
         "locks": state["locks"],
         "wants": state["wants"],
-        "holds": [_hold(account, hold) for account in parts.holds.accounts() for hold in parts.holds.of(account)],
+        "holds": [_hold(parts, account, hold) for account in parts.holds.accounts() for hold in parts.holds.of(account)],
         "triggers": [_trigger(code, mode.value, _limits(parts)[code], sessions) for code, mode in DEMANDS.items()],
         "sessions": sessions,
         "watch_closely": state["watch_closely"],
@@ -192,9 +192,10 @@ def _started(parts: Parts) -> dict[str, Session]:
     return {str(item.session_id): item for item in parts.sessions.find(started, SESSIONS_MAX)}
 
 
-def _hold(account: str, hold: Hold) -> Json:
-    body = hold._asdict() | {"kind": hold.kind.value, "strategies": list(hold.strategies)}
-    return {"account": account, **body, "readable": hold.code != UNREADABLE}
+def _hold(parts: Parts, account: str, hold: Hold) -> Json:
+    body = hold._asdict() | {"kind": hold.kind.value, "strategies": list(hold.strategies), "keys": list(hold.keys)}
+    reaches = list(parts.holds.reaches(account, hold))
+    return {"account": account, **body, "reaches": reaches, "readable": hold.code != UNREADABLE}
 
 
 def _watched(parts: Parts, line: Json, session: Session | None) -> Json:

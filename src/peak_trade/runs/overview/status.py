@@ -3,7 +3,7 @@
 A part that can't be read is told as that; it hides no other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from peak_trade.model.errors import PeakTradeError
 from peak_trade.runs.gates.locks import locks_of
 from peak_trade.runs.gates.permits import every_permit
 from peak_trade.runs.gates.record import gate_record
+from peak_trade.runs.holds_kept import lost_holds
 from peak_trade.runs.incidents import tracked
 from peak_trade.runs.safety.resumed import watched_until
 from peak_trade.runs.sessions.dead import lineage
@@ -47,9 +48,10 @@ def status(parts: Parts, now: datetime) -> Json:
     for line in sessions:
         wants += [f"session {line['session_id']} {why}" for why in line["wants"]]
     for account in parts.holds.accounts():
-        wants += [
-            f"the account {account} is held: {hold}; peak-trade resume {account} --check" for hold in parts.holds.of(account)
-        ]
+        for hold in parts.holds.of(account):
+            shared = _shared(parts.holds.reaches(account, hold))
+            wants.append(f"the account {account} is held: {hold}; {shared}peak-trade resume {account} --check")
+    wants += [f"{item}, is gone: peak-trade resume {item.account} --check" for item in lost_holds(parts)]
     stories = told("incidents", lambda: [item for item in tracked(parts).values() if item.is_open]) or []
     wants += [f"incident {item.id} ({item.severity.value}) is open: {item.title}" for item in stories]
     unhandled = told("failed sessions", lambda: parts.sessions.census().unhandled)
@@ -72,6 +74,11 @@ def status(parts: Parts, now: datetime) -> Json:
         "permits": permits,
         "wants": wants,
     }
+
+
+def _shared(names: Sequence[str]) -> str:
+    """Say which other accounts a hold reaches."""
+    return f"that holds {', '.join(names)} too, with the same exchange key; " if names else ""
 
 
 def _watched(parts: Parts, now: datetime) -> dict[str, str]:

@@ -6,7 +6,7 @@ Invariant: what could not be done is told, and never reported as done.
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,12 +227,15 @@ def stop_everything(parts: Parts, order: StopOrder, say: Say) -> StopReport:
         return see_through(parts, begun)
 
 
-def see_through(parts: Parts, begun: Begun, meanwhile: Callable[[], list[str]] = list) -> StopReport:
+def see_through(
+    parts: Parts, begun: Begun, meanwhile: Callable[[], list[str]] = list, facts: Mapping[str, Any] | None = None
+) -> StopReport:
     """Write down what has begun and goes on at the exchange, and listen to the sessions; all of it is in the report.
 
     Args:
         begun: the switch is on, and the exchange is being acted on.
         meanwhile: done first; returns sentences of what went wrong.
+        facts: what the act says besides, as it is once that is done.
     """
     order, work = begun.order, begun.work
     report = StopReport(
@@ -245,7 +248,7 @@ def see_through(parts: Parts, begun: Begun, meanwhile: Callable[[], list[str]] =
     )
     try:
         with ExitStack() as stack:
-            act = _written_act(parts, order, report, stack)
+            act = _written_act(parts, order, report, stack, facts or {})
             _follow(parts, begun, report, act)
             if act is not None:
                 act.outcome |= {"was_on": begun.was_on} | {
@@ -264,11 +267,12 @@ def see_through(parts: Parts, begun: Begun, meanwhile: Callable[[], list[str]] =
     return report
 
 
-def _written_act(parts: Parts, order: StopOrder, report: StopReport, stack: ExitStack) -> Act | None:
+def _written_act(parts: Parts, order: StopOrder, report: StopReport, stack: ExitStack, facts: Mapping[str, Any]) -> Act | None:
     """Begin the act in the journal; None where that can't be done, which is told."""
     try:
         stack.enter_context(held(parts))
-        act = stack.enter_context(written(parts, order.action, order.by, order.via, why=order.why, level=order.level.value))
+        told = {"why": order.why, "level": order.level.value, **facts}
+        act = stack.enter_context(written(parts, order.action, order.by, order.via, **told))
     except PeakTradeError as error:
         report.troubles.append(f"it could not be written down: {error}")
         return None

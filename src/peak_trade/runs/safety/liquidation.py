@@ -15,6 +15,8 @@ from peak_trade.journal.chain import accounts
 from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.runs.holds_kept import PLACED, placed_fact
+from peak_trade.runs.record import Json
 from peak_trade.runs.safety.kill import StopReport, see_through
 from peak_trade.runs.safety.kill_first import Begun
 from peak_trade.safety.holds import Hold, HoldKind
@@ -35,7 +37,8 @@ def liquidate(parts: Parts, begun: Begun) -> Liquidation:
     """Hold every account while everything is got off the exchange, and write a report; what went wrong is in it."""
     held: list[str] = []
     by, why = begun.order.by, begun.order.why
-    report = see_through(parts, begun, lambda: _hold_all(parts, by, why, held))
+    placed: list[Json] = []
+    report = see_through(parts, begun, lambda: _hold_all(parts, by, why, held, placed), {PLACED: placed})
     return Liquidation(report, tuple(held), tuple(_written(parts, report, by, why, held)))
 
 
@@ -47,7 +50,7 @@ def every_account(parts: Parts) -> list[str]:
     return sorted(found)
 
 
-def _hold_all(parts: Parts, by: str, why: str, held: list[str]) -> list[str]:
+def _hold_all(parts: Parts, by: str, why: str, held: list[str], placed: list[Json]) -> list[str]:
     """Hold every account that no liquidation holds yet; return in sentences what went wrong."""
     troubles, now = [], parts.clock.now()
     try:
@@ -55,15 +58,24 @@ def _hold_all(parts: Parts, by: str, why: str, held: list[str]) -> list[str]:
     except PeakTradeError as error:
         names = [parts.settings.file.shadow_paper.account, parts.settings.file.governance.account]
         troubles.append(f"not every account could be found to be held: {error}")
-    hold = Hold(moment_text(nanoseconds(now)), by, why, HoldKind.PAUSE, LIQUIDATED)
+    plain = Hold(moment_text(nanoseconds(now)), by, why, HoldKind.PAUSE, LIQUIDATED)
     for account in names:
+        # The key that would be traded with now is held by the account it is configured for, also where it never traded.
+        hold = plain._replace(keys=_present_key(parts)) if account == parts.settings.file.governance.account else plain
         try:
             if not any(one.code == LIQUIDATED for one in parts.holds.of(account)):
-                parts.holds.place(account, hold, now)
+                placed.append(placed_fact(account, parts.holds.place(account, hold, now)))
             held.append(account)
         except PeakTradeError as error:
             troubles.append(f"the account {account} could not be held, only the kill switch keeps sessions from it: {error}")
     return troubles
+
+
+def _present_key(parts: Parts) -> tuple[str, ...]:
+    try:
+        return (parts.api_keys().short,)
+    except PeakTradeError:
+        return ()
 
 
 def _written(parts: Parts, report: StopReport, by: str, why: str, held: Iterable[str]) -> list[Path]:

@@ -20,9 +20,10 @@ from peak_trade.model.errors import PeakTradeError
 from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.alerts import alerts
+from peak_trade.runs.holds_kept import PLACED, placed_fact
 from peak_trade.runs.incidents import open_incident
 from peak_trade.runs.record import Json
-from peak_trade.runs.safety.holdings import Holdings, holdings, strategies_on, strategy_of
+from peak_trade.runs.sessions.holdings import Holdings, holdings, strategies_on, strategy_of
 from peak_trade.runs.safety.secured import secure
 from peak_trade.runs.sessions.marks import mode_now
 from peak_trade.safety.alerts import Alert, Severity
@@ -129,6 +130,7 @@ class _Pausing:
         self._at = parts.clock.now()
         self.report = PauseReport(moment_text(nanoseconds(self._at)))
         self._before: dict[str, Holdings] = {}
+        self._placed: list[Json] = []
 
     def run(self) -> PauseReport:
         order = self._order
@@ -156,15 +158,18 @@ class _Pausing:
     # ---- steps: each returns what came of it, and whether that is well --------------------------------------------------
 
     def _hold(self, account: str) -> tuple[bool, str]:
-        parts, order = self._parts, self._order
+        order = self._order
         placed = []
         if order.pausing:
-            parts.holds.place(account, self._asked(HoldKind.PAUSE, order.code, ()), self._at)
+            self._place(account, self._asked(HoldKind.PAUSE, order.code, ()))
             placed.append(HoldKind.PAUSE.value)
         if order.close:
-            parts.holds.place(account, self._asked(HoldKind.CLOSE, order.closing_code, order.close), self._at)
+            self._place(account, self._asked(HoldKind.CLOSE, order.closing_code, order.close))
             placed.append(f"{HoldKind.CLOSE.value} {', '.join(order.close)}")
         return True, f"placed: {' and '.join(placed)}; nothing that enlarges a position is sent, and no session begins"
+
+    def _place(self, account: str, hold: Hold) -> None:
+        self._placed.append(placed_fact(account, self._parts.holds.place(account, hold, self._at)))
 
     def _asked(self, kind: HoldKind, code: str, strategies: tuple[str, ...]) -> Hold:
         return Hold(moment_text(nanoseconds(self._at)), self._order.by, self._order.why, kind, code, strategies)
@@ -172,6 +177,7 @@ class _Pausing:
     def _act(self) -> tuple[bool, str]:
         order = self._order
         facts = {"why": order.why, "account": ", ".join(order.accounts), "close": list(order.close), "cancel": order.cancel}
+        facts[PLACED] = self._placed
         with held(self._parts), written(self._parts, PAUSE, order.by, COMMAND, **facts) as act:
             pass
         return True, f"written down as {act.segment}"

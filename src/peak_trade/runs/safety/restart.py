@@ -37,11 +37,12 @@ from peak_trade.runs.acts import COMMAND, held, written
 from peak_trade.runs.alerts import alerts
 from peak_trade.runs.at_work import worker_on
 from peak_trade.runs.gates.promotion import ssh_signature
+from peak_trade.runs.holds_kept import LIFTING, lifting_fact, put_back
 from peak_trade.runs.incidents import alert_key as incident_key
 from peak_trade.runs.incidents import tracked
 from peak_trade.runs.record import Json
 from peak_trade.runs.rotation import ROLLBACK
-from peak_trade.runs.safety.holdings import holdings
+from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.safety.pause import alert_key
 from peak_trade.runs.safety.resumed import RESUME, WATCHED
 from peak_trade.runs.safety.rollback import KEY as ROLLBACK_KEY
@@ -113,12 +114,16 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """A restart that was made: what was met and lifted, what still holds, how to start, and until when to watch closely."""
+    """A restart that was made: what was met and lifted, what still holds, how to start, and until when to watch closely.
+
+    `shared` are sentences about holds of other accounts that still reach this one through its exchange key.
+    """
 
     account: str
     needs: tuple[Need, ...]
     lifted: tuple[Hold, ...]
     left: tuple[Hold, ...]
+    shared: tuple[str, ...]
     start: str
     watch_until: datetime
 
@@ -129,6 +134,7 @@ class Restart:
             "needs": [need.to_json() for need in self.needs],
             "lifted": [str(hold) for hold in self.lifted],
             "left": [str(hold) for hold in self.left],
+            "shared": list(self.shared),
             "start": self.start,
             "watch_until": self.watch_until.isoformat(),
         }
@@ -151,6 +157,8 @@ Point = Callable[[_Scene], Need]
 
 def look_at(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]] | None = None) -> list[Need]:
     """Return every point of the procedure, met or not; one that breaks is not met.
+
+    A hold that was taken away from the disk is put back first.
 
     Raises:
         InputError: nothing holds the account, or not what is to be lifted.
@@ -185,6 +193,7 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
         "docs": order.docs,
         "needs": [f"{need.name}: {need.found}" for need in needs],
         "holds": [str(hold) for hold in scene.holds],
+        LIFTING: lifting_fact(order.account, _to_lift(order, scene.holds)),
     }
     lifting = set(_to_lift(order, scene.holds))
     with held(parts), ExitStack() as stack:
@@ -204,6 +213,10 @@ def resume(parts: Parts, order: RestartOrder, points: Sequence[tuple[str, Point]
         needs=tuple(needs),
         lifted=lifted,
         left=left,
+        shared=tuple(
+            f"{name}, which trades with the same exchange key: {hold}"
+            for name, hold in parts.holds.beyond(order.account, parts.holds.keys.of(order.account))
+        ),
         start=_start_of(scene.session),
         watch_until=parts.clock.now() + WATCHED,
     )
@@ -244,9 +257,10 @@ def statement_path(parts: Parts, order: RestartOrder) -> Path:
 
 
 def _scene(parts: Parts, order: RestartOrder) -> _Scene:
+    put_back(parts, order.account)
     holds = parts.holds.of(order.account)
     if not holds:
-        raise InputError(f"expected something to hold the account {order.account}, found nothing; it can be started")
+        raise InputError(f"expected something to hold the account {order.account}, found {_what_else(parts, order.account)}")
     lifting = _to_lift(order, holds)
     if not lifting:
         kept = "; ".join(map(str, holds))
@@ -265,6 +279,18 @@ def _scene(parts: Parts, order: RestartOrder) -> _Scene:
     stage = _stage_last(parts, order.account, ran)
     mine = tuple(item for item in about if item.is_open or (item.closed_at is not None and item.closed_at >= since))
     return _Scene(parts, order, holds, since, ran[0] if ran else None, stage, mine)
+
+
+def _what_else(parts: Parts, account: str) -> str:
+    """Say what keeps an account that nothing holds itself, if anything does."""
+    shared = parts.holds.beyond(account, parts.holds.keys.of(account))
+    if not shared:
+        return "nothing; it can be started"
+    other, hold = shared[0]
+    return (
+        f"that what keeps it from its exchange is a hold of the account {other}, which trades with the same key ({hold}); it "
+        f"goes on after: peak-trade resume {other}"
+    )
 
 
 def _keyed(key: str, order: RestartOrder, lifting: Sequence[Hold]) -> bool:

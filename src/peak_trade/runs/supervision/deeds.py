@@ -19,6 +19,7 @@ from peak_trade.model.clock import moment_text, nanoseconds
 from peak_trade.model.errors import PeakTradeError, StorageError
 from peak_trade.runs.acts import MACHINE, held, written
 from peak_trade.runs.alerts import alerts
+from peak_trade.runs.holds_kept import placed_fact
 from peak_trade.safety.alerts import Alert, Severity
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.safety.watch import REMEDIES, Alarm
@@ -141,12 +142,12 @@ class Deeds:
             if any(known.code == BY and strict(known.kind) >= strict(kind) for known in parts.holds.of(account)):
                 return
             now = parts.clock.now()
-            parts.holds.place(account, Hold(moment_text(nanoseconds(now)), BY, alarm.words, kind, BY), now)
+            hold = parts.holds.place(account, Hold(moment_text(nanoseconds(now)), BY, alarm.words, kind, BY), now)
         except (StorageError, OSError) as error:
             self._trip(f"{alarm.words}; account {account} could not be held: {error}")
             return
         self._note(f"held account {account} ({kind.value}): {alarm.words}")
-        self._act(HELD, key=alarm.key, account=account, kind=kind.value, words=alarm.words)
+        self._act(HELD, key=alarm.key, account=account, kind=kind.value, words=alarm.words, placed=[placed_fact(account, hold)])
 
     def _trip(self, why: str) -> None:
         """Turn the kill switch on, where nothing milder can be written."""

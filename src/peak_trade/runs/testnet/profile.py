@@ -117,6 +117,7 @@ def at_exchange(parts: Parts, *, emulated: bool, speed: float = 1.0) -> Iterator
             # Nobody will use this key again.
             for path in parts.nonces.glob(f"*nonce-{short}*"):
                 path.unlink(missing_ok=True)
+            parts.holds.keys.forget(short)
 
 
 def find_profile(settings: Settings, name: str) -> TestnetProfile:

@@ -17,6 +17,7 @@ from peak_trade.model.stage import Stage
 from peak_trade.runs.acts import machine_user, tell_evidence
 from peak_trade.runs.exchange_look import Silence
 from peak_trade.runs.gates.repository import RUNBOOKS, missing_runbooks
+from peak_trade.runs.holds_kept import lost_holds
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.runs.testnet import readiness_gates, tested
 from peak_trade.runs.testnet.health import check_all
@@ -165,6 +166,14 @@ def _journal(look: Look) -> Seen:
         )
     records = sum(part.records for report in reports for part in report.segments)
     return _ok(f"{len(reports)} accounts, {records:,} records, unchanged and complete")
+
+
+def _kept(look: Look) -> Seen:
+    """Whether every hold is there that acts tell of; that an account is held is the restart's to say."""
+    lost = lost_holds(look.parts)
+    if lost:
+        return Seen(Grade.FAILED, f"{lost[0]}, is gone", f"peak-trade resume {lost[0].account} puts it back")
+    return _ok(f"as the acts tell; held are {', '.join(look.parts.holds.accounts()) or 'none'}")
 
 
 def _kill_switch(look: Look) -> Seen:
@@ -361,6 +370,7 @@ CHECKS: tuple[StageCheck, ...] = (
     StageCheck("folders", EVERY, EVERY, _writable),
     StageCheck("machine's clock", EVERY, EVERY, _health("clock")),
     StageCheck("kill switch", EVERY, EVERY, _kill_switch),
+    StageCheck("holds", EVERY, EVERY, _kept),
     StageCheck("credentials", TESTNET, TESTNET, _credentials),
     StageCheck("key's rights", TESTNET, TESTNET, _rights),
     StageCheck("exchange", EXCHANGE, EXCHANGE, _status),

@@ -38,6 +38,7 @@ from peak_trade.runs.gates.demotion import demote_where_due
 from peak_trade.runs.gates.evidence import keep
 from peak_trade.runs.gates.permits import PermitWatch, leaves
 from peak_trade.runs.gates.standing import tier_of
+from peak_trade.runs.holds_kept import check_kept
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.rotation import check_in_rotation
 from peak_trade.runs.service_notice import while_alive
@@ -46,6 +47,7 @@ from peak_trade.runs.sessions.dead import Dead, close_dead, lineage, unfinished
 from peak_trade.runs.sessions.evidence import session_evidence, subject_of
 from peak_trade.runs.sessions.expectation import expectation
 from peak_trade.runs.sessions.files import EndedSession, series_of, write_session
+from peak_trade.runs.sessions.holdings import check_nothing_left
 from peak_trade.runs.sessions.market import Following, feed_of
 from peak_trade.runs.sessions.plan import SessionPlan, SessionRequest, check_ready, plan_session, recorded_plan
 from peak_trade.runs.sessions.record import (
@@ -97,14 +99,21 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     real, keys = not is_rehearsal(request), sorted(keys_of(parts, request))
     if real:
         parts.holds.check_free(request.account, keys)
+        check_kept(parts)
     check_ready(parts, request.mode)
     if real:
+        parts.holds.check_free(request.account, keys, parts.key_name(request.mode))
         check_in_rotation(parts, keys)
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)
     session_id = parts.ids.next_run()
     with holding(parts.journal, request.account, session_id=session_id, at=parts.clock.now()):
+        if (key := parts.key_name(request.mode)) is not None:
+            # Whatever holds this account from now on holds the key.
+            parts.holds.keys.bind(request.account, key)
+        else:
+            check_nothing_left(parts, request.account)
         if request.register:
             close_dead(parts, held=request.account)
         dead = None if request.fresh else unfinished(parts, request.account, plan, watcher.say)
@@ -183,7 +192,9 @@ class _Sitting:
         self.permits: tuple[PermitWatch, ...] = ()
         self.tier = tier_of(parts, [leg.strategy for leg in plan.legs], tuple(plan.datasets))
         self.real = request.register and not is_rehearsal(request)
-        mine = HoldWatch(parts, plan, request.account, session_id, rehearsal=is_rehearsal(request))
+        mine = HoldWatch(
+            parts, plan, request.account, session_id, rehearsal=is_rehearsal(request), key=parts.key_name(request.mode)
+        )
         self.watch = SessionWatch(parts, plan, mine, watcher.say)
         self.budget = TestnetBudget(parts.state / BUDGET_FOLDER, parts.settings.file.testnet_limits.daily)
 

@@ -27,6 +27,7 @@ from peak_trade.risk.triggers import (
     pnl_divergence,
     supervisor_lost,
 )
+from peak_trade.runs.holds_kept import placed_fact
 from peak_trade.runs.incidents import report_incident
 from peak_trade.runs.sessions.expectation import expected_profit
 from peak_trade.runs.sessions.plan import SessionPlan
@@ -61,25 +62,28 @@ def thresholds_of(section: PauseTriggers) -> Thresholds:
 class HoldWatch:
     """What people and triggers ask of one session through the holds of its account.
 
-    A rehearsal neither places holds nor minds those from before its beginning.
+    A session at an exchange minds the holds of other accounts too that reach it through its API key. A rehearsal neither places
+    holds nor minds those from before its beginning.
     """
 
-    def __init__(self, parts: Parts, plan: SessionPlan, account: str, session_id: str, *, rehearsal: bool) -> None:
+    def __init__(
+        self, parts: Parts, plan: SessionPlan, account: str, session_id: str, *, rehearsal: bool, key: str | None = None
+    ) -> None:
         self._holds, self._clock, self._plan, self._account = parts.holds, parts.clock, plan, account
         self._parts, self._session_id = parts, session_id
         self._by, self._rehearsal = f"session {session_id}", rehearsal
-        self._heeded = set(parts.holds.of(account)) if rehearsal else set()
+        self._keys = () if key is None else (key,)
+        self._heeded = {(account, hold) for hold in parts.holds.of(account)} if rehearsal else set()
         self._latched: set[str] = set()
 
     def demands(self) -> Sequence[Tripped | Retire]:
         """Return what the holds ask that they did not ask before."""
-        if not self._holds.held(self._account):
-            return ()
+        mine = [(self._account, hold) for hold in self._holds.of(self._account)]
         found: list[Tripped | Retire] = []
-        for hold in self._holds.of(self._account):
-            if hold not in self._heeded:
-                self._heeded.add(hold)
-                found += self._asked(hold)
+        for item in (*mine, *self._holds.beyond(self._account, self._keys)):
+            if item not in self._heeded:
+                self._heeded.add(item)
+                found += self._asked(*item)
         return found
 
     def latch(self, code: str, words: str) -> None:
@@ -91,16 +95,25 @@ class HoldWatch:
         if self._rehearsal or code not in LATCHING or code in self._latched:
             return
         now = self._clock.now()
-        hold = Hold(moment_text(nanoseconds(now)), self._by, words, HoldKind.PAUSE, code)
-        self._heeded.add(self._holds.place(self._account, hold, now))
+        hold = Hold(moment_text(nanoseconds(now)), self._by, words, HoldKind.PAUSE, code, keys=self._keys)
+        hold = self._holds.place(self._account, hold, now)
+        self._heeded.add((self._account, hold))
         self._latched.add(code)
         title = f"{self._account} was paused by {code}"
         report_incident(
-            self._parts, key=f"{code}.{self._account}", severity="high", title=title, why=words, session_id=self._session_id
+            self._parts,
+            key=f"{code}.{self._account}",
+            severity="high",
+            title=title,
+            why=words,
+            session_id=self._session_id,
+            placed=(placed_fact(self._account, hold),),
         )
 
-    def _asked(self, hold: Hold) -> list[Tripped | Retire]:
-        words = f"the account {self._account} is held: {hold}"
+    def _asked(self, account: str, hold: Hold) -> list[Tripped | Retire]:
+        words = f"the account {account} is held: {hold}"
+        if account != self._account:
+            words = f"the account {account}, which trades with the same exchange key, is held: {hold}"
         if hold.kind is HoldKind.RESTRICT:
             return [Tripped(Mode.RESTRICTED, HOLD, words)]
         if hold.kind is HoldKind.PAUSE:

@@ -19,11 +19,13 @@ from peak_trade.engine.records import (
     TRIPPED,
     UNKNOWN,
 )
-from peak_trade.journal.chain import BEGUN, ENDED, Record, segments
+from peak_trade.journal.chain import BEGUN, ENDED, Record, read, segments
+from peak_trade.journal.session import LIVE_SESSION_EMULATED
 from peak_trade.ledger.books import Books
 from peak_trade.model.clock import parse_moment
-from peak_trade.model.errors import PeakTradeError
+from peak_trade.model.errors import PeakTradeError, SafetyRefused
 from peak_trade.model.order import ENDS, WORKING, Fill, Intent, OrderEvent, OrderState
+from peak_trade.model.stage import Stage
 from peak_trade.runs.at_work import Worker, worker_on
 from peak_trade.runs.record import Json
 from peak_trade.runs.sessions.dead import lineage
@@ -161,6 +163,36 @@ def working_orders(records: Iterable[Record]) -> tuple[WorkingOrder, ...]:
                 state = OrderState(body["state"])
             found[known.intent.client_id] = WorkingOrder(known.intent, state, known.filled)
     return tuple(order for order in found.values() if order.state in WORKING)
+
+
+def check_nothing_left(parts: Parts, account: str) -> None:
+    """Let a simulated session pass on an account whose last session left nothing at an exchange.
+
+    The account's newest journal is what a session recovers from, and what a pause, a closing and people read: a simulation on
+    top of one whose orders or positions are real would hide them from all of these.
+
+    Raises:
+        SafetyRefused: it left orders or positions there, or died and may have.
+        DataError: its journal is damaged. StorageError: it can't be read.
+    """
+    newest = segments(parts.journal, account)[-1:] if (parts.journal / account).is_dir() else []
+    begun = next(read(newest[0]), None) if newest else None
+    if begun is None or not _executed(begun):
+        return
+    found = holdings(parts, account)
+    left = [f"{len(found.working)} working orders"] if found.working else []
+    left += [f"{item['symbol']} {item['quantity']}" for item in found.positions()]
+    left += [] if found.ended else ["no end of its own"]
+    if left:
+        raise SafetyRefused(
+            f"expected an account whose last session left nothing at an exchange, found {account}, on which {found.session_id} "
+            f"left {', '.join(left)}; nothing was begun: simulate on another --account, so that this one can be recovered"
+        )
+
+
+def _executed(begun: Record) -> bool:
+    """Tell whether an exchange executes the orders of a session, by its first record."""
+    return begun.body.get("run_type") == LIVE_SESSION_EMULATED or begun.body.get("mode") == Stage.LIVE.value
 
 
 def strategy_of(leg: str) -> str:
