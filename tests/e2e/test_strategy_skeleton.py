@@ -169,3 +169,15 @@ def test_the_guide_shows_what_is_written(project):
     assert project.run(*BEGIN, "above_average").code == 0
 
     assert (project.folder / "above_average" / "above_average.py").read_text() == shown
+
+
+def test_its_prints_do_not_spoil_the_document(project, idea):
+    """A rule that prints while it is loaded and while it decides: --json stays one document."""
+    rule = idea / "my_idea.py"
+    text = rule.read_text("utf-8").replace("        return np.where", '        print("here I am")\n        return np.where')
+    rule.write_text(f'{text}\nprint("loaded")\n', "utf-8")
+    ended = project.run("backtest", "--strategy", "my_idea", "--no-tear-sheet", "--json")
+
+    assert ended.json["strategy"] == "my_idea"
+    assert "loaded" in ended.err
+    assert "here I am" in ended.err
