@@ -113,8 +113,8 @@ def test_programs_are_told_what_was_written(project):
         ("", "small letters"),
         ("a" * 41, "of up to 40"),
         ("lambda", "no word of Python's"),
-        ("strategy", "no word of Python's"),
-        ("none", "no word of Python's"),
+        ("strategy", "whose class Strategy is taken"),
+        ("none", "whose class None is taken"),
         ("ma_crossover", "found ma_crossover, which is a strategy already"),
         ("rsi_strategy", "found rsi_strategy, which is a strategy already"),
         ("json", "found json, which is a Python module already"),
@@ -169,3 +169,32 @@ def test_the_guide_shows_what_is_written(project):
     assert project.run(*BEGIN, "above_average").code == 0
 
     assert (project.folder / "above_average" / "above_average.py").read_text() == shown
+
+
+def test_its_prints_do_not_spoil_the_document(project, idea):
+    """A rule that prints while it is loaded and while it decides: --json stays one document."""
+    rule = idea / "my_idea.py"
+    text = rule.read_text("utf-8").replace("        return np.where", '        print("here I am")\n        return np.where')
+    rule.write_text(f'{text}\nprint("loaded")\n', "utf-8")
+    ended = project.run("backtest", "--strategy", "my_idea", "--no-tear-sheet", "--json")
+
+    assert ended.json["strategy"] == "my_idea"
+    assert "loaded" in ended.err
+    assert "here I am" in ended.err
+
+
+@pytest.mark.parametrize("name", ["my_idea", "zeta"])
+def test_it_is_clean_by_its_own_rules_and_ours(project, name):
+    """The linter finds nothing in it, whichever of the two sorts first: its name or ours."""
+    assert project.run(*BEGIN, name).code == 0
+    ruff = Path(sys.executable).with_name("ruff")
+    folder = project.folder / name
+    ours = ["--config", str(ROOT / "pyproject.toml"), "--config", "lint.isort.known-first-party=['peak_trade']"]
+    checks = (
+        [ruff, "check", "--no-cache", folder],
+        [ruff, "format", "--check", "--no-cache", folder],
+        [ruff, "check", "--no-cache", *ours, folder / f"{name}.py"],
+    )
+    for check in checks:
+        ended = subprocess.run(check, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -50,6 +50,7 @@ from peak_trade.cli import (
 )
 from peak_trade.cli.show import sentence
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.strategy.aside import listening
 
 INTERRUPTED = 130
 STOPPED = "interrupted; what was stored stays"
@@ -125,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 negative, 2 wrong input, 3 refused by safety, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(given, prog_name="peak-trade", standalone_mode=False)
+        with listening():
+            code = app(given, prog_name="peak-trade", standalone_mode=False)
         sys.stdout.flush()
         return _refuse(STOPPED, INTERRUPTED) if code == INTERRUPTED else code if isinstance(code, int) else 0
     except PeakTradeError as error:

@@ -7,6 +7,7 @@ Invariant: work goes out in pieces of a fraction of a second, because sending on
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -232,6 +233,8 @@ _FAR: dict[str, Evaluates[Any]] = {}
 def _set_up_process(evaluator: Evaluates[Any]) -> None:
     # Ctrl+C reaches every process of the terminal; only the first one decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Standard output is the first one's too, for the result; what strategies print here must not stand in it.
+    sys.stdout = sys.stderr
     _HERE[:] = [evaluator]
 
 

@@ -1,5 +1,6 @@
 """What a strategy is, and how a position that enters on one condition and leaves on another is kept."""
 
+import operator
 import traceback
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from peak_trade.model.bar import F64, Bars
 from peak_trade.model.errors import StrategyError
+from peak_trade.strategy.aside import foreign
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,11 +48,14 @@ def checked_targets(bars: Bars, strategy: Strategy) -> F64:
     """Return a strategy's targets as contiguous float64 of the right length.
 
     Raises:
-        StrategyError: the strategy failed, or gave something else.
+        StrategyError: the strategy failed or wanted to end the program, or gave something else, also as its warm-up.
     """
     try:
-        targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
-    except Exception as error:
+        with foreign():
+            targets = np.ascontiguousarray(strategy.targets(bars), dtype=np.float64)
+            warmup = operator.index(strategy.warmup())
+    except (Exception, SystemExit, GeneratorExit) as error:
+        # A rule that ends the program would look like a command that did its work.
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise StrategyError(
             f"the strategy {strategy.key} failed with {type(error).__name__} in {Path(place.filename).name} line "
@@ -60,6 +65,8 @@ def checked_targets(bars: Bars, strategy: Strategy) -> F64:
         raise StrategyError(
             f"expected {len(bars)} targets from {strategy.key}, one for each bar, found the shape {targets.shape}; mend it"
         )
+    if warmup < 0:
+        raise StrategyError(f"expected a warm-up of {strategy.key} of zero bars or more, found {warmup}; mend it")
     return targets
 
 

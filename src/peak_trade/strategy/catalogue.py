@@ -14,6 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from peak_trade.model.errors import StrategyError
+from peak_trade.strategy.aside import foreign
 from peak_trade.strategy.base import Strategy
 
 #: A parameter as the command line and the configuration give it.
@@ -83,7 +84,8 @@ def broken() -> Mapping[str, str]:
 
 def _load(name: str, load: Any) -> type[Strategy]:
     try:
-        kind = load()
+        with foreign():
+            kind = load()
     except (Exception, SystemExit) as error:
         raise StrategyError(
             f"the installed strategy {name} can't be loaded ({type(error).__name__}: {error}); mend or uninstall its package"

@@ -57,10 +57,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from $name import $kind
-from peak_trade.model.bar import Bars, Timeframe
-from peak_trade.model.instrument import Instrument
-from peak_trade.research.proofs import CUTS_MIN, Rule, bars_needed, prove_causality, prove_warmup
+$imports
 
 
 def market(closes: np.ndarray) -> Bars:
@@ -83,7 +80,7 @@ def walk(count: int, seed: int = 1) -> Bars:
     return market(100.0 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0, 0.01, count))))
 
 
-def test_it_uses_nothing_after_its_bar():
+def test_it_uses_nothing_after_its_bar() -> None:
     """Cutting the future off, or exchanging it, changes no target before it."""
     strategy = $kind()
     bars = walk(bars_needed(strategy.warmup()) + 300)
@@ -92,7 +89,7 @@ def test_it_uses_nothing_after_its_bar():
     assert found.causal, found.words
 
 
-def test_its_warm_up_is_long_enough():
+def test_its_warm_up_is_long_enough() -> None:
     """A session that begins late decides, after the warm-up, what the whole history decides."""
     strategy = $kind()
     bars = walk(bars_needed(strategy.warmup()) + 300)
@@ -101,7 +98,7 @@ def test_its_warm_up_is_long_enough():
     assert found.enough, found.words
 
 
-def test_it_does_what_it_says():
+def test_it_does_what_it_says() -> None:
     """Long after a rise, flat after a fall, and flat before there are enough bars."""
     rise = np.linspace(100.0, 200.0, 150)
     targets = $kind(window=10).targets(market(np.concatenate([rise, rise[::-1]])))
@@ -111,13 +108,20 @@ def test_it_does_what_it_says():
     assert not targets[165:].any()
 
 
-def test_wrong_parameters_are_refused():
+def test_wrong_parameters_are_refused() -> None:
     """The model says what can be asked for, and is frozen."""
     with pytest.raises(ValidationError):
         $kind(window=1)
     with pytest.raises(ValidationError):
         $kind().window = 5
 ''')
+
+#: What the tests import besides, with the rule itself in its place among them.
+_IMPORTS = (
+    "from peak_trade.model.bar import Bars, Timeframe",
+    "from peak_trade.model.instrument import Instrument",
+    "from peak_trade.research.proofs import CUTS_MIN, Rule, bars_needed, prove_causality, prove_warmup",
+)
 
 _PROJECT = Template("""[build-system]
 requires = ["hatchling"]
@@ -138,6 +142,17 @@ only-include = ["$name.py"]
 [tool.pytest.ini_options]
 pythonpath = ["."]
 testpaths = ["tests"]
+
+[tool.ruff]
+line-length = 128
+
+[tool.ruff.lint]
+select = ["A", "ANN", "B", "D", "E", "F", "I", "N", "PT", "RUF", "S", "SIM", "UP", "W"]
+pydocstyle.convention = "google"
+isort.known-first-party = ["peak_trade"]
+
+[tool.ruff.lint.per-file-ignores]
+"tests/**" = ["S101", "S311"]  # asserts, and chance that can be repeated
 """)
 
 _README = Template("""# $title
@@ -203,6 +218,7 @@ def write_skeleton(name: str, parent: Path) -> Skeleton:
         "package": name.replace("_", "-"),
         "title": name.replace("_", " ").capitalize(),
         "group": GROUP,
+        "imports": "\n".join(sorted((f"from {name} import {kind}", *_IMPORTS))),
     }
     files = []
     for place, text in _FILES.items():
@@ -220,7 +236,9 @@ def _class_of(name: str) -> str:
     """
     fits = re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) and len(name) <= NAME_MAX and not keyword.iskeyword(name)
     kind = "".join(part.capitalize() for part in name.split("_"))
-    if not fits or kind in _TAKEN_CLASSES or keyword.iskeyword(kind):
+    if fits and (kind in _TAKEN_CLASSES or keyword.iskeyword(kind)):
+        raise InputError(f"expected a name whose class is free, found {name}, whose class {kind} is taken; choose another")
+    if not fits:
         raise InputError(
             f"expected a name such as my_idea, of up to {NAME_MAX} small letters, digits and single underscores and no word "
             f"of Python's, found {name[: 2 * NAME_MAX]!r}; choose another"
