@@ -241,8 +241,23 @@ class Registry:
 
 
 def identity_of(strategy: str, params: JsonObject, terms: JsonObject) -> str:
-    """Return what two trials have in common that are the same: strategy, parameters and terms."""
-    return sha256_of([strategy, params, terms])[:16]
+    """Return what two trials have in common that are the same: strategy, parameters and terms.
+
+    The one home of it. Rates of terms count by their value, whether written as 10 or 10.0, and a negative zero is zero; what
+    is a whole number in parameters stays one, because a strategy's own fields say which they are.
+    """
+    return sha256_of([strategy, _by_value(params), _by_value(terms, whole=False)])[:16]
+
+
+def _by_value(value: Any, *, whole: bool = True) -> Any:
+    """Return a JSON value with every number in one form; without *whole*, as a float."""
+    if isinstance(value, Mapping):
+        return {name: _by_value(item, whole=whole) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_by_value(item, whole=whole) for item in value]
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and not whole):
+        return float(value) + 0.0
+    return value
 
 
 def stamp(moment: datetime) -> str:
