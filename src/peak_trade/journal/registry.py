@@ -213,6 +213,18 @@ class Registry:
         with self._reading() as connection:
             return [TriedRow(*row) for row in connection.execute(query)]
 
+    def markets_of(self, strategy: str) -> list[str]:
+        """Return the symbols that trials of a strategy were made on, in the order of letters."""
+        table, runs = schema.trials.c, schema.runs.c
+        query = (
+            sa.select(table.symbol)
+            .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
+            .where(runs.strategy == strategy)
+            .distinct()
+        )
+        with self._reading() as connection:
+            return sorted(connection.scalars(query))
+
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
         with self._reading() as connection:
