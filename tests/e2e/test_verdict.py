@@ -112,6 +112,71 @@ def test_other_terms_are_another_trial_and_other_markets_are_not(project):
     assert ledger(project, file).different == 2
 
 
+def test_the_same_bars_under_another_name_are_the_same_market(project):
+    """Also a part of them, and under other trading steps; bars that differ are another market, which a family is made of."""
+    file, other = kept(project, noise(1, days=600)), kept(project, noise(2, days=600), "other.csv")
+    for symbol, data, more in (
+        ("TWIN/EUR", file, ()),
+        ("PART/EUR", file, ("--start", "2024-01-02")),
+        ("OTHER/EUR", other, ()),
+    ):
+        ended = project.run(
+            *("backtest", "--strategy", "ma_crossover", "--data", str(data), "--symbol", symbol, "--timeframe", "1d"),
+            *(*more, "--no-tear-sheet"),
+        )
+        assert ended.code == 0, ended.err
+    found = verdict(project, file, "--param", "fast_window=6", "--json", "--no-html").json
+    warned = verdict(project, file, "--param", "fast_window=6", "--no-html")
+
+    assert found["tried"]["same_bars"] == ["PART/EUR", "TWIN/EUR"]
+    assert (found["tried"]["different"], found["tried"]["windows"]) == (2, 1)
+    assert found["family"]["size"] == 2
+    assert "under another name" in (Path(found["folder"]) / "report.md").read_text("utf-8")
+    assert "Markets that the strategy was tried on" in warned.out
+
+
+def test_the_best_of_many_markets_has_to_stand_out(project):
+    """An edge on one market is none as the best of ten that were looked at, unless it is as certain as ten times that."""
+    file = kept(project, trending(5, 0.2))
+    swept(project, file)
+    alone = verdict(project, file, "--json", "--no-html").json
+    for number in range(9):
+        other = kept(project, noise(number + 20, days=300), "other.csv")
+        ended = project.run(
+            *("backtest", "--strategy", "ma_crossover", "--data", str(other), "--symbol", f"M{number}/EUR"),
+            *("--timeframe", "1d", "--no-tear-sheet"),
+        )
+        assert ended.code == 0, ended.err
+    among = verdict(project, file, "--json", "--no-html").json
+
+    assert (alone["answer"], alone["family"]["size"]) == ("edge", 1)
+    assert among["family"]["size"] == 10
+    assert among["family"]["holm"] == pytest.approx(min(10.0 * alone["family"]["own"], 1.0))
+    line = next(line for line in among["lines"] if line["name"] == "family")
+    assert line["holds"] is (among["family"]["holm"] <= 0.05)
+    assert (among["answer"] == "edge") is line["holds"]
+
+
+@pytest.mark.parametrize("status", ["started", "aborted", "failed"])
+def test_what_an_ended_sweep_had_done_counts(project, status):
+    """A sweep that was killed, interrupted or failed has shown what it had stored: its combinations count."""
+    file = kept(project, noise(1, days=600))
+    swept(project, file)
+    with closing(sqlite3.connect(project.folder / "var" / "registry.db")) as connection, connection:
+        connection.execute("delete from trials where number >= 4")
+        connection.execute("update runs set status = ?, finished_at = null", (status,))
+
+    assert ledger(project, file).different == 4
+
+
+def test_another_name_for_a_strategy_lowers_nothing(project):
+    """Trials of every strategy count on a market, so that a copy under another name begins where the first one ended."""
+    file = kept(project, noise(1, days=600))
+    swept(project, file)
+
+    assert ledger(project, file, strategy="macd").count == 9
+
+
 def test_a_trial_done_again_gains_what_its_backtest_did(project):
     file = kept(project, noise(3, days=700))
     record = backtest(project, file, "--param", "fast_window=7", "--side", "both")

@@ -48,6 +48,15 @@ class TriedRow(NamedTuple):
     run_id: str
 
 
+class MarketPeriod(NamedTuple):
+    """A period of a market that something was tried over, and the newest run that did; open times, nanoseconds UTC."""
+
+    symbol: str
+    first: int
+    last: int
+    run_id: str
+
+
 class Registry:
     """Runs, their figures, tags and trials."""
 
@@ -224,6 +233,27 @@ class Registry:
         )
         with self._reading() as connection:
             return sorted(connection.scalars(query))
+
+    def other_markets(self, symbol: str, timeframe: str, first: int, last: int, most: int) -> list[MarketPeriod]:
+        """Return the periods within one that something was tried over on other markets, the newest first, at most so many."""
+        table = schema.trials.c
+        newest = sa.func.max(table.run_id)
+        query = (
+            sa.select(table.symbol, table.first, table.last, newest)
+            .where(table.symbol != symbol, table.timeframe == timeframe, table.first >= first, table.last <= last)
+            .group_by(table.symbol, table.first, table.last)
+            .order_by(newest.desc())
+            .limit(most)
+        )
+        with self._reading() as connection:
+            return [MarketPeriod(*row) for row in connection.execute(query)]
+
+    def first_trials(self, run_id: str, most: int) -> list[tuple[str, str]]:
+        """Return parameters and figures (both JSON) of a run's first trials."""
+        table = schema.trials.c
+        query = sa.select(table.params, table.metrics).where(table.run_id == run_id).order_by(table.number).limit(most)
+        with self._reading() as connection:
+            return [(row.params, row.metrics) for row in connection.execute(query)]
 
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""

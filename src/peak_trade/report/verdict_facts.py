@@ -114,7 +114,10 @@ def verdict_markdown(record: JsonObject) -> str:
 
 def verdict_warnings(record: JsonObject) -> list[str]:
     """Return what a reader must know first; that many were tried is in the answer already."""
-    return facts.warnings({**record, "trials_on_dataset": {}})
+    found = facts.warnings({**record, "trials_on_dataset": {}})
+    if same := record["tried"]["same_bars"]:
+        found.append(f"the same bars were tried under another name, and what was tried there is counted: {', '.join(same)}")
+    return found
 
 
 def provenance_blocks(record: JsonObject, command: str) -> list[str]:

@@ -19,6 +19,7 @@ from peak_trade.research.edge import p_value_of
 from peak_trade.research.sharpe import average_correlation, effective_count
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, trial_returns
+from peak_trade.runs.research.same_bars import same_markets
 from peak_trade.strategy.catalogue import Value, find, make
 
 #: The type of run that a verdict is registered as.
@@ -39,6 +40,7 @@ class Trials:
         total: trials with repeats. different: by strategy, parameters, terms and length of bars.
         of_strategy: the different ones of the strategy that was asked for.
         elsewhere: the different ones over bars of another length, which count and are not done again.
+        same: symbols under which the same bars were tried; what was tried there is counted with the others.
         windows: further overlapping periods over which the combination was tried that was tried over most.
         correlation: mean correlation of their returns, 0 to 1.
         deviation: standard deviation of their Sharpe ratios, per bar of the dataset.
@@ -53,6 +55,7 @@ class Trials:
     different: int
     of_strategy: int
     elsewhere: int
+    same: tuple[str, ...]
     windows: int
     correlation: float
     deviation: float
@@ -92,7 +95,12 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     """
     key, bars = find(strategy_key).key, dataset.bars
     label = bars.timeframe.label
-    rows = parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
+    same = same_markets(parts, bars)
+    rows = [
+        row
+        for symbol in (bars.instrument.symbol, *same)
+        for row in parts.registry.tried_on(symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
+    ]
     first: dict[tuple[str, str], TriedRow] = {}
     for row in rows:
         first.setdefault((row.identity, row.timeframe), row)
@@ -112,6 +120,7 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
         different=len(kinds),
         of_strategy=sum(kind == key for kind in kinds.values()),
         elsewhere=sum(length != label for _, length in kinds),
+        same=tuple(same),
         windows=_windows(rows),
         correlation=average_correlation(found.periods),
         deviation=_deviation(found.ratios, len(bars)),
@@ -140,11 +149,11 @@ def _windows(rows: Sequence[TriedRow]) -> int:
     return max((len(periods) for periods in chosen.values()), default=1) - 1
 
 
-def on_other_markets(parts: Parts, strategy_key: str, symbol: str) -> dict[str, float]:
+def on_other_markets(parts: Parts, strategy_key: str, symbols: Sequence[str]) -> dict[str, float]:
     """Return the other markets that a strategy was tried on, with the p-value of its newest verdict there; 1 without one.
 
     Args:
-        strategy_key: key of the strategy. symbol: the market that is left out.
+        strategy_key: key of the strategy. symbols: of the market that is left out.
 
     Raises:
         StorageError: the registry can't be read.
@@ -154,8 +163,7 @@ def on_other_markets(parts: Parts, strategy_key: str, symbol: str) -> dict[str, 
     for run in reversed(parts.registry.find(judged, VERDICTS_MAX)):
         if run.symbol in found:
             found[run.symbol] = p_value_of(run.metrics)
-    found.pop(symbol, None)
-    return found
+    return {symbol: value for symbol, value in found.items() if symbol not in symbols}
 
 
 def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> dict[tuple[str, str], Combination]:

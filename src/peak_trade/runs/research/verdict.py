@@ -77,7 +77,7 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     strategy = make(chosen.strategy, chosen.params)
     result = backtest(bars, strategy, chosen.terms)
     limits = limits_of(parts)
-    others = on_other_markets(parts, chosen.strategy, bars.instrument.symbol)
+    others = on_other_markets(parts, chosen.strategy, (bars.instrument.symbol, *trials.same))
     case = replace(_case(bars, result, chosen, trials, limits), others=tuple(others.values()))
     found = judge_edge(case, limits, request.seed)
     facts = dataset_facts(dataset)
@@ -189,6 +189,7 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
             "different": trials.different,
             "of_strategy": trials.of_strategy,
             "elsewhere": trials.elsewhere,
+            "same_bars": list(trials.same),
             "windows": trials.windows,
             "total": trials.total,
             "done_again": len(trials.done),
