@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.builders import some_bars
 from tests.edges import noise, trending
 
 from peak_trade.compose import DataChoice, Parts
@@ -82,13 +83,24 @@ def test_periods_that_overlap_count_together_and_others_not(project):
 
 
 def test_other_periods_of_one_combination_are_other_trials(project):
-    """Choosing where to begin is a choice; more data after the same beginning is none."""
+    """Where to begin is a choice, and where to end if bars are left out that were there; more data after the same end is none."""
     file = kept(project, noise(1, days=600))
-    for more in ((), ("--end", "2025-03-01"), ("--start", "2024-02-01"), ("--start", "2024-03-01")):
+    counted = []
+    for more in (
+        ("--end", "2025-03-01"),
+        ("--end", "2025-03-02"),  # a bar more
+        (),
+        ("--end", "2025-03-01"),  # bars less
+        ("--end", "2025-03-01"),  # the same again
+        ("--start", "2024-01-02"),  # begun one bar later
+        ("--start", "2024-03-01"),
+    ):
         backtest(project, file, *more)
-    found = ledger(project, file)
+        counted.append(ledger(project, file).count)
 
-    assert (found.different, found.windows, found.count, found.total) == (1, 2, 3, 4)
+    assert counted == [1, 1, 1, 2, 2, 3, 4]
+    found = ledger(project, file)
+    assert (found.different, found.windows, found.total) == (1, 3, 7)
 
 
 def test_other_terms_are_another_trial_and_other_markets_are_not(project):
@@ -100,6 +112,71 @@ def test_other_terms_are_another_trial_and_other_markets_are_not(project):
     assert ledger(project, file).different == 2
 
 
+def test_the_same_bars_under_another_name_are_the_same_market(project):
+    """Also a part of them, and under other trading steps; bars that differ are another market, which a family is made of."""
+    file, other = kept(project, noise(1, days=600)), kept(project, noise(2, days=600), "other.csv")
+    for symbol, data, more in (
+        ("TWIN/EUR", file, ()),
+        ("PART/EUR", file, ("--start", "2024-01-02")),
+        ("OTHER/EUR", other, ()),
+    ):
+        ended = project.run(
+            *("backtest", "--strategy", "ma_crossover", "--data", str(data), "--symbol", symbol, "--timeframe", "1d"),
+            *(*more, "--no-tear-sheet"),
+        )
+        assert ended.code == 0, ended.err
+    found = verdict(project, file, "--param", "fast_window=6", "--json", "--no-html").json
+    warned = verdict(project, file, "--param", "fast_window=6", "--no-html")
+
+    assert found["tried"]["same_bars"] == ["PART/EUR", "TWIN/EUR"]
+    assert (found["tried"]["different"], found["tried"]["windows"]) == (2, 1)
+    assert found["family"]["size"] == 2
+    assert "under another name" in (Path(found["folder"]) / "report.md").read_text("utf-8")
+    assert "Markets that the strategy was tried on" in warned.out
+
+
+def test_the_best_of_many_markets_has_to_stand_out(project):
+    """An edge on one market is none as the best of five that were looked at, unless it is five times as certain."""
+    file = kept(project, trending(5, 0.2))
+    swept(project, file)
+    alone = verdict(project, file, "--json", "--no-html").json
+    for number in range(4):
+        other = kept(project, noise(number + 20, days=300), "other.csv")
+        ended = project.run(
+            *("backtest", "--strategy", "ma_crossover", "--data", str(other), "--symbol", f"M{number}/EUR"),
+            *("--timeframe", "1d", "--no-tear-sheet"),
+        )
+        assert ended.code == 0, ended.err
+    among = verdict(project, file, "--json", "--no-html").json
+
+    assert (alone["answer"], alone["family"]["size"]) == ("edge", 1)
+    assert among["family"]["size"] == 5
+    assert among["family"]["holm"] == pytest.approx(min(5.0 * alone["family"]["own"], 1.0))
+    line = next(line for line in among["lines"] if line["name"] == "family")
+    assert line["holds"] is (among["family"]["holm"] <= 0.05)
+    assert (among["answer"] == "edge") is line["holds"]
+
+
+@pytest.mark.parametrize("status", ["started", "aborted", "failed"])
+def test_what_an_ended_sweep_had_done_counts(project, status):
+    """A sweep that was killed, interrupted or failed has shown what it had stored: its combinations count."""
+    file = kept(project, noise(1, days=600))
+    swept(project, file)
+    with closing(sqlite3.connect(project.folder / "var" / "registry.db")) as connection, connection:
+        connection.execute("delete from trials where number >= 4")
+        connection.execute("update runs set status = ?, finished_at = null", (status,))
+
+    assert ledger(project, file).different == 4
+
+
+def test_another_name_for_a_strategy_lowers_nothing(project):
+    """Trials of every strategy count on a market, so that a copy under another name begins where the first one ended."""
+    file = kept(project, noise(1, days=600))
+    swept(project, file)
+
+    assert ledger(project, file, strategy="macd").count == 9
+
+
 def test_a_trial_done_again_gains_what_its_backtest_did(project):
     file = kept(project, noise(3, days=700))
     record = backtest(project, file, "--param", "fast_window=7", "--side", "both")
@@ -107,6 +184,28 @@ def test_a_trial_done_again_gains_what_its_backtest_did(project):
 
     assert np.prod(1.0 + found.periods[:, 0]) - 1.0 == pytest.approx(record["metrics"]["total_return"], rel=1e-9)
     assert found.ratios[0] * 365**0.5 == pytest.approx(record["metrics"]["sharpe"])
+
+
+def test_one_idea_on_several_timeframes_is_several_trials(project):
+    """Each length of bars raises the count and the hurdle, and lowers the deflated Sharpe ratio; the first is judged each time."""
+    file = kept(project, noise(6, days=3_000))
+    told = []
+    for length in ("1d", "1h", "4h"):
+        if length != "1d":
+            other = kept(project, some_bars(300, timeframe=length), f"{length}.csv")
+            ended = project.run(
+                *("backtest", "--strategy", "ma_crossover", "--data", str(other), "--symbol", "BTC/EUR"),
+                *("--timeframe", length, "--param", "fast_window=9", "--no-tear-sheet"),
+            )
+            assert ended.code == 0, ended.err
+        told.append(verdict(project, file, "--param", "fast_window=9", "--json", "--no-html").json)
+
+    assert [item["tried"]["counted"] for item in told] == [1, 2, 3]
+    assert [item["tried"]["elsewhere"] for item in told] == [0, 1, 2]
+    hurdles = [item["hurdle"] for item in told]
+    deflated = [next(line["found"] for line in item["lines"] if line["name"] == "dsr") for item in told]
+    assert hurdles == sorted(set(hurdles))
+    assert deflated == sorted(set(deflated), reverse=True)
 
 
 def test_trials_on_other_timeframes_count_without_being_done_again(project):
@@ -157,7 +256,7 @@ def test_noise_is_no_edge_after_a_sweep(project):
     assert record["tried"]["counted"] == 9
     assert record["metrics"]["sharpe"] == best
     assert [line["name"] for line in record["lines"]] == [
-        *("trades", "length", "psr", "dsr", "min_track_record", "spa_cash", "spa_market", "pbo", "costs")
+        *("trades", "length", "psr", "dsr", "min_track_record", "spa_cash", "spa_market", "pbo", "costs", "family")
     ]
     page = (folder / "verdict.html").read_text("utf-8")
     text = (folder / "report.md").read_text("utf-8")
@@ -180,7 +279,7 @@ def test_a_planted_edge_is_found_after_a_sweep(project):
     second = verdict(project, file, "--json", "--no-html")
 
     assert (first.code, first.json["answer"], first.err) == (0, "edge", "")
-    assert all(line["holds"] for line in first.json["lines"])
+    assert {line["name"] for line in first.json["lines"] if line["holds"] is not True} == {"family"}
     assert [line["found"] for line in first.json["lines"]] == [line["found"] for line in second.json["lines"]]
 
 

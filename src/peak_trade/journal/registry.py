@@ -49,6 +49,15 @@ class TriedRow(NamedTuple):
     number: int
 
 
+class MarketPeriod(NamedTuple):
+    """A period of a market that something was tried over, and the newest run that did; open times, nanoseconds UTC."""
+
+    symbol: str
+    first: int
+    last: int
+    run_id: str
+
+
 class Registry:
     """Runs, their figures, tags and trials."""
 
@@ -222,6 +231,39 @@ class Registry:
         with self._reading() as connection:
             return [TriedRow._make(row) for row in connection.execute(query)]
 
+    def markets_of(self, strategy: str) -> list[str]:
+        """Return the symbols that trials of a strategy were made on, in the order of letters."""
+        table, runs = schema.trials.c, schema.runs.c
+        query = (
+            sa.select(table.symbol)
+            .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
+            .where(runs.strategy == strategy)
+            .distinct()
+        )
+        with self._reading() as connection:
+            return sorted(connection.scalars(query))
+
+    def other_markets(self, symbol: str, timeframe: str, first: int, last: int, most: int) -> list[MarketPeriod]:
+        """Return the periods within one that something was tried over on other markets, the newest first, at most so many."""
+        table = schema.trials.c
+        newest = sa.func.max(table.run_id)
+        query = (
+            sa.select(table.symbol, table.first, table.last, newest)
+            .where(table.symbol != symbol, table.timeframe == timeframe, table.first >= first, table.last <= last)
+            .group_by(table.symbol, table.first, table.last)
+            .order_by(newest.desc())
+            .limit(most)
+        )
+        with self._reading() as connection:
+            return [MarketPeriod(*row) for row in connection.execute(query)]
+
+    def first_trials(self, run_id: str, most: int) -> list[tuple[str, str]]:
+        """Return parameters and figures (both JSON) of a run's first trials."""
+        table = schema.trials.c
+        query = sa.select(table.params, table.metrics).where(table.run_id == run_id).order_by(table.number).limit(most)
+        with self._reading() as connection:
+            return [(row.params, row.metrics) for row in connection.execute(query)]
+
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
         with self._reading() as connection:
@@ -250,8 +292,23 @@ class Registry:
 
 
 def identity_of(strategy: str, params: JsonObject, terms: JsonObject) -> str:
-    """Return what two trials have in common that are the same: strategy, parameters and terms."""
-    return sha256_of([strategy, params, terms])[:16]
+    """Return what two trials have in common that are the same: strategy, parameters and terms.
+
+    The one home of it. Rates of terms count by their value, whether written as 10 or 10.0, and a negative zero is zero; what
+    is a whole number in parameters stays one, because a strategy's own fields say which they are.
+    """
+    return sha256_of([strategy, _by_value(params), _by_value(terms, whole=False)])[:16]
+
+
+def _by_value(value: Any, *, whole: bool = True) -> Any:
+    """Return a JSON value with every number in one form; without *whole*, as a float."""
+    if isinstance(value, Mapping):
+        return {name: _by_value(item, whole=whole) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_by_value(item, whole=whole) for item in value]
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and not whole):
+        return float(value) + 0.0
+    return value
 
 
 def stamp(moment: datetime) -> str:

@@ -58,12 +58,17 @@ def tried_pairs(record: JsonObject) -> list[Pair]:
         ("Counted", f"{tried['counted']:,}"),
         ("Different combinations on this market", f"{tried['different']:,}"),
         ("of this strategy", f"{tried['of_strategy']:,}"),
+        ("over bars of another length", f"{tried['elsewhere']:,}"),
         ("Further periods tried", f"{tried['windows']:,}"),
         ("With repeats", f"{tried['total']:,}"),
         ("Done again over these bars", f"{tried['done_again']:,}"),
         ("Mean correlation of their returns", decimal(tried["correlation"], 3)),
         ("Independent trials they amount to", decimal(tried["effective"], 1)),
         ("Sharpe ratio that the best shows by chance", decimal(record["hurdle"], 2)),
+        ("Markets that the strategy was tried on", f"{record['family']['size']:,}"),
+        ("p-value of the verdict", decimal(record["family"]["own"], 3)),
+        ("so that no market is wrongly named (Holm)", decimal(record["family"]["holm"], 3)),
+        ("as a share of false findings (Benjamini, Yekutieli)", decimal(record["family"]["discovery"], 3)),
     ]
 
 
@@ -109,7 +114,10 @@ def verdict_markdown(record: JsonObject) -> str:
 
 def verdict_warnings(record: JsonObject) -> list[str]:
     """Return what a reader must know first; that many were tried is in the answer already."""
-    return facts.warnings({**record, "trials_on_dataset": {}})
+    found = facts.warnings({**record, "trials_on_dataset": {}})
+    if same := record["tried"]["same_bars"]:
+        found.append(f"the same bars were tried under another name, and what was tried there is counted: {', '.join(same)}")
+    return found
 
 
 def provenance_blocks(record: JsonObject, command: str) -> list[str]:

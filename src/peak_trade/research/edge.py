@@ -2,10 +2,14 @@
 
 Invariant: `EDGE` needs every test to hold, so that its rate of error is at most that of the strictest one.
 Invariant: the answer is a function of its arguments; chance comes in with its seed.
+
+Few trades keep an edge from being shown, because a handful of them can be luck that no formula sees. That there is none they do
+not keep from being said: the error of a Sharpe ratio goes by its observations, which are bars, and by their skewness and tails
+(Mertens, 2002), not by how often a position was changed.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
 
@@ -14,6 +18,7 @@ import numpy as np
 from peak_trade.model.bar import F64
 from peak_trade.research.bootstrap import Interval, block_length, histories, interval
 from peak_trade.research.data_snooping import superior
+from peak_trade.research.families import Adjusted, adjusted
 from peak_trade.research.overfitting import Overfitting, overfitting
 from peak_trade.research.probe import Probe, probe
 from peak_trade.research.sharpe import Moments, bars_needed, deflated, expected_maximum, least_record, moments_of, probabilistic
@@ -65,6 +70,7 @@ class EdgeCase:
         deviation: standard deviation of the trials' Sharpe ratios, per bar.
         costly: annual Sharpe ratio with costs `cost_multiple` times as high; None where equity never moved.
         charged: whether fees and slippage are both above zero.
+        others: p-values of the same strategy's verdicts on other markets; 1 for a market that it was tried on without one.
     """
 
     returns: F64
@@ -78,6 +84,7 @@ class EdgeCase:
     deviation: float
     costly: float | None
     charged: bool
+    others: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +96,7 @@ class EdgeFound:
             series is too short or never moved.
         hurdle: annual Sharpe ratio that the best of so many trials shows by chance.
         beta: how much of the market was held on average, by least squares.
+        family: the p-value of this market among those of all markets that the strategy was tried on.
     """
 
     answer: EdgeAnswer
@@ -98,6 +106,7 @@ class EdgeFound:
     drawdown: Interval | None
     hurdle: float
     beta: float
+    family: Adjusted
 
 
 def judge_edge(case: EdgeCase, limits: EdgeLimits, seed: int) -> EdgeFound:
@@ -107,16 +116,14 @@ def judge_edge(case: EdgeCase, limits: EdgeLimits, seed: int) -> EdgeFound:
     root = math.sqrt(case.periods_per_year)
     hedged, betas = beyond_market(case.tried, case.market)
     lines = [*_amounts(case, limits, moments, hurdle)]
-    tests = [
-        *_ratios(case, limits, moments, hurdle),
-        *_searches(case, limits, hedged, seed),
-        _overfit(case, limits),
-        _costs(case, limits),
-    ]
+    chances = [*_ratios(case, limits, moments, hurdle), *_searches(case, limits, hedged, seed)]
+    family = adjusted(p_value_of({line.name: line.found for line in chances}), case.others)
+    tests = [*chances, _overfit(case, limits), _costs(case, limits), _family(family, limits)]
     enough = {line.name: bool(line.holds) for line in lines}
-    if enough["trades"] and all(line.holds in (True, None) for line in tests):
+    shown = all(line.holds in (True, None) for line in tests)
+    if enough["trades"] and shown:
         answer = EdgeAnswer.EDGE
-    elif all(enough.values()):
+    elif enough["length"] and not shown:
         answer = EdgeAnswer.NO_EDGE
     else:
         answer = EdgeAnswer.NOT_ENOUGH
@@ -129,7 +136,20 @@ def judge_edge(case: EdgeCase, limits: EdgeLimits, seed: int) -> EdgeFound:
         drawdown=drawdown,
         hurdle=hurdle * root,
         beta=float(betas[case.chosen]),
+        family=family,
     )
+
+
+def p_value_of(found: Mapping[str, float | None]) -> float:
+    """Return the chance of an answer at least as good where there is no edge, from its figures by name; 1 where one is missing.
+
+    An edge needs all tests, so the p-value of the answer is the largest of theirs (Berger, Technometrics 24(4), 1982: the
+    intersection-union test).
+    """
+    told = {name: found.get(name) for name in ("psr", "dsr", "spa_cash", "spa_market")}
+    if any(value is None for value in told.values()):
+        return 1.0
+    return max(1.0 - value if name in ("psr", "dsr") else value for name, value in told.items() if value is not None)
 
 
 def beyond_market(returns: F64, market: F64) -> tuple[F64, F64]:
@@ -145,7 +165,7 @@ def beyond_market(returns: F64, market: F64) -> tuple[F64, F64]:
 
 def _amounts(case: EdgeCase, limits: EdgeLimits, moments: Moments | None, hurdle: float) -> Iterator[Probe]:
     """Yield what says whether there is enough to judge by."""
-    words = "fewer say nothing about a rule"
+    words = "fewer show no edge, however good they were; that there is none is told from the length alone"
     yield probe("trades", "Closed trades", float(case.trades), "at least", float(limits.trades_min), words)
     year, bars = case.periods_per_year, len(case.returns)
     needed = None
@@ -209,6 +229,19 @@ def _costs(case: EdgeCase, limits: EdgeLimits) -> Probe:
         return probe("costs", title, case.costly, "above", 0.0, words, unless=False)
     words = f"annual, with fees and slippage {limits.cost_multiple:g} times as high"
     return probe("costs", title, case.costly, "above", 0.0, words)
+
+
+def _family(family: Adjusted, limits: EdgeLimits) -> Probe:
+    """Ask whether this market stands out among all that the strategy was tried on; the question arises from the second on."""
+    title, limit = "Best of several markets (Holm, p-value)", limits.error_rate
+    if family.size < 2:
+        words = "not asked: the strategy was tried on this market alone"
+        return Probe(name="family", title=title, found=None, sense="at most", limit=limit, holds=None, words=words)
+    words = (
+        f"the largest p-value of this verdict, {family.own:.3f}, among those of {family.size} markets that the strategy was tried "
+        f"on, so that none is wrongly named; as a share of false findings {family.discovery:.3f} (Benjamini, Yekutieli)"
+    )
+    return probe("family", title, family.holm, "at most", limit, words)
 
 
 def _intervals(

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import Enum, unique
+from numbers import Real
 from typing import Any
 
 from peak_trade.model.errors import InputError
@@ -16,6 +17,8 @@ _SIZED_BY = {SizedBy.FRACTION: BY_FRACTION, SizedBy.QUANTITY: BY_QUANTITY, Sized
 
 #: Larger amounts, and smaller ones than one part of it, would lose digits in floats.
 AMOUNT_MAX = Decimal("1e18")
+#: Digits before or after the point of such an amount.
+AMOUNT_DIGITS = 18
 
 
 @unique
@@ -27,9 +30,27 @@ class Side(Enum):
     BOTH = "both"
 
 
+def _one_rate(name: str, value: object) -> float:
+    """Return a rate as a float; a negative zero is zero."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        raise InputError(f"expected a number as {name}, found {value!r}; correct it")
+    return float(value) + 0.0
+
+
+def _one_amount(amount: Decimal) -> Decimal:
+    """Return an exact amount without zeros at its end, whole ones without an exponent."""
+    if not amount.is_finite() or amount == 0 or abs(amount.adjusted()) > AMOUNT_DIGITS:
+        return amount  # refused below, in the words that it was given in
+    plain = amount.normalize(Context(prec=len(amount.as_tuple().digits)))
+    return plain.quantize(Decimal(1)) if plain.as_tuple().exponent > 0 else plain  # type: ignore[operator]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a backtest trades under.
+
+    One number has one form, so that 10, 10.0, 1e1 and Decimal("10") make the same terms and count as one trial: rates are
+    floats without a negative zero, amounts have no zeros at their end.
 
     Attributes:
         cash: starting cash, quote currency.
@@ -47,6 +68,15 @@ class Terms:
     trailing_stop: float = 0.0
 
     def __post_init__(self) -> None:
+        """Bring every number into its one form.
+
+        Raises:
+            InputError: a number is none, or out of its limits.
+        """
+        for name in ("fee_bps", "slippage_bps", "stop_loss", "take_profit", "trailing_stop"):
+            object.__setattr__(self, name, _one_rate(name, getattr(self, name)))
+        object.__setattr__(self, "cash", _one_amount(self.cash))
+        object.__setattr__(self, "sizing", Sizing(self.sizing.by, _one_amount(self.sizing.amount)))
         limits = {
             "fee_bps": (self.fee_bps, 10_000.0),
             "slippage_bps": (self.slippage_bps, 10_000.0),

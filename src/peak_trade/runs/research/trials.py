@@ -10,15 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from peak_trade.compose import Parts
-from peak_trade.journal.registry import TriedRow, identity_of
+from peak_trade.journal.registry import RunFilter, TriedRow, identity_of
+from peak_trade.journal.run import RunStatus
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.bar import F64
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.research.edge import p_value_of
 from peak_trade.research.sharpe import average_correlation, effective_count
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, trial_returns
+from peak_trade.runs.research.same_bars import same_markets
 from peak_trade.strategy.catalogue import Value, find, make
 
+#: The type of run that a verdict is registered as.
+VERDICT = "verdict"
+#: So many of the newest verdicts of a strategy are looked at for what was said on other markets.
+VERDICTS_MAX = 2_000
 #: So many trials are done again at most, spread evenly over all; the others count all the same.
 DONE_MAX = 20_000
 #: From so many ratios on, their own spread is known better than what theory says of it.
@@ -32,6 +39,8 @@ class Trials:
     Attributes:
         total: trials with repeats. different: by strategy, parameters, terms and length of bars.
         of_strategy: the different ones of the strategy that was asked for.
+        elsewhere: the different ones over bars of another length, which count and are not done again.
+        same: symbols under which the same bars were tried; what was tried there is counted with the others.
         windows: further overlapping periods over which the combination was tried that was tried over most.
         correlation: mean correlation of their returns, 0 to 1.
         deviation: standard deviation of their Sharpe ratios, per bar of the dataset.
@@ -45,6 +54,8 @@ class Trials:
     total: int
     different: int
     of_strategy: int
+    elsewhere: int
+    same: tuple[str, ...]
     windows: int
     correlation: float
     deviation: float
@@ -84,13 +95,18 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     """
     key, bars = find(strategy_key).key, dataset.bars
     label = bars.timeframe.label
-    rows = _by_leg(parts, parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1])))
+    same = same_markets(parts, bars)
+    rows = _by_leg(
+        parts,
+        [
+            row
+            for symbol in (bars.instrument.symbol, *same)
+            for row in parts.registry.tried_on(symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
+        ],
+    )
     first: dict[tuple[str, str], TriedRow] = {}
-    windows: dict[tuple[str, str], set[int]] = {}
     for row in rows:
         first.setdefault((row.identity, row.timeframe), row)
-        # A period that goes on where an earlier one of the same beginning ended is no other choice.
-        windows.setdefault((row.identity, row.timeframe), set()).add(row.first)
     again = {place[0]: item for place, item in _again(parts, first, label).items()}
     kinds = {place: row.strategy for place, row in first.items()}
     for item in beside:
@@ -106,7 +122,9 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
         total=len(rows) + len(kinds) - len(first),
         different=len(kinds),
         of_strategy=sum(kind == key for kind in kinds.values()),
-        windows=max((len(starts) for starts in windows.values()), default=1) - 1,
+        elsewhere=sum(length != label for _, length in kinds),
+        same=tuple(same),
+        windows=_windows(rows),
         correlation=average_correlation(found.periods),
         deviation=_deviation(found.ratios, len(bars)),
         done=tuple(item for place, item in enumerate(again.values()) if place not in gone),
@@ -126,6 +144,42 @@ def _by_leg(parts: Parts, rows: Sequence[TriedRow]) -> list[TriedRow]:
             return row.strategy  # a damaged specification: it counts, and can't be done again
 
     return [row._replace(strategy=own(row)) for row in rows]
+
+
+def _windows(rows: Sequence[TriedRow]) -> int:
+    """Return over how many further periods the combination was tried that was tried over most.
+
+    Each beginning is a choice, and each end that takes away bars which were there before. A period that goes on where an
+    earlier one of the same beginning ended is none.
+    """
+    begun: dict[tuple[str, str], dict[int, int]] = {}
+    chosen: dict[tuple[str, str], set[tuple[int, int]]] = {}
+    for row in rows:
+        place = (row.identity, row.timeframe)
+        ends, periods = begun.setdefault(place, {}), chosen.setdefault(place, set())
+        if row.first not in ends:
+            periods.add((row.first, 0))
+        elif row.last < ends[row.first]:
+            periods.add((row.first, row.last))
+        ends[row.first] = max(row.last, ends.get(row.first, row.last))
+    return max((len(periods) for periods in chosen.values()), default=1) - 1
+
+
+def on_other_markets(parts: Parts, strategy_key: str, symbols: Sequence[str]) -> dict[str, float]:
+    """Return the other markets that a strategy was tried on, with the p-value of its newest verdict there; 1 without one.
+
+    Args:
+        strategy_key: key of the strategy. symbols: of the market that is left out.
+
+    Raises:
+        StorageError: the registry can't be read.
+    """
+    found = dict.fromkeys(parts.registry.markets_of(strategy_key), 1.0)
+    judged = RunFilter(run_type=VERDICT, status=RunStatus.COMPLETED.value, strategy=strategy_key)
+    for run in reversed(parts.registry.find(judged, VERDICTS_MAX)):
+        if run.symbol in found:
+            found[run.symbol] = p_value_of(run.metrics)
+    return {symbol: value for symbol, value in found.items() if symbol not in symbols}
 
 
 def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> dict[tuple[str, str], Combination]:

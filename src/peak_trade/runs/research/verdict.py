@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,9 @@ from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import Json, document_of, provenance, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
-from peak_trade.runs.research.trials import Trials, tried
+from peak_trade.runs.research.trials import VERDICT, Trials, on_other_markets, tried
 from peak_trade.strategy.catalogue import Value, find, make
 
-VERDICT = "verdict"
 #: The file of its folder that a browser opens.
 VERDICT_SHEET = "verdict.html"
 
@@ -78,7 +77,9 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     strategy = make(chosen.strategy, chosen.params)
     result = backtest(bars, strategy, chosen.terms)
     limits = limits_of(parts)
-    found = judge_edge(_case(bars, result, chosen, trials, limits), limits, request.seed)
+    others = on_other_markets(parts, chosen.strategy, (bars.instrument.symbol, *trials.same))
+    case = replace(_case(bars, result, chosen, trials, limits), others=tuple(others.values()))
+    found = judge_edge(case, limits, request.seed)
     facts = dataset_facts(dataset)
     asked = BacktestRequest(strategy=chosen.strategy, params=chosen.params, data=request.data, terms=chosen.terms)
     run = Run(
@@ -187,6 +188,8 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
             "counted": trials.count,
             "different": trials.different,
             "of_strategy": trials.of_strategy,
+            "elsewhere": trials.elsewhere,
+            "same_bars": list(trials.same),
             "windows": trials.windows,
             "total": trials.total,
             "done_again": len(trials.done),
@@ -196,6 +199,7 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
         },
         "hurdle": found.hurdle,
         "beta": found.beta,
+        "family": found.family._asdict(),
         "intervals": {
             name: None if item is None else item._asdict()
             for name, item in (("sharpe", found.sharpe), ("total_return", found.growth), ("max_drawdown", found.drawdown))
