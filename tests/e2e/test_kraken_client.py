@@ -164,11 +164,15 @@ def test_nothing_but_an_approval_is_looked_at(client):
     assert client.wire.orders() == []
 
 
+#: What drills at the emulator.
+EMULATED_ALONE = {SOURCES / "runs" / "drills" / name for name in ("orders.py", "emulated_session.py")}
+
+
 def test_no_program_builds_a_venue_that_trades():
     """Outside of the client's own package nothing imports the venue or makes a proof, but for what drills at the emulator."""
     found = []
     for path in SOURCES.rglob("*.py"):
-        if "kraken" in path.parts or path.name in ("drill_orders.py", "emulated_session.py"):
+        if "kraken" in path.parts or path in EMULATED_ALONE:
             continue
         names = {
             name

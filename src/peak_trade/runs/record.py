@@ -103,9 +103,14 @@ def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Data
 
 def recorded_inputs(parts: Parts, run: Run) -> tuple[Dataset, Terms]:
     """Return the data and terms of a run, with the trading steps of then whatever the configuration says now."""
-    dataset = parts.dataset(DataChoice.from_json(run.spec["data"]))
-    bars = replace(dataset.bars, instrument=instrument_from(run.spec["instrument"]))
-    return replace(dataset, bars=bars), Terms.from_json(run.spec["terms"])
+    dataset = recorded_dataset(parts, run.spec["data"], run.spec["instrument"])
+    return dataset, Terms.from_json(run.spec["terms"])
+
+
+def recorded_dataset(parts: Parts, choice: Json, steps: Json) -> Dataset:
+    """Return the data that a run recorded, as `exact_choice` and `steps_of` wrote it down."""
+    dataset = parts.dataset(DataChoice.from_json(choice))
+    return replace(dataset, bars=replace(dataset.bars, instrument=instrument_from(steps)))
 
 
 def instrument_from(steps: Json) -> Instrument:

@@ -23,7 +23,7 @@ from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.backtest import Result, backtest, plain_terms
-from peak_trade.research.portfolio import Allotting, Paths, Portfolio, Sleeve, portfolio
+from peak_trade.research.portfolio import Allotting, Portfolio, Sleeve, SleevePaths, portfolio
 from peak_trade.research.terms import Terms
 from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import (
@@ -31,8 +31,8 @@ from peak_trade.runs.record import (
     Json,
     document_of,
     exact_choice,
-    instrument_from,
     provenance,
+    recorded_dataset,
     steps_of,
     tried_on,
     versions_of,
@@ -102,7 +102,7 @@ class PortfolioDone:
     record: Json
     result: Portfolio
     yardstick: Portfolio
-    paths: Paths
+    paths: SleevePaths
     folder: Path
 
 
@@ -138,10 +138,7 @@ def run_portfolio(parts: Parts, request: PortfolioRequest) -> PortfolioDone:
 def recorded_mixture(parts: Parts, run: Run) -> Mixture:
     """Return what a registered portfolio went over, with the trading steps of then."""
     spec = run.spec
-    datasets = []
-    for item in spec["data"]:
-        found = parts.dataset(DataChoice.from_json(item["choice"]))
-        datasets.append(replace(found, bars=replace(found.bars, instrument=instrument_from(item["instrument"]))))
+    datasets = [recorded_dataset(parts, item["choice"], item["instrument"]) for item in spec["data"]]
     places = {one.bars.instrument.symbol: place for place, one in enumerate(datasets)}
     return Mixture(
         datasets=tuple(datasets),
@@ -317,7 +314,7 @@ def write_portfolio_sheet(done: PortfolioDone) -> Path:
     return path
 
 
-def equity_table(result: Portfolio, names: Sequence[str], paths: Paths) -> pl.DataFrame:
+def equity_table(result: Portfolio, names: Sequence[str], paths: SleevePaths) -> pl.DataFrame:
     """Return timestamp (UTC), equity and the profit of each leg so far at each close, quote currency."""
     columns = {f"profit {name}": column for name, column in zip(names, paths.profits.T, strict=True)}
     return timed({"timestamp": result.timestamp, "equity": result.equity} | columns)

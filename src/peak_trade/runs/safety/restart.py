@@ -42,11 +42,11 @@ from peak_trade.runs.incidents import alert_key as incident_key
 from peak_trade.runs.incidents import tracked
 from peak_trade.runs.record import Json
 from peak_trade.runs.rotation import ROLLBACK
-from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.safety.pause import alert_key
 from peak_trade.runs.safety.resumed import RESUME, WATCHED
 from peak_trade.runs.safety.rollback import KEY as ROLLBACK_KEY
 from peak_trade.runs.sessions.again import spec_of
+from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.sessions.plan import Paper, SessionRequest
 from peak_trade.runs.testnet import tested
 from peak_trade.runs.testnet.readiness import check_stage
