@@ -83,7 +83,7 @@ def test_periods_that_overlap_count_together_and_others_not(project):
 
 
 def test_other_periods_of_one_combination_are_other_trials(project):
-    """Where to begin is a choice, and where to end if bars are left out that were there; more data after the same end is none."""
+    """Where to begin is a choice, and where to end if bars that were there are left out; more data is none."""
     file = kept(project, noise(1, days=600))
     counted = []
     for more in (
@@ -187,7 +187,7 @@ def test_a_trial_done_again_gains_what_its_backtest_did(project):
 
 
 def test_one_idea_on_several_timeframes_is_several_trials(project):
-    """Each length of bars raises the count and the hurdle, and lowers the deflated Sharpe ratio; the first is judged each time."""
+    """Each length of bars raises the count and the hurdle, and lowers the deflated Sharpe ratio of the first."""
     file = kept(project, noise(6, days=3_000))
     told = []
     for length in ("1d", "1h", "4h"):

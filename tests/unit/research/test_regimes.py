@@ -129,7 +129,8 @@ def test_likelihood_and_slope_are_those_of_statsmodels(transformed):
     for params in ([0.9, 0.2, 0.1, -0.3, 1.1, 5.0], [0.999, 1e-4, 0.0, 0.0, 0.5, 9.0], [0.4, 0.6, -1.0, 1.0, 2.0, 2.0]):
         given = np.array(params) if transformed else model.untransform_params(np.array(params))
 
-        assert loglike(given, transformed=transformed) == pytest.approx(model.loglike(given, transformed=transformed), rel=1e-12)
+        height = model.loglike(given, transformed=transformed)
+        assert loglike(given, transformed=transformed) == pytest.approx(height, rel=1e-12)
         theirs = model.score(given, transformed=transformed)
         assert score(given, transformed=transformed) == pytest.approx(theirs, rel=1e-7, abs=1e-7)
 

@@ -23,7 +23,7 @@ def name_of(found: Terms) -> str:
     return identity_of("ma_crossover", {"fast_window": 5, "slow_window": 40}, found.to_json())
 
 
-@pytest.mark.parametrize("value", [10, 10.0, 1e1, Decimal(10), Decimal("1E+1"), np.int64(10), np.float32(10.0)])
+@pytest.mark.parametrize("value", [10, 10.0, Decimal(10), Decimal("1E+1"), np.int64(10), np.float32(10.0)])
 def test_a_fee_is_one_number_however_it_is_written(value):
     """The trial is the same one, and so is the JSON that stands for it."""
     found = terms(fee_bps=value)
