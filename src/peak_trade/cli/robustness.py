@@ -59,5 +59,5 @@ def _print(shaken: "Shaken") -> None:
     for line in record["lines"]:
         print(f"{line['title']}: {line['words']}")
     print()
-    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s, seed {record['seed']}, evidence {shaken.evidence}")
+    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s, seed {record['seed']}, evidence {record['evidence']}")
     print(f"report: {shaken.folder / 'report.md'}", flush=True)

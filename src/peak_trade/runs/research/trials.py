@@ -4,7 +4,8 @@ Invariant: it is read from the registry alone; deleting a run's folder changes n
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ class Trials:
         done: those that were done again over the dataset, in the order in which they were first tried.
         periods: what these gained over equal stretches of bars, (periods, trials).
         ratios: their Sharpe ratios per bar, (trials,); not a number where equity never moved.
+        by_run: how many trials of each run were counted, the oldest run first; fresh: how many of these nobody had tried before.
     """
 
     strategy: str
@@ -51,6 +53,8 @@ class Trials:
     done: tuple[Combination, ...]
     periods: F64
     ratios: F64
+    by_run: Mapping[str, int]
+    fresh: Mapping[str, int]
 
     @property
     def count(self) -> int:
@@ -68,7 +72,13 @@ class Trials:
         return self.deviation**2
 
 
-def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Combination] = ()) -> Trials:
+def tried(
+    parts: Parts,
+    strategy_key: str,
+    dataset: Dataset,
+    beside: Sequence[Combination] = (),
+    counted: Mapping[str, int] | None = None,
+) -> Trials:
     """Return everything tried on the dataset's market over a period that overlaps the dataset's, of every strategy.
 
     Counted are all that the registry has, also of bars of another length or of a strategy that is not installed any more;
@@ -77,6 +87,7 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     Args:
         strategy_key: the family that `of_strategy` counts; key or other name.
         beside: combinations that count as tried although the registry may not have them yet.
+        counted: the runs that count and how many trials of each, as `Trials.by_run` had them once; None is all there are.
 
     Raises:
         StrategyError: there is no such strategy.
@@ -84,7 +95,7 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     """
     key, bars = find(strategy_key).key, dataset.bars
     label = bars.timeframe.label
-    rows = parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
+    rows = _among(parts.registry.tried_on(bars.instrument.symbol, int(bars.timestamp[0]), int(bars.timestamp[-1])), counted)
     first: dict[tuple[str, str], TriedRow] = {}
     windows: dict[tuple[str, str], set[int]] = {}
     for row in rows:
@@ -112,7 +123,22 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
         done=tuple(item for place, item in enumerate(again.values()) if place not in gone),
         periods=found.periods,
         ratios=found.ratios,
+        by_run=dict(Counter(row.run_id for row in rows)),
+        fresh=dict(Counter(row.run_id for row in first.values())),
     )
+
+
+def _among(rows: list[TriedRow], counted: Mapping[str, int] | None) -> list[TriedRow]:
+    """Return the rows of the runs that count, of each no more than counted."""
+    if counted is None:
+        return rows
+    left = dict(counted)
+    kept = []
+    for row in rows:
+        if left.get(row.run_id, 0) > 0:
+            left[row.run_id] -= 1
+            kept.append(row)
+    return kept
 
 
 def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> dict[tuple[str, str], Combination]:
