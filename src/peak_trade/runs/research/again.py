@@ -121,7 +121,8 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
     run = parts.registry.get(run_id)
     if run.run_type in SESSION_TYPES:
         raise CheckFailed(
-            f"expected a run of research, found the session {run.run_id}; peak-trade session replay {run.run_id} decides it again"
+            f"expected a run of research, found the session {run.run_id}; "
+            f"peak-trade session replay {run.run_id} decides it again"
         )
     if run.status is not RunStatus.COMPLETED or run.run_type not in AGAIN:
         raise CheckFailed(

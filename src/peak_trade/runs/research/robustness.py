@@ -12,9 +12,9 @@ from peak_trade.governance.criteria import EvidenceKind, Subject
 from peak_trade.governance.documents import Fact
 from peak_trade.journal.registry import RunFilter, stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
+from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import RunId
 from peak_trade.model.errors import CheckFailed
-from peak_trade.market.dataset import Dataset
 from peak_trade.research.backtest import Result, backtest
 from peak_trade.research.stress import Stressed, StressLimits, stress
 from peak_trade.research.terms import Terms
@@ -194,6 +194,7 @@ def _tell(parts: Parts, result: Result, found: Stressed, facts: Json, seed: int,
 
 
 def told_stress(found: Stressed, result: Result) -> Json:
+    """Return what came of it as JSON, with the hash of the backtest."""
     told = {
         "robust": found.robust,
         "lines": [asdict(line) for line in found.lines],

@@ -39,7 +39,7 @@ class Trials:
         done: those that were done again over the dataset, in the order in which they were first tried.
         periods: what these gained over equal stretches of bars, (periods, trials).
         ratios: their Sharpe ratios per bar, (trials,); not a number where equity never moved.
-        by_run: how many trials of each run were counted, the oldest run first; fresh: how many of these nobody had tried before.
+        by_run: how many trials of each run were counted, the oldest run first; fresh: how many of these were tried first.
     """
 
     strategy: str

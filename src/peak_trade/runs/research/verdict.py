@@ -162,9 +162,7 @@ def ledger_since(parts: Parts, run: Run, dataset: Dataset) -> list[str]:
     return told
 
 
-def _weighed(
-    parts: Parts, dataset: Dataset, chosen: Combination, trials: Trials, limits: EdgeLimits, seed: int
-) -> Weighed:
+def _weighed(parts: Parts, dataset: Dataset, chosen: Combination, trials: Trials, limits: EdgeLimits, seed: int) -> Weighed:
     """Judge a combination beside what was tried; it counts itself, although nobody may have tried it before."""
     if chosen not in trials.done:
         trials = tried(parts, chosen.strategy, dataset, [chosen], trials.by_run)
@@ -188,9 +186,7 @@ def finished_verdict(parts: Parts, run: Run, weighed: Weighed) -> Judged:
     folder = parts.reports / run.run_id
     write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     write_text(folder / "report.md", verdict_markdown(record))
-    return Judged(
-        record=record, found=weighed.found, trials=weighed.trials, result=result, yardstick=beside, folder=folder
-    )
+    return Judged(record=record, found=weighed.found, trials=weighed.trials, result=result, yardstick=beside, folder=folder)
 
 
 def limits_of(parts: Parts) -> EdgeLimits:
