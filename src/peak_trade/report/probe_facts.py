@@ -7,8 +7,8 @@ from peak_trade.journal.run import JsonObject
 from peak_trade.report import facts
 from peak_trade.report.figures import decimal
 
-_HOLDS = {True: "holds", False: "does not hold", None: "not asked"}
-#: The badge of an answer.
+#: The words for an answer, and their badges.
+HOLDS = {True: "holds", False: "does not hold", None: "not asked"}
 BADGES = {True: "good", False: "bad", None: "warn"}
 HEADS = ("Test", "Found", "Limit", "", "What it says")
 
@@ -20,7 +20,7 @@ def line_rows(record: JsonObject) -> list[tuple[str, str, str, str, str]]:
             line["title"],
             _number(line["found"]),
             f"{line['sense']} {_number(line['limit'])}",
-            _HOLDS[line["holds"]],
+            HOLDS[line["holds"]],
             line["words"],
         )
         for line in record["lines"]

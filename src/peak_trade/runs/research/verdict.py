@@ -149,7 +149,7 @@ def ledger_since(parts: Parts, run: Run, dataset: Dataset) -> list[str]:
     stamps = dataset.bars.timestamp
     rows = parts.registry.tried_on(dataset.bars.instrument.symbol, int(stamps[0]), int(stamps[-1]))
     now = Counter(row.run_id for row in rows if row.run_id != run.run_id)
-    counted = Counter(run.spec["counted"])
+    counted: Counter[str] = Counter(run.spec["counted"])
     added, gone = now - counted, counted - now
     told = []
     if added:
