@@ -45,12 +45,14 @@ def strategy_evidence(parts: Parts, key: str, symbol: str = "") -> Json:
     key = _key(key)
     newest = parts.registry.find(RunFilter(strategy=key), _RUNS_MAX)
     markets = list(dict.fromkeys(run.symbol for run in newest if run.run_type in KINDS or run.trials))
-    symbol = symbol or (markets[0] if markets else "")
-    if symbol not in markets and (markets or symbol):
+    symbol = symbol or next(iter(markets), "")
+    if symbol and symbol not in markets:
         raise NotFound(
             f"expected a market on which {key} was run, found {symbol!r}; there are {', '.join(markets) or 'none yet'}"
         )
     now = _version_now(parts, key)
+    if not newest and not now["code_sha256"]:
+        raise NotFound(f"expected a strategy, found {key!r}; peak-trade strategies list shows all")
     return {
         "strategy": key,
         "symbol": symbol,
