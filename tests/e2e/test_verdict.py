@@ -131,6 +131,7 @@ def test_the_same_bars_under_another_name_are_the_same_market(project):
     assert found["tried"]["same_bars"] == ["PART/EUR", "TWIN/EUR"]
     assert (found["tried"]["different"], found["tried"]["windows"]) == (2, 1)
     assert found["family"]["size"] == 2
+    assert project.run("reproduce", found["run_id"]).code == 0
     assert "under another name" in (Path(found["folder"]) / "report.md").read_text("utf-8")
     assert "Markets that the strategy was tried on" in warned.out
 
@@ -155,6 +156,12 @@ def test_the_best_of_many_markets_has_to_stand_out(project):
     line = next(line for line in among["lines"] if line["name"] == "family")
     assert line["holds"] is (among["family"]["holm"] <= 0.05)
     assert (among["answer"] == "edge") is line["holds"]
+    ended = project.run(
+        *("backtest", "--strategy", "ma_crossover", "--data", str(other), "--symbol", "LATER/EUR"),
+        *("--timeframe", "1d", "--no-tear-sheet"),
+    )
+    assert ended.code == 0, ended.err
+    assert project.run("reproduce", among["run_id"]).code == 0
 
 
 @pytest.mark.parametrize("status", ["started", "aborted", "failed"])
