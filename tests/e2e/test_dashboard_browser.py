@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page
 from tests.e2e.houses import House, a_house, command, put
 from tests.e2e.pages import BROWSER_TESTS, Reader, background, column, flaws, inked, wait_until
 
+from peak_trade.cli.main import main
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import SessionFilter
 
@@ -22,7 +23,10 @@ NO_SCRIPT = {"java_script_enabled": False}
 PAGES = (
     *("home", "nothing matches", "wrong filter", "two strategies", "blocked orders", "failed", "acknowledge", "experiments"),
     *("backtest", "sweep", "comparison", "kill switch", "api", "missing"),
+    *("verdict", "robustness", "regimes", "walk-forward", "strategy", "no strategy"),
 )
+#: Types of runs that the house has besides: what was asked about the first backtest's market.
+STUDIED = ("verdict", "robustness", "regimes", "walk_forward")
 #: Two tests share the pages, so that two processes do.
 HALVES = (PAGES[::2], PAGES[1::2])
 
@@ -34,10 +38,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         parts = found.served.parts
         command("session", "run", *TWO)
         found.real.append(str(parts.sessions.get("latest").session_id))
+        studied(found.runs[0])
         put(parts, "failed", "broken", error=f"the venue said no {HOSTILE}", notes=HOSTILE, tags=(HOSTILE, "x" * 60))
         put(parts, "completed", "real", "live_session_live", metrics={"realized_pnl": -12.5, "num_orders": 3})
         found.sessions = parts.sessions.find(SessionFilter(), 1_000)
         yield found
+
+
+def studied(backtest: str) -> None:
+    """Ask about a backtest and its market what research can ask; two of the answers are no."""
+    grid = ("--grid", "fast_window=5,10", "--grid", "slow_window=50", "--train", "1825d", "--test", "1825d")
+    command("strategy", "check", "ma_crossover", "--cuts", "2")
+    command("walkforward", "--strategy", "ma_crossover", *grid, "--no-html")
+    command("regimes", "--strategy", "ma_crossover", "--end", "2002-01-01", "--no-html")
+    for asked in (("verdict", "--strategy", "ma_crossover"), ("robustness", backtest)):
+        assert main([*asked, "--no-html"]) == 1
 
 
 @pytest.fixture
@@ -52,6 +67,7 @@ def reader(house: House, chromium: Browser) -> Iterator[Reader]:
 def path_of(house: House, name: str) -> str:
     """Return the address of a page of `PAGES`."""
     session, run = (f"/session/{newest(house, RunStatus.FAILED)}", f"/experiments/{house.runs[0]}")
+    studies = {kind.replace("_", "-"): house.served.parts.registry.get(f"latest:{kind}").run_id for kind in STUDIED}
     return {
         "home": "/",
         "nothing matches": "/?strategy=nothing",
@@ -67,6 +83,9 @@ def path_of(house: House, name: str) -> str:
         "kill switch": "/kill-switch",
         "api": "/docs",
         "missing": "/nowhere",
+        "strategy": "/strategies/ma_crossover?symbol=SPX%2FUSD",
+        "no strategy": "/strategies/nothing",
+        **{kind: f"/experiments/{run_id}" for kind, run_id in studies.items()},
     }[name]
 
 
@@ -170,7 +189,7 @@ def test_charts_have_ink(reader, house, name, charts):
     assert charts or "nothing to draw" in page.inner_text("#drawn")
 
 
-@pytest.mark.parametrize("name", ["backtest", "sweep"])
+@pytest.mark.parametrize("name", ["backtest", "sweep", "verdict"])
 def test_report_in_its_frame(reader, house, name):
     """A run's report is drawn inside its page, with charts of its own, and sealed off from the dashboard."""
     page = reader.open(path_of(house, name))
@@ -193,7 +212,7 @@ def test_every_link_leads_somewhere(reader, house):
         found |= {link.removeprefix(house.served.url): name for link in links if link.startswith(house.served.url)}
         assert all(link.startswith(house.served.url) for link in links)
     answers = {link: house.served.get(link, follow_redirects=True).status_code for link in found}
-    itself = [path_of(house, name) for name in ("wrong filter", "missing")]
+    itself = [path_of(house, name) for name in ("wrong filter", "missing", "no strategy")]
 
     assert len(found) > 60
     assert {link: status for link, status in answers.items() if status != 200 and not link.startswith(tuple(itself))} == {}
@@ -579,3 +598,21 @@ def test_sweep_tells_what_it_tried(reader, house):
     page = reader.open(path_of(house, "sweep"))
 
     assert re.search(r"slow_window\s+\[?20", page.inner_text("main"))
+
+
+def test_a_strategy_without_script(reader, house):
+    """Every kind of evidence has its row with an answer, its run a link, and trials their picture, all from the server."""
+    page = reader.open(path_of(house, "strategy"), **NO_SCRIPT)
+    rows = {row.get_attribute("id"): row.inner_text() for row in page.locator("table.evidence tbody tr").all()}
+
+    assert list(rows) == [
+        *("e-causality", "e-warmup", "e-backtest", "e-walk_forward"),
+        *("e-verdict", "e-robustness", "e-regimes", "e-holdout"),
+    ]
+    assert "yes" in rows["e-causality"]
+    assert re.search(r"after \d+ trials", rows["e-verdict"])
+    assert "not robust" in rows["e-robustness"]
+    assert "missing" in rows["e-holdout"]
+    assert page.locator("svg.trend path.blue").get_attribute("d").startswith("M0 138.0H0.0V")
+    page.get_by_role("link", name="Verdict").click()
+    assert re.search(r"after \d+ trials", page.locator(".big").inner_text())

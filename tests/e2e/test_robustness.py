@@ -105,7 +105,7 @@ def test_only_a_backtest_that_comes_out_the_same_is_asked(project, strong):
     changed = project.run("robustness", "latest:backtest")
 
     assert (wrong.code, changed.code) == (1, 1)
-    assert "expected a backtest, found the sweep" in wrong.err
+    assert "expected a completed backtest, found the sweep" in wrong.err
     assert "peak-trade reproduce" in changed.err
     assert project.run("robustness", "nothing").code == 2
 

@@ -83,7 +83,7 @@ def test_periods_that_overlap_count_together_and_others_not(project):
 
 
 def test_other_periods_of_one_combination_are_other_trials(project):
-    """Where to begin is a choice, and where to end if bars are left out that were there; more data later is none."""
+    """Where to begin is a choice, and where to end if bars that were there are left out; more data is none."""
     file = kept(project, noise(1, days=600))
     counted = []
     for more in (
@@ -131,6 +131,7 @@ def test_the_same_bars_under_another_name_are_the_same_market(project):
     assert found["tried"]["same_bars"] == ["PART/EUR", "TWIN/EUR"]
     assert (found["tried"]["different"], found["tried"]["windows"]) == (2, 1)
     assert found["family"]["size"] == 2
+    assert project.run("reproduce", found["run_id"]).code == 0
     assert "under another name" in (Path(found["folder"]) / "report.md").read_text("utf-8")
     assert "Markets that the strategy was tried on" in warned.out
 
@@ -155,6 +156,12 @@ def test_the_best_of_many_markets_has_to_stand_out(project):
     line = next(line for line in among["lines"] if line["name"] == "family")
     assert line["holds"] is (among["family"]["holm"] <= 0.05)
     assert (among["answer"] == "edge") is line["holds"]
+    ended = project.run(
+        *("backtest", "--strategy", "ma_crossover", "--data", str(other), "--symbol", "LATER/EUR"),
+        *("--timeframe", "1d", "--no-tear-sheet"),
+    )
+    assert ended.code == 0, ended.err
+    assert project.run("reproduce", among["run_id"]).code == 0
 
 
 @pytest.mark.parametrize("status", ["started", "aborted", "failed"])
@@ -187,7 +194,7 @@ def test_a_trial_done_again_gains_what_its_backtest_did(project):
 
 
 def test_one_idea_on_several_timeframes_is_several_trials(project):
-    """Each length of bars raises the count and the hurdle, and lowers the deflated Sharpe ratio; the first is judged."""
+    """Each length of bars raises the count and the hurdle, and lowers the deflated Sharpe ratio of the first."""
     file = kept(project, noise(6, days=3_000))
     told = []
     for length in ("1d", "1h", "4h"):

@@ -178,7 +178,7 @@ def export(
 
 
 def reproduce_command(
-    run_id: Annotated[str, typer.Argument(help="Id of a backtest, sweep, walk-forward or portfolio, or a clear part of it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of a run of research, or a clear part of it.")],
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
 ) -> None:
@@ -200,6 +200,7 @@ def reproduce_command(
                     "data_same": again.data_same,
                     "versions": code,
                     "differences": differences,
+                    "notes": list(again.notes),
                 }
             )
         )
@@ -214,6 +215,8 @@ def reproduce_command(
                 print(f"{name}: {run.versions.get(name, 'none')} then, {now} now")
         if again.differences:
             print(table(["figure", "then", "now"], [(name, str(then), str(now)) for name, then, now in again.differences[:50]]))
+        for text in again.notes:
+            print(f"note: {text}")
     if not again.identical:
         why = "its data has changed" if not again.data_same else f"{len(again.differences)} figures differ"
         raise CheckFailed(f"expected run {run.run_id} to come out the same, found that {why}; compare code, data and versions")
@@ -224,13 +227,16 @@ def reproduce_command(
             "holdout": every,
             "walk_forward": f"every choice, {every}",
             "portfolio": f"every weight, {every}",
+            "verdict": f"the answer and each of its tests, {every}",
+            "robustness": f"the answer and each of its questions, {every}",
+            "regimes": f"every regime and what was earned in it, {every}",
         }
         what = known.get(run.run_type, f"all {run.trials:,} trials")
         print(f"identical: {what}")
 
 
 def report_command(
-    run_id: Annotated[str, typer.Argument(help="Id of a backtest, sweep, portfolio or session, or a clear part of it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of a run of research or a session, or a clear part of it.")],
     config: options.ConfigFile = None,
 ) -> None:
     """Write the report of a run anew, after checking that it comes out the same."""

@@ -47,8 +47,8 @@ def command(
 
 def _print(shaken: "Shaken") -> None:
     from peak_trade.cli.show import short, table
+    from peak_trade.report.probe_facts import line_rows
     from peak_trade.report.robustness_facts import robustness_sentence
-    from peak_trade.report.verdict_facts import line_rows
 
     record = shaken.record
     print(f"{record['strategy']} {short(record['params'])}, backtest {record['backtest']}")
@@ -59,5 +59,5 @@ def _print(shaken: "Shaken") -> None:
     for line in record["lines"]:
         print(f"{line['title']}: {line['words']}")
     print()
-    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s, seed {record['seed']}, evidence {shaken.evidence}")
+    print(f"run {record['run_id']}, {record['elapsed_s']:.2f} s, seed {record['seed']}, evidence {record['evidence']}")
     print(f"report: {shaken.folder / 'report.md'}", flush=True)

@@ -68,7 +68,8 @@ def _advice(answer: str) -> str:
 
 def _print(judged: "Judged") -> None:
     from peak_trade.cli.show import short, table
-    from peak_trade.report.verdict_facts import beside_pairs, line_rows, tried_pairs, verdict_sentence
+    from peak_trade.report.probe_facts import line_rows
+    from peak_trade.report.verdict_facts import beside_pairs, tried_pairs, verdict_sentence
 
     record = judged.record
     data = record["dataset"]

@@ -264,6 +264,37 @@ class Registry:
         with self._reading() as connection:
             return [(row.params, row.metrics) for row in connection.execute(query)]
 
+    def tried_over_time(self, strategy: str, symbol: str) -> list[JsonObject]:
+        """Return, for each day (UTC) on which a strategy was tried on a market, how many trials there were by its end.
+
+        `total` counts repeats, `different` does not: two trials are the same if parameters and terms are. The day is that on
+        which a run began, which its id begins with.
+        """
+        table, runs = schema.trials.c, schema.runs.c
+        mine = (
+            sa.select(table.run_id, table.identity)
+            .join_from(schema.trials, schema.runs, table.run_id == runs.run_id)
+            .where(runs.strategy == strategy, table.symbol == symbol)
+        )
+        rows, firsts = mine.cte("rows"), mine.cte("firsts")
+        first = sa.select(sa.func.min(firsts.c.run_id).label("run_id")).group_by(firsts.c.identity).subquery()
+        every = sa.select(sa.func.substr(rows.c.run_id, 1, 8).label("day"), sa.func.count()).group_by("day")
+        fresh = sa.select(sa.func.substr(first.c.run_id, 1, 8).label("day"), sa.func.count()).group_by("day")
+        with self._reading() as connection:
+            counts = {day: int(count) for day, count in connection.execute(every)}
+            added = {day: int(count) for day, count in connection.execute(fresh)}
+        found: list[JsonObject] = []
+        total = different = 0
+        for day in sorted(counts):
+            total, different = total + counts[day], different + added.get(day, 0)
+            found.append({"day": f"{day[:4]}-{day[4:6]}-{day[6:]}", "total": total, "different": different})
+        return found
+
+    def strategies(self) -> list[str]:
+        """Return the names of all strategies that some run has, in the order of letters."""
+        with self._reading() as connection:
+            return different(connection, schema.runs.c.strategy)
+
     def metric_names(self) -> list[str]:
         """Return the names of all figures that some run has."""
         with self._reading() as connection:

@@ -219,6 +219,26 @@ def version_pairs(record: JsonObject) -> list[Pair]:
     return [(str(name), str(version)) for name, version in record["versions"].items()]
 
 
+def sheet_facts(record: JsonObject, command: str = "") -> dict[str, Any]:
+    """Return what every page of a run says in its head and at its end.
+
+    Args:
+        command: one that asks anew, besides the one that does the same again and compares.
+    """
+    return {
+        "record": record,
+        "title": title(record),
+        "period": period(record),
+        "costs": cost_pairs(record),
+        "data": data_pairs(record),
+        "params": param_pairs(record.get("params", {})),
+        "hashes": hash_pairs(record),
+        "versions": version_pairs(record),
+        "command": reproduce(record),
+        "ask": command,
+    }
+
+
 def reproduce(record: JsonObject) -> str:
     """Return the command that runs it again and compares."""
     return f"peak-trade reproduce {record['run_id']}"

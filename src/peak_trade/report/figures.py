@@ -97,9 +97,46 @@ SESSION_FIGURES: Mapping[str, Figure] = {
 }
 
 
+_ASKED = "it was not asked"
+
+#: What only verdicts, robustness and walk-forwards have.
+RESEARCH_FIGURES: Mapping[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        Figure("edge", "Edge shown (1: yes, 0: no)", Unit.COUNT, _ASKED),
+        Figure("tried", "Trials that count", Unit.COUNT, _ASKED),
+        Figure("tried_effective", "Independent trials they amount to", Unit.RATIO, _ASKED),
+        Figure("trades", "Closed trades that count", Unit.COUNT, _ASKED),
+        Figure("length", "Length, years", Unit.RATIO, _ASKED),
+        Figure("psr", "Probabilistic Sharpe ratio", Unit.PERCENT, _ASKED),
+        Figure("dsr", "Deflated Sharpe ratio", Unit.PERCENT, _ASKED),
+        Figure("min_track_record", "Minimum track record, years", Unit.RATIO, "it is below what chance shows"),
+        Figure("spa_cash", "Superior to cash, p-value", Unit.PERCENT, _ASKED),
+        Figure("spa_market", "Superior to holding the market, p-value", Unit.PERCENT, _ASKED),
+        Figure("pbo", "Probability of overfitting", Unit.PERCENT, "there was no choice"),
+        Figure("robust", "Robust (1: yes, 0: no)", Unit.COUNT, _ASKED),
+        Figure("histories", "Histories with a loss", Unit.PERCENT, _ASKED),
+        Figure("trade_order", "Drawdown in other orders of the trades", Unit.PERCENT, "there are too few trades"),
+        Figure("near_sign", "Neighbours that earn too", Unit.PERCENT, "there is no neighbour"),
+        Figure("near_half", "Neighbours with half the Sharpe ratio", Unit.PERCENT, "there is no neighbour"),
+        Figure("costs", "At higher costs", Unit.RATIO, _ASKED),
+        Figure("family", "Best of several markets (Holm), p-value", Unit.PERCENT, "it was tried on one market alone"),
+        Figure("delay", "Sharpe ratio left after a bar of delay", Unit.PERCENT, _ASKED),
+        Figure("skips", "Sharpe ratio left with missed fills", Unit.PERCENT, _ASKED),
+        Figure("efficiency", "Walk-forward efficiency", Unit.PERCENT, "the train stretches did not grow"),
+        Figure("metric_efficiency", "Efficiency by what chose", Unit.PERCENT, "the train stretches did not grow"),
+        Figure("train_metric", "What chose, mean of train stretches", Unit.RATIO, _ASKED),
+        Figure("test_metric", "What chose, mean of test stretches", Unit.RATIO, _ASKED),
+        Figure("windows", "Windows", Unit.COUNT, _ASKED),
+        Figure("windows_with_profit", "Windows with a profit", Unit.PERCENT, _ASKED),
+    )
+}
+
+
 def figure_of(name: str) -> Figure:
     """Return a metric by name; one that this page does not know is a ratio under its own name."""
-    return FIGURES.get(name) or SESSION_FIGURES.get(name) or Figure(name, name, Unit.RATIO, "it was not recorded")
+    known = FIGURES.get(name) or SESSION_FIGURES.get(name) or RESEARCH_FIGURES.get(name)
+    return known or Figure(name, name, Unit.RATIO, "it was not recorded")
 
 
 def figure_label(name: str, quote: str) -> str:

@@ -40,10 +40,7 @@ def backtest_markdown(record: JsonObject, result: Result, yardstick: Result) -> 
         _months(year_returns(result), year_returns(yardstick)),
         "## Trades",
         *_trades(latest_rows(result, trades, TRADES_MAX), len(trades), record["quote"]),
-        *_closing(record),
-        "## Parameters",
-        pairs("Parameter", facts.param_pairs(record["params"])),
-        *_provenance(record),
+        *provenance_blocks(record),
     )
 
 
@@ -101,6 +98,21 @@ def _opening(record: JsonObject, verdict: str) -> list[str]:
         plain(verdict),
         warned(facts.warnings(record)),
         f"Tags: {tags}" if tags else "",
+    ]
+
+
+def provenance_blocks(record: JsonObject, command: str = "") -> list[str]:
+    """Return the blocks that say where the numbers come from.
+
+    Args:
+        command: one that asks anew, besides the one that does the same again and compares.
+    """
+    return [
+        *_closing(record),
+        "## Parameters",
+        pairs("Parameter", facts.param_pairs(record["params"])),
+        *_provenance(record),
+        *(["Ask anew:", code(command)] if command else []),
     ]
 
 

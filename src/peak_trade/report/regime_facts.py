@@ -8,8 +8,7 @@ import shlex
 from peak_trade.journal.run import JsonObject
 from peak_trade.report import facts
 from peak_trade.report.figures import decimal, percent, plural, value_text
-from peak_trade.report.markdown import document, listed, plain, table, warned
-from peak_trade.report.verdict_facts import provenance_blocks
+from peak_trade.report.markdown import document, listed, plain, provenance_blocks, table, warned
 
 EARNED = ("Regime", "Bars", "Share", "Return", "Market", "Sharpe ratio", "Deepest drawdown", "Trades", "With a profit")
 LASTED = ("Regime", "Spells", "Mean bars", "Median bars", "Longest")

@@ -35,7 +35,6 @@ from peak_trade.report.regime_facts import (
     regime_warnings,
 )
 from peak_trade.report.trade_rows import quoted_digits
-from peak_trade.report.verdict_sheet import provenance_facts
 from peak_trade.research.backtest import Result
 from peak_trade.research.regimes import Family, Regimes
 from peak_trade.strategy.regimes import UNKNOWN
@@ -55,7 +54,10 @@ def regime_html(record: JsonObject, result: Result, found: Regimes) -> str:
     """
     axis = TimeAxis.of(result)
     charts = {"price-chart": _price_chart(result, found, axis)}
-    charts |= {f"{family.name}-chart": _band_chart(family, result, axis) for family in found.families}
+    for family in found.families:
+        spells = _spell_source(family, result, axis)
+        charts[f"{family.name}-price-chart"] = _shaded_chart(spells, family, result, axis)
+        charts[f"{family.name}-chart"] = _band_chart(spells, family, axis)
     known = np.isfinite(found.wild) & np.isfinite(found.young)
     if known.any():
         shown = TimeAxis(axis.stamps[known], axis.window)
@@ -73,8 +75,7 @@ def regime_html(record: JsonObject, result: Result, found: Regimes) -> str:
         }
         for item in record["families"]
     ]
-    page = provenance_facts(record, regime_command(record)) | {
-        "title": facts.title(record),
+    page = facts.sheet_facts(record, regime_command(record)) | {
         "verdict": regime_sentence(record),
         "warnings": regime_warnings(record),
         "families": families,
@@ -103,8 +104,8 @@ def _price_chart(result: Result, found: Regimes, axis: TimeAxis) -> Any:
     return chart
 
 
-def _band_chart(family: Family, result: Result, axis: TimeAxis) -> Any:
-    """Draw a band for each spell of a class, each class at a height of its own."""
+def _spell_source(family: Family, result: Result, axis: TimeAxis) -> ColumnDataSource:
+    """Return the spells of a family's classes: where each begins and ends, its height, its colour and its words."""
     labels, stamps = family.labels, axis.stamps
     begins = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
     ends = np.concatenate([begins[1:], [len(labels)]])
@@ -115,20 +116,43 @@ def _band_chart(family: Family, result: Result, axis: TimeAxis) -> Any:
         begins, ends = begins[longest], ends[longest]
     places = labels[begins].astype(np.int64)
     step = result.bars.timeframe.seconds * 1_000.0
+    close = result.bars.close
     columns: dict[str, Any] = {
         "left": stamps[begins],
-        "right": stamps[ends - 1] + step,
+        "right": np.concatenate([stamps[1:], [stamps[-1] + step]])[ends - 1],
         "bottom": places.astype(float),
         "top": places + 0.9,
+        "low": np.full(len(places), close.min()),
+        "high": np.full(len(places), close.max()),
         "colour": [_COLOURS.get(family.classes[place], GAIN) for place in places],
         "what": [family.classes[place] for place in places],
         "bars": ends - begins,
     }
+    return ColumnDataSource(columns)
+
+
+def _shaded_chart(spells: ColumnDataSource, family: Family, result: Result, axis: TimeAxis) -> Any:
+    """Draw closes over the bands of a family's classes."""
+    digits = quoted_digits(result)
+    chart = time_chart(axis, height=240, number=number_format(digits, shortest=True))
+    drawn = chart.quad("left", "right", "high", "low", source=spells, fill_color="colour", fill_alpha=0.3, line_color=None)
+    draw_closes(chart, axis.stamps, result.bars.close, digits, "Bar opens")
+    _told_spells(chart, drawn, family)
+    return chart
+
+
+def _band_chart(spells: ColumnDataSource, family: Family, axis: TimeAxis) -> Any:
+    """Draw a band for each spell of a class, each class at a height of its own."""
     chart = time_chart(axis, height=140, number="0")
     chart.yaxis.ticker = FixedTicker(ticks=[place + 0.45 for place in range(len(family.classes))])
     chart.yaxis.major_label_overrides = {place + 0.45: name for place, name in enumerate(family.classes)}
-    drawn = chart.quad("left", "right", "top", "bottom", source=ColumnDataSource(columns), fill_color="colour", line_color=None)
+    drawn = chart.quad("left", "right", "top", "bottom", source=spells, fill_color="colour", line_color=None)
+    _told_spells(chart, drawn, family)
+    return chart
+
+
+def _told_spells(chart: Any, drawn: Any, family: Family) -> None:
     told = [(family.title, "@what"), ("From", "@left{%F %H:%M}"), ("Bars", "@bars{0,0}")]
     hover(chart, [drawn], told, mode="mouse")
-    chart.hover.formatters = {"@left": "datetime"}
-    return chart
+    for tool in chart.hover if isinstance(chart.hover, list) else [chart.hover]:
+        tool.formatters = {**tool.formatters, "@left": "datetime"}

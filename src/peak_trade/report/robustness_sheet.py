@@ -10,15 +10,16 @@ from peak_trade.report import facts
 from peak_trade.report.charts import STRATEGY, TimeAxis, hover, number_format, time_chart
 from peak_trade.report.figures import decimal
 from peak_trade.report.page import render
+from peak_trade.report.probe_facts import answer_warnings, badge_rows
+from peak_trade.report.research_charts import neighbour_chart, spread_chart
 from peak_trade.report.robustness_facts import (
+    DRAWN,
     NEAR,
+    drawn_rows,
     neighbour_rows,
     robustness_command,
     robustness_sentence,
-    robustness_warnings,
 )
-from peak_trade.report.verdict_facts import BADGES, line_rows
-from peak_trade.report.verdict_sheet import provenance_facts, spread_chart
 from peak_trade.research.backtest import Result
 from peak_trade.research.stress import Stressed
 
@@ -33,13 +34,16 @@ def robustness_html(record: JsonObject, result: Result, found: Stressed) -> str:
     charts = {"fan-chart": _fan_chart(result, found)}
     if len(found.drawdowns):
         deepest = record["metrics"]["max_drawdown"]
-        charts["order-chart"] = spread_chart(found.drawdowns, "Deepest drawdown", deepest, -record["limits"]["drawdown_max"])
-    rows = [(*row, BADGES[line["holds"]]) for row, line in zip(line_rows(record), record["lines"], strict=True)]
-    page = provenance_facts(record, robustness_command(record)) | {
-        "title": facts.title(record),
+        limit = -record["limits"]["drawdown_max"]
+        charts["order-chart"] = spread_chart(found.drawdowns, "Deepest drawdown", deepest, limit, share=True)
+    if record["neighbours"]:
+        charts["near-chart"] = neighbour_chart(record)
+    page = facts.sheet_facts(record, robustness_command(record)) | {
         "verdict": robustness_sentence(record),
-        "warnings": robustness_warnings(record),
-        "lines": rows,
+        "warnings": answer_warnings(record),
+        "lines": badge_rows(record),
+        "drawn": drawn_rows(record),
+        "drawn_heads": DRAWN,
         "near": neighbour_rows(record),
         "near_heads": NEAR,
         "own": decimal(record["metrics"]["sharpe"], 2),

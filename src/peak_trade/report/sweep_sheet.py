@@ -21,10 +21,7 @@ def sweep_html(record: JsonObject, rows: Sequence[Row]) -> str:
     """
     metric, quote = record["metric"], record["quote"]
     land = landscape(record["grid"], rows, metric)
-    page = {
-        "record": record,
-        "title": facts.title(record),
-        "period": facts.period(record),
+    page = facts.sheet_facts(record) | {
         "verdict": sweep_verdict(record, rows),
         "warnings": facts.warnings(record),
         "metric": figure_of(metric).label,
@@ -32,13 +29,7 @@ def sweep_html(record: JsonObject, rows: Sequence[Row]) -> str:
         "spread": spread_pairs(record, rows),
         "caption": landscape_caption(land, metric),
         "scale": None if land is None or land.up is None else _scale(land, metric, quote),
-        "costs": facts.cost_pairs(record),
-        "data": facts.data_pairs(record),
         "grid": facts.grid_pairs(record),
-        "params": facts.param_pairs(record.get("params", {})),
-        "hashes": facts.hash_pairs(record),
-        "versions": facts.version_pairs(record),
-        "command": facts.reproduce(record),
     }
     return render("sweep_sheet.html", _charts(land, metric, quote), page)
 

@@ -31,10 +31,7 @@ def backtest_html(record: JsonObject, result: Result, yardstick: Result) -> str:
         "drawdown-chart": drawdown_chart(result, yardstick, axis),
     }
     bars = len(result.bars)
-    page = {
-        "record": record,
-        "title": facts.title(record),
-        "period": facts.period(record),
+    page = facts.sheet_facts(record) | {
         "verdict": facts.verdict(record),
         "warnings": facts.warnings(record),
         "headlines": facts.compared(record, facts.HEADLINES),
@@ -46,12 +43,6 @@ def backtest_html(record: JsonObject, result: Result, yardstick: Result) -> str:
         "trade_count": len(trades),
         "month_names": MONTHS,
         "years": heat_table(year_returns(result), year_returns(yardstick)),
-        "costs": facts.cost_pairs(record),
-        "data": facts.data_pairs(record),
-        "params": facts.param_pairs(record["params"]),
-        "hashes": facts.hash_pairs(record),
-        "versions": facts.version_pairs(record),
-        "command": facts.reproduce(record),
     }
     return render("tear_sheet.html", charts, page)
 

@@ -7,11 +7,12 @@ from peak_trade.journal.run import JsonObject
 from peak_trade.report import facts
 from peak_trade.report.facts import Pair
 from peak_trade.report.figures import decimal, percent, plural, signed
-from peak_trade.report.markdown import code, document, listed, pairs, plain, table, warned
+from peak_trade.report.markdown import document, pairs, plain, provenance_blocks, table, warned
+from peak_trade.report.probe_facts import HEADS, answer_warnings, failed_lines, line_rows
 
-_HOLDS = {True: "holds", False: "does not hold", None: "not asked"}
-BADGES = {True: "good", False: "bad", None: "warn"}
-HEADS = ("Test", "Found", "Limit", "", "What it says")
+#: Days on which something was tried that are listed, the latest; the file beside the report has all.
+DAYS_MAX = 20
+DAYS = ("By the end of", "Trials", "Different ones")
 _ANSWERS = {
     "edge": "Edge: every test holds.",
     "no edge": "No edge was shown.",
@@ -21,7 +22,7 @@ _ANSWERS = {
 
 def verdict_sentence(record: JsonObject) -> str:
     """Return the answer in a few sentences."""
-    tried, failed = record["tried"], [line["title"] for line in record["lines"] if line["holds"] is False]
+    tried, failed = record["tried"], failed_lines(record)
     text = (
         f"{_ANSWERS[record['answer']]} {plural(tried['counted'], 'combination was', 'combinations were')} tried on this market"
     )
@@ -29,26 +30,6 @@ def verdict_sentence(record: JsonObject) -> str:
     if failed:
         text += f" What does not hold: {', '.join(failed)}."
     return text + f" Where there is no edge, this says otherwise in at most {record['error_rate']:.0%} of the cases."
-
-
-def line_rows(record: JsonObject) -> list[tuple[str, str, str, str, str]]:
-    """Return the lines as text: test, found, limit, whether it holds, and what it says."""
-    return [
-        (
-            line["title"],
-            _number(line["found"]),
-            f"{line['sense']} {_number(line['limit'])}",
-            _HOLDS[line["holds"]],
-            line["words"],
-        )
-        for line in record["lines"]
-    ]
-
-
-def _number(value: float | None) -> str:
-    """Write a number with the digits that tell it from its limit."""
-    digits = 0 if value is not None and float(value).is_integer() and abs(value) >= 2 else 3
-    return "none" if value is None else decimal(value, digits)
 
 
 def tried_pairs(record: JsonObject) -> list[Pair]:
@@ -70,6 +51,12 @@ def tried_pairs(record: JsonObject) -> list[Pair]:
         ("so that no market is wrongly named (Holm)", decimal(record["family"]["holm"], 3)),
         ("as a share of false findings (Benjamini, Yekutieli)", decimal(record["family"]["discovery"], 3)),
     ]
+
+
+def day_rows(record: JsonObject) -> list[tuple[str, str, str]]:
+    """Return, the latest day first, how many trials and different ones there were by its end."""
+    days = record["tried"]["over_time"][-DAYS_MAX:][::-1]
+    return [(item["day"], f"{item['total']:,}", f"{item['different']:,}") for item in days]
 
 
 def beside_pairs(record: JsonObject) -> list[Pair]:
@@ -106,6 +93,7 @@ def verdict_markdown(record: JsonObject) -> str:
         table(HEADS, line_rows(record), words=(0, 3, 4)),
         "## What was tried",
         pairs("Trials", tried_pairs(record)),
+        table(DAYS, day_rows(record)),
         "## Beside buy and hold",
         pairs("Figure", beside_pairs(record)),
         *provenance_blocks(record, verdict_command(record)),
@@ -113,26 +101,8 @@ def verdict_markdown(record: JsonObject) -> str:
 
 
 def verdict_warnings(record: JsonObject) -> list[str]:
-    """Return what a reader must know first; that many were tried is in the answer already."""
-    found = facts.warnings({**record, "trials_on_dataset": {}})
+    """Return what a reader must know first, and under which other names the bars were tried."""
+    found = answer_warnings(record)
     if same := record["tried"]["same_bars"]:
         found.append(f"the same bars were tried under another name, and what was tried there is counted: {', '.join(same)}")
     return found
-
-
-def provenance_blocks(record: JsonObject, command: str) -> list[str]:
-    """Return the blocks of Markdown that say where the numbers come from."""
-    return [
-        "## Parameters",
-        pairs("Parameter", facts.param_pairs(record["params"])),
-        "## Costs and rules",
-        pairs("Rule", facts.cost_pairs(record)),
-        "## Data quality",
-        pairs("Data", facts.data_pairs(record)),
-        listed(record["dataset"]["notes"]),
-        "## Provenance",
-        pairs("Identity", facts.hash_pairs(record)),
-        pairs("Version of", facts.version_pairs(record)),
-        "Ask again:",
-        code(command),
-    ]

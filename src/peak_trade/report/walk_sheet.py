@@ -11,6 +11,7 @@ from peak_trade.report import facts
 from peak_trade.report.charts import FALLS, PairStyle, TimeAxis, number_format, pair_chart
 from peak_trade.report.figures import figure_of, money_digits
 from peak_trade.report.page import render
+from peak_trade.report.research_charts import window_chart
 from peak_trade.report.returns import drawdowns
 from peak_trade.report.walk_facts import STEADY_HEADS, steady_rows, walk_pairs, walk_verdict, window_heads, window_rows
 from peak_trade.research.walk_forward import Journey
@@ -29,7 +30,9 @@ def walk_html(record: JsonObject, journey: Journey) -> str:
     metric = figure_of(record["metric"]).label
     style = PairStyle(number="0.[00]", hover="0.[00]", names=("Test", "Train"), moment="Test stretch begins")
     columns = [_column(record["windows"], name) for name in ("test_metric", "train_metric")]
-    charts = _equity_charts(record, journey) | {"windows-chart": pair_chart(axis, columns[0], columns[1], style)}
+    charts = _equity_charts(record, journey)
+    charts["stretch-chart"] = window_chart(record, journey, TimeAxis.of(journey.result))
+    charts["windows-chart"] = pair_chart(axis, columns[0], columns[1], style)
     paths = []
     for place, item in enumerate(record["steadiness"]):
         if all(value is None or isinstance(value, int | float) for value in item["path"]):
@@ -37,10 +40,7 @@ def walk_html(record: JsonObject, journey: Journey) -> str:
             told = PairStyle(number="0.[0000]", hover="0.[0000]", names=(item["name"], ""), moment="Test stretch begins")
             charts[name] = pair_chart(axis, np.array([_number(value) for value in item["path"]]), None, told)
             paths.append((name, item["name"]))
-    page = {
-        "record": record,
-        "title": facts.title(record),
-        "period": facts.period(record),
+    page = facts.sheet_facts(record) | {
         "verdict": walk_verdict(record),
         "warnings": facts.warnings(record),
         "metric": metric,
@@ -52,13 +52,7 @@ def walk_html(record: JsonObject, journey: Journey) -> str:
         "steady_heads": STEADY_HEADS,
         "steady_rows": steady_rows(record),
         "paths": paths,
-        "costs": facts.cost_pairs(record),
-        "data": facts.data_pairs(record),
         "grid": facts.grid_pairs(record),
-        "params": facts.param_pairs(record["params"]),
-        "hashes": facts.hash_pairs(record),
-        "versions": facts.version_pairs(record),
-        "command": facts.reproduce(record),
     }
     return render("walk_sheet.html", charts, page)
 

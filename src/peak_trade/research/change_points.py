@@ -32,7 +32,7 @@ CLIP, CLIP_BARS = 3.0, 250
 _KAPPA, _ALPHA = 1.0, 2.0
 #: Run lengths that are less probable are dropped; what they had is shared out.
 _DROP = 1e-7
-#: From this age on, four times what is young, runs are told apart only by more than one part in so many of their length.
+#: From this age on, four times what is young, runs are told apart only if they differ by one part in so many of their length.
 #: All run lengths of a steady market would be thousands; that answers stay the same is measured in the tests.
 _APART, _ALIKE = 4 * RECENT, 128
 #: Room for run lengths: twice as many as could be told apart in ten million bars.

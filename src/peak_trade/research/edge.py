@@ -238,8 +238,8 @@ def _family(family: Adjusted, limits: EdgeLimits) -> Probe:
         words = "not asked: the strategy was tried on this market alone"
         return Probe(name="family", title=title, found=None, sense="at most", limit=limit, holds=None, words=words)
     words = (
-        f"the largest p-value of this verdict, {family.own:.3f}, among those of {family.size} markets that it was tried "
-        f"on, so that none is wrongly named; as a share of false findings {family.discovery:.3f} (Benjamini, Yekutieli)"
+        f"the largest p-value of this verdict, {family.own:.3f}, among those of {family.size} markets that the strategy was "
+        f"tried on, so that none is wrongly named; as a share of false findings {family.discovery:.3f} (Benjamini, Yekutieli)"
     )
     return probe("family", title, family.holm, "at most", limit, words)
 

@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from peak_trade.compose import DataChoice, Parts, code_in_use, code_sha256, numeric_versions
-from peak_trade.journal.run import Run, Tried
+from peak_trade.journal.run import Run, Tried, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
+from peak_trade.model.errors import CheckFailed
 from peak_trade.model.instrument import Instrument
 from peak_trade.research.terms import Terms
 from peak_trade.runs.strategy_version import version_of
@@ -20,6 +21,7 @@ SWEEP = "sweep"
 WALK_FORWARD = "walk_forward"
 HOLDOUT = "holdout"
 PORTFOLIO = "portfolio"
+VERDICT = "verdict"
 
 Json = dict[str, Any]
 
@@ -99,6 +101,47 @@ def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Data
         "started_at": run.started_at,
         "elapsed_s": run.elapsed_s,
     }
+
+
+def sealed(result_sha256: str, told: Json) -> Json:
+    """Return what a document says besides its run's own facts, with the names that the run's result is hashed over.
+
+    Args:
+        result_sha256: hash of the backtest that it is about. told: what is said of it.
+    """
+    return {**told, "backtest_sha256": result_sha256, "sealed": sorted(told)}
+
+
+def seal_of(document: Json) -> str | None:
+    """Return the hash over what `sealed` gave, as a run's result has it; None where the document has no such part.
+
+    A reader of a run's folder tells by it whether a file still says what was registered.
+    """
+    try:
+        told = {name: document[name] for name in document["sealed"]}
+        return sha256_of({"backtest": document["backtest_sha256"], "told": told})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def inputs_again(parts: Parts, run: Run) -> tuple[Dataset, Terms]:
+    """Return the data and terms of a registered run, to do it again.
+
+    Raises:
+        CheckFailed: its specification is damaged.
+    """
+    try:
+        return recorded_inputs(parts, run)
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError) as error:
+        raise damaged(run, error) from error
+
+
+def damaged(run: Run, error: Exception) -> CheckFailed:
+    """Return the error of a run whose specification makes no sense."""
+    return CheckFailed(
+        f"expected a specification that can be done again for run {run.run_id}, found a damaged one "
+        f"({type(error).__name__}: {error}); restore the registry"
+    )
 
 
 def recorded_inputs(parts: Parts, run: Run) -> tuple[Dataset, Terms]:

@@ -12,7 +12,19 @@ from starlette.types import ASGIApp
 
 from peak_trade import __version__
 from peak_trade.model.errors import PeakTradeError
-from peak_trade.webui import actions, api, experiments, gate_api, gates, home, safety, safety_api, session_page
+from peak_trade.webui import (
+    actions,
+    api,
+    experiment_api,
+    experiments,
+    gate_api,
+    gates,
+    home,
+    safety,
+    safety_api,
+    session_page,
+    strategies,
+)
 from peak_trade.webui.access import STREAM, STYLED, Guard
 from peak_trade.webui.actions import Tickets
 from peak_trade.webui.desk import Desk
@@ -59,7 +71,8 @@ def make_app(desk: Desk) -> FastAPI:
     app.state.desk, app.state.pulse, app.state.remembered, app.state.metrics = desk, pulse, remembered, metrics
     app.state.evaluation, app.state.safety_look = gates.Evaluation(desk.clock), gates.Evaluation(desk.clock)
     app.state.tickets = Tickets(desk.clock, desk.randomness)
-    for part in (home, session_page, experiments, gates, safety, actions, api, gate_api, safety_api):
+    pages = (home, session_page, experiments, strategies, gates, safety, actions)
+    for part in (*pages, api, experiment_api, gate_api, safety_api):
         app.include_router(part.router)
     _add_files(app, pulse, metrics)
     _add_errors(app)

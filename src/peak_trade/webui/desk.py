@@ -167,6 +167,22 @@ class SafetyDesk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResearchDesk:
+    """What the pages of runs read besides the registry.
+
+    Attributes:
+        reported: tells whether a run has a report.
+        record: returns what a run's folder says in words and rows, None where that is not what was registered.
+        strategy: returns the newest evidence of each kind of a strategy; takes its name and a market, where empty is the one of
+            its newest run.
+    """
+
+    reported: Callable[[Run], bool]
+    record: Callable[[Run], Json | None]
+    strategy: Callable[[str, str], Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """The parts that the dashboard works with.
 
@@ -180,6 +196,7 @@ class Desk:
         locks: tells which locks hold, the live lock first.
         view: reads a session's journal and bars.
         sheet: returns a run's report as one HTML page.
+        research: what else pages of runs read.
         growth: tells the bytes of a session's journal.
         health: looks at every component.
         gates: where strategies stand, and what their next step lacks.
@@ -200,6 +217,7 @@ class Desk:
     locks: Callable[[], tuple[Lock, ...]]
     view: Callable[[Session], SessionView]
     sheet: Callable[[Run], str]
+    research: ResearchDesk
     growth: Callable[[Session], int]
     health: Callable[[], list[Check]]
     gates: Gates

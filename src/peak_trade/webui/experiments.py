@@ -1,7 +1,8 @@
 """The pages of runs: the list, a run with its report, and two runs side by side."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -13,9 +14,14 @@ from peak_trade.journal.registry import RunFilter
 from peak_trade.journal.run import Run, RunStatus
 from peak_trade.journal.session import SESSION_TYPES
 from peak_trade.model.errors import InputError, PeakTradeError
-from peak_trade.report.facts import Pair, moment, param_pairs, version_pairs
+from peak_trade.report.facts import HEADLINES, Pair, moment, param_pairs, version_pairs
 from peak_trade.report.figures import figure_label, figure_number, figure_of, signed, value_text
+from peak_trade.report.probe_facts import badge_rows
+from peak_trade.report.regime_facts import EARNED, earned_rows, regime_sentence
+from peak_trade.report.robustness_facts import DRAWN, drawn_rows, robustness_sentence
+from peak_trade.report.verdict_facts import verdict_sentence
 from peak_trade.webui.access import SEALED
+from peak_trade.webui.desk import Json
 from peak_trade.webui.listing import TEXT_MAX
 from peak_trade.webui.live import Remembered
 from peak_trade.webui.pages import desk_of, page
@@ -26,8 +32,16 @@ router = APIRouter(include_in_schema=False)
 SHOWN = ("total_return", "sharpe", "max_drawdown", "num_trades")
 #: Runs in a list that is ranked by a figure; such a list has one page.
 RANKED_MAX = 200
-#: Types of runs that have a report of their own.
-REPORTED = ("backtest", "sweep", "walk_forward", "holdout")
+#: Types of runs of research, for the list's filter; whether a run has a report is asked of the run.
+REPORTED = ("backtest", "sweep", "walk_forward", "holdout", "verdict", "robustness", "regimes", "portfolio")
+#: Types that give an answer in words, from their folder.
+ANSWERED = ("verdict", "robustness", "regimes")
+#: The figures that stand first on a run's page, by its type.
+FIRST: Mapping[str, tuple[str, ...]] = {
+    "backtest": HEADLINES,
+    "holdout": HEADLINES,
+    "walk_forward": ("efficiency", "total_return", "max_drawdown", "sharpe", "windows_with_profit", "windows"),
+}
 #: Seconds for which a report stays in memory.
 SHEET_AGE_S = 600.0
 _FILTERS = ("run_type", "status", "strategy", "symbol", "tag")
@@ -39,6 +53,41 @@ class Listed(NamedTuple):
     run: Run
     url: str
     figures: tuple[str, ...]
+
+
+class Headline(NamedTuple):
+    """A figure that stands first."""
+
+    label: str
+    value: str
+    beside: str = ""
+
+
+class FamilyRows(NamedTuple):
+    """A kind of regime: its name, its class after the last bar, and what was earned in each class."""
+
+    title: str
+    now: str
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerShown:
+    """What a verdict, a robustness or regimes say, in words and rows.
+
+    Attributes:
+        badge: its kind and its text, empty where there is no yes or no. count: of a verdict, after how many trials.
+        lines: the questions with their badges. drawn: where drawn histories end. families: what was earned in each regime.
+        missing: whether the folder does not hold what was registered, so that there is nothing to be shown.
+    """
+
+    badge: tuple[str, str] = ("", "")
+    count: int | None = None
+    sentence: str = ""
+    lines: Sequence[tuple[str, ...]] = ()
+    drawn: Sequence[tuple[str, ...]] = ()
+    families: Sequence[FamilyRows] = ()
+    missing: bool = False
 
 
 class Change(NamedTuple):
@@ -79,7 +128,8 @@ def experiments(request: Request) -> HTMLResponse:
         "newest": _url(given | {"sort_by": "", "before": ""}),
         "ranked": {name: _url(given | {"sort_by": name, "before": ""}) for name in SHOWN},
         "statuses": [status.value for status in RunStatus],
-        "types": (*REPORTED, *SESSION_TYPES),
+        "types": list(dict.fromkeys([*REPORTED, *SESSION_TYPES, *filter(None, [given["run_type"]])])),
+        "strategies": [name for name in desk.registry.strategies() if "+" not in name],
         "ranked_max": RANKED_MAX,
         "updates": "",
     }
@@ -121,8 +171,12 @@ def run_page(request: Request, run_id: str) -> Response:
         "grid": _flat(_named_values(run.spec.get("grid"))),
         "identity": identity_of(run),
         "versions": version_pairs({"versions": run.versions}),
-        "reported": run.status is RunStatus.COMPLETED and run.run_type in REPORTED,
-        "commands": commands_of(run),
+        "first": [Headline(_name_of(name, quote), _value_of(name, run.metrics.get(name), quote)) for name in _first(run)],
+        "earned_heads": EARNED,
+        "drawn_heads": DRAWN,
+        "answer": answer_of(run, desk.research.record(run)),
+        "reported": desk.research.reported(run),
+        "commands": commands_of(run, reported=desk.research.reported(run)),
         "updates": "",
     }
     return page(request, "run.html", facts)
@@ -134,10 +188,38 @@ def run_report(request: Request, run_id: str) -> HTMLResponse:
     desk = desk_of(request)
     remembered: Remembered = request.app.state.remembered
     run = desk.registry.get(run_id)
-    if run.run_type not in REPORTED or run.status is not RunStatus.COMPLETED:
-        raise InputError(f"expected a completed backtest or sweep, found a {run.run_type} that is {run.status.value}")
+    if not desk.research.reported(run):
+        raise InputError(f"expected a completed run of research, found the {run.run_type} {run.run_id} {run.status.value}")
     sheet = remembered.get(("sheet", run.run_id), run.result_sha256, lambda: desk.sheet(run))
     return HTMLResponse(sheet, headers={"content-security-policy": SEALED})
+
+
+def answer_of(run: Run, record: Json | None) -> AnswerShown | None:
+    """Return what a run says in words; None for a type that says figures alone.
+
+    Args:
+        record: the run's document, None where its folder does not hold what was registered.
+    """
+    if run.run_type not in ANSWERED or run.status is not RunStatus.COMPLETED:
+        return None
+    if record is None:
+        return AnswerShown(missing=True)
+    if run.run_type == "verdict":
+        kind = {"edge": "good", "no edge": "bad"}.get(record["answer"], "warn")
+        count = record["tried"]["counted"]
+        return AnswerShown(
+            badge=(kind, record["answer"]), count=count, sentence=verdict_sentence(record), lines=badge_rows(record)
+        )
+    if run.run_type == "robustness":
+        badge = ("good", "robust") if record["robust"] else ("bad", "not robust")
+        drawn = drawn_rows(record)
+        return AnswerShown(badge=badge, sentence=robustness_sentence(record), lines=badge_rows(record), drawn=drawn)
+    families = [FamilyRows(one["title"], one["now"] or "unknown", earned_rows(one)) for one in record["families"]]
+    return AnswerShown(sentence=regime_sentence(record), families=families)
+
+
+def _first(run: Run) -> list[str]:
+    return [name for name in FIRST.get(run.run_type, ()) if name in run.metrics]
 
 
 def identity_of(run: Run) -> list[Pair]:
@@ -156,11 +238,11 @@ def identity_of(run: Run) -> list[Pair]:
     return [(label, str(value)) for label, value in rows if value]
 
 
-def commands_of(run: Run) -> list[Pair]:
-    """Return the commands to do a run again and to look into it."""
+def commands_of(run: Run, *, reported: bool) -> list[Pair]:
+    """Return the commands to do a run again, where it has a report, and to look into it."""
     name = shlex.quote(str(run.run_id))
     found = [("Show everything the registry has of it", f"peak-trade experiments show {name}")]
-    if run.status is RunStatus.COMPLETED and run.run_type in REPORTED:
+    if reported:
         found.insert(0, ("Do it again and compare every figure", f"peak-trade reproduce {name}"))
         found.append(("Write its report into its folder", f"peak-trade report {name}"))
     return found

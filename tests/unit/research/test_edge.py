@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.edges import found_in, noise, search, trending
 
-from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeLimits, beyond_market, judge_edge
+from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeLimits, beyond_market, judge_edge, p_value_of
 
 SEEDS = range(6)
 
@@ -76,6 +76,9 @@ def test_one_good_trial_with_enough_of_everything_is_an_edge():
     [
         ({"trades": 29}, {"trades"}, "not enough data"),
         ({"trades": 30}, set(), "edge"),
+        ({"trades": 1, "costly": 0.0}, {"trades", "costs"}, "no edge"),
+        ({"others": (1.0, 1.0)}, set(), "edge"),
+        ({"others": (1.0,) * 2_000}, {"family"}, "no edge"),
         ({"costly": 0.0}, {"costs"}, "no edge"),
         ({"costly": None}, {"costs"}, "no edge"),
         ({"costly": 1e-9}, set(), "edge"),
@@ -90,6 +93,28 @@ def test_each_line_decides(changes, failing, answer):
 
     assert {name for name, holds in lines_of(case).items() if holds is False} == failing
     assert answer_of(case) == answer
+
+
+def test_the_family_holds_at_its_edge():
+    """The p-value times the markets, at the limit and a hair beyond it; a market with a smaller one is no burden."""
+    own = judge_edge(a_case(), EdgeLimits(), 1).family.own
+    at = EdgeLimits(error_rate=0.05)
+    fits = int(0.05 / own)
+
+    assert 0.0 < own < 0.001
+    assert lines_of(a_case(others=(1.0,) * (fits - 1)), at)["family"] is True
+    assert lines_of(a_case(others=(1.0,) * fits), at)["family"] is False
+    assert lines_of(a_case(others=(0.0, *(1.0,) * (fits - 1))), at)["family"] is True
+    assert lines_of(a_case(), at)["family"] is None
+
+
+def test_the_p_value_of_an_answer_is_that_of_its_weakest_test():
+    figures = {"psr": 0.99, "dsr": 0.97, "spa_cash": 0.01, "spa_market": 0.02}
+
+    assert p_value_of(figures) == pytest.approx(0.03)
+    assert p_value_of(figures | {"spa_market": 0.2}) == 0.2
+    assert p_value_of(figures | {"dsr": None}) == 1.0
+    assert p_value_of({}) == 1.0
 
 
 def test_what_the_market_gave_is_no_edge():

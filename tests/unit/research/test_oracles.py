@@ -192,7 +192,7 @@ def test_halves_of_time_are_the_splits_of_skfolio():
 
 
 def test_the_reality_check_is_that_of_arch():
-    """Kept unstudentised and with every trial, the p-value is White's; the statistic the largest mean by the root of time."""
+    """Unstudentised and with every trial, the p-value is White's, and the statistic the largest mean by the root of time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from arch.bootstrap import RealityCheck

@@ -118,6 +118,37 @@ def test_the_filter_is_statsmodels():
     assert np.allclose(filter_wild(returns, fit, in_the_long_run(fit)), theirs, rtol=0.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("transformed", [True, False])
+def test_likelihood_and_slope_are_those_of_statsmodels(transformed):
+    """At several parameters, also where a state hardly ever ends, in both of the forms that it climbs over."""
+    from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
+
+    returns = spell_returns()[1:] * 100.0
+    model = MarkovRegression(returns, k_regimes=2, trend="c", switching_variance=True)
+    loglike, score = switching.compiled_for(returns)
+    for params in ([0.9, 0.2, 0.1, -0.3, 1.1, 5.0], [0.999, 1e-4, 0.0, 0.0, 0.5, 9.0], [0.4, 0.6, -1.0, 1.0, 2.0, 2.0]):
+        given = np.array(params) if transformed else model.untransform_params(np.array(params))
+
+        height = model.loglike(given, transformed=transformed)
+        assert loglike(given, transformed=transformed) == pytest.approx(height, rel=1e-12)
+        theirs = model.score(given, transformed=transformed)
+        assert score(given, transformed=transformed) == pytest.approx(theirs, rel=1e-7, abs=1e-7)
+
+
+def test_the_estimate_is_that_of_statsmodels():
+    """Climbing by the compiled slope ends where the library's own ends."""
+    from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
+
+    returns = spell_returns()[1:]
+    scaled = (returns - returns.mean()) / returns.std()
+    theirs = MarkovRegression(scaled, k_regimes=2, trend="c", switching_variance=True).fit(disp=False, cov_type="none")
+    quiet, wild = sorted(theirs.params[4:])
+    found = estimate(returns, 0)
+
+    assert found is not None
+    assert [variance / returns.var() for variance in found.variances] == pytest.approx([quiet, wild], rel=1e-4)
+
+
 def test_the_states_are_found():
     """Deviations are those of the spells, the quiet state comes first, and most bars are told rightly once it is known."""
     returns = spell_returns(length=400)
@@ -187,6 +218,46 @@ def test_run_lengths_are_those_of_the_paper():
     assert math.isclose(young[-1], sum(chance for start, chance in joint.items() if 190 - start < RECENT), abs_tol=1e-5)
     assert likely[-1] == 190 - max((start for start in joint if 190 - start < RECENT), key=lambda start: joint[start])
     assert young[-1] > PROBABLE
+
+
+@pytest.mark.parametrize("kind", ["spells", "steady", "tails"])
+def test_old_runs_that_are_told_as_one_change_no_answer(kind):
+    """Against all run lengths, each for itself: probabilities within two hundredths, and the same changes announced."""
+    draw = np.random.default_rng(3)
+    returns = {
+        "spells": lambda: spell_returns(length=600, count=5),
+        "steady": lambda: np.concatenate([[0.0], draw.normal(0.0, 0.01, 3_000)]),
+        "tails": lambda: np.concatenate([[0.0], 0.01 * draw.standard_t(4, 3_000)]),
+    }[kind]()
+    young, likely = run_lengths(returns)
+    theirs, most = every_run(returns)
+    known = ~np.isnan(young)
+
+    assert np.abs(young - theirs)[known].max() < 0.02
+    assert announced(young, likely) == announced(theirs, most)
+
+
+def every_run(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `run_lengths` does, with one entry for each run length that there is."""
+    young, likely = np.full(len(returns), np.nan), np.zeros(len(returns), dtype=np.int64)
+    begin = SETTLE + 1
+    variance = float(np.mean(returns[1:begin] ** 2))
+    table = np.array([math.lgamma(2.5 + 0.5 * age) - math.lgamma(2.0 + 0.5 * age) for age in range(len(returns))])
+    ages, means, betas, weights = np.zeros(1, dtype=np.int64), np.zeros(1), np.full(1, variance), np.ones(1)
+    for bar in range(begin, len(returns)):
+        value, kappa = clipped(returns, bar), 1.0 + ages
+        missed = (value - means) ** 2
+        width = 2.0 * betas * (kappa + 1.0) / kappa
+        density = table[ages] - 0.5 * np.log(width) - (2.5 + 0.5 * ages) * np.log1p(missed / width)
+        joint = weights * np.exp(density - density.max())
+        betas = np.concatenate([[variance], betas + 0.5 * kappa * missed / (kappa + 1.0)])
+        means = np.concatenate([[0.0], (kappa * means + value) / (kappa + 1.0)])
+        ages = np.concatenate([[0], ages + 1])
+        weights = np.concatenate([[joint.sum() / 1_000.0], joint * (1.0 - 1.0 / 1_000.0)]) / joint.sum()
+        if bar >= begin + RECENT:
+            recent = np.where(ages < RECENT, weights, 0.0)
+            young[bar], likely[bar] = recent.sum(), ages[np.argmax(recent)]
+    return young, likely
 
 
 def clipped(returns: np.ndarray, bar: int) -> float:

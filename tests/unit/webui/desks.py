@@ -16,7 +16,7 @@ from peak_trade.journal.run import RunStatus
 from peak_trade.journal.sessions import Sessions
 from peak_trade.runs.gates.locks import live_lock, safety_lock
 from peak_trade.settings import File
-from peak_trade.webui.desk import Actions, Desk, Gates, SafetyDesk, Urgent
+from peak_trade.webui.desk import Actions, Desk, Gates, ResearchDesk, SafetyDesk, Urgent
 
 CLOSED = (
     live_lock(enabled=False, runnable=False, permits=0),
@@ -87,6 +87,7 @@ def a_desk(registry: Registry | None = None, **changes: Any) -> Desk:
         "locks": lambda: CLOSED,
         "view": nothing,
         "sheet": nothing,
+        "research": ResearchDesk(reported=lambda _run: False, record=lambda _run: None, strategy=nothing),
         "growth": lambda _session: 1_234,
         "health": list,
         "gates": Gates(overview=nothing, step=nothing, archive=nothing, archived=nothing, seen=lambda: None),

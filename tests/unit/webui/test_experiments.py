@@ -10,7 +10,18 @@ from tests.contract.rows import a_run
 
 from peak_trade.journal.run import RunStatus
 from peak_trade.model.errors import InputError
-from peak_trade.webui.experiments import Change, FigurePair, _asked, _url, changes_between, commands_of, figures_of, identity_of
+from peak_trade.webui.experiments import (
+    AnswerShown,
+    Change,
+    FigurePair,
+    _asked,
+    _url,
+    answer_of,
+    changes_between,
+    commands_of,
+    figures_of,
+    identity_of,
+)
 from peak_trade.webui.listing import TEXT_MAX
 
 
@@ -88,23 +99,21 @@ def test_what_identifies_a_run():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("reported", "words"),
     [
-        ({}, ["reproduce", "experiments", "report"]),
-        ({"run_type": "sweep"}, ["reproduce", "experiments", "report"]),
-        ({"status": RunStatus.FAILED}, ["experiments"]),
-        ({"run_type": "other"}, ["experiments"]),
+        (True, ["reproduce", "experiments", "report"]),
+        (False, ["experiments"]),
     ],
 )
-def test_commands(changes, words):
-    """Only what completed can be done again and drawn."""
-    assert [command.split()[1] for _, command in commands_of(a_run(**changes))] == words
+def test_commands(reported, words):
+    """Only what has a report can be done again and drawn."""
+    assert [command.split()[1] for _, command in commands_of(a_run(), reported=reported)] == words
 
 
 @given(st.text(min_size=1, max_size=30))
 def test_an_id_can_t_end_a_command(name):
     """Whatever an id holds, a copied command has it as one word."""
-    assert all(name in shlex.split(command) for _, command in commands_of(a_run(run_id=name)))
+    assert all(name in shlex.split(command) for _, command in commands_of(a_run(run_id=name), reported=True))
 
 
 @pytest.mark.parametrize("value", ["x" * (TEXT_MAX + 1), "a\0", "a\nb", "\u202e"])
@@ -120,3 +129,22 @@ def test_addresses():
     assert _url({"tag": "a&b=c#d", "before": ""}) == "/experiments?tag=a%26b%3Dc%23d"
     assert _asked(asked(tag="  a "), "tag") == "a"
     assert _asked(asked(), "tag") == ""
+
+
+def test_answers_are_those_of_the_document():
+    """A verdict's answer comes with after how many trials; a folder that is not what was registered gives none."""
+    record = {
+        "answer": "no edge",
+        "error_rate": 0.05,
+        "tried": {"counted": 1_234, "of_strategy": 34},
+        "lines": [{"title": "Tests", "found": 0.5, "limit": 0.95, "sense": "at least", "holds": False, "words": "why"}],
+    }
+    run = a_run(run_type="verdict")
+    found, missing = answer_of(run, record), answer_of(run, None)
+
+    assert found is not None
+    assert (found.badge, found.count, found.missing) == (("bad", "no edge"), 1_234, False)
+    assert list(found.lines) == [("Tests", "0.500", "at least 0.950", "does not hold", "why", "bad")]
+    assert missing == AnswerShown(missing=True)
+    assert answer_of(a_run(run_type="backtest"), None) is None
+    assert answer_of(a_run(run_type="verdict", status=RunStatus.FAILED), record) is None

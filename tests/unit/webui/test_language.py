@@ -31,13 +31,17 @@ from peak_trade.model.order import ENDS, OrderKind, OrderState, Reason
 from peak_trade.model.stage import Stage
 from peak_trade.report import session_facts as facts
 from peak_trade.report import session_tables as tables
-from peak_trade.report.figures import FIGURES, SESSION_FIGURES, figure_label
+from peak_trade.report.figures import FIGURES, RESEARCH_FIGURES, SESSION_FIGURES, figure_label
+from peak_trade.report.probe_facts import HOLDS
+from peak_trade.report.regime_facts import EARNED
+from peak_trade.report.robustness_facts import DRAWN
 from peak_trade.report.session_rows import side_of, words_of
+from peak_trade.research.edge import EdgeAnswer
 from peak_trade.research.metrics import LESS_IS_BETTER, Metrics
 from peak_trade.risk.gate import Mode
 from peak_trade.runs.gates import locks
 from peak_trade.runs.sessions import view as session_view
-from peak_trade.webui import actions, experiments, home, problems, session_page
+from peak_trade.webui import actions, experiments, home, problems, session_page, strategies
 from peak_trade.webui.desk import Urgent
 from peak_trade.webui.header import Banner, header_of
 from peak_trade.webui.language import COOKIE, LANGUAGES, Language, chosen, language
@@ -121,7 +125,8 @@ def figure_texts(ear: Ear) -> None:
     """Hear the labels of figures, alone and as the best of a sweep."""
     best = [f"best_{name}" for name in Metrics._fields if name not in LESS_IS_BETTER]
     for label in (
-        *(figure_label(name, "EUR") for name in (*FIGURES, *SESSION_FIGURES)),
+        *(figure_label(name, "EUR") for name in (*FIGURES, *SESSION_FIGURES, *RESEARCH_FIGURES)),
+        *(*EARNED, *DRAWN, *strategies.DAY_HEADS),
         *(experiments._name_of(name, "EUR") for name in best),
     ):
         ear.call("label_in_parts", label)
@@ -176,9 +181,11 @@ def run_texts(ear: Ear) -> None:
     ear.call("pairs", "", experiments.identity_of(run))
     for run_type in experiments.REPORTED:
         done = Fake(run_id="one", run_type=run_type, status=RunStatus.COMPLETED)
-        for what, text in experiments.commands_of(done):
+        for what, text in experiments.commands_of(done, reported=True):
             ear.call("command", what, text)
     ear.said(column.head for column in home.COLUMNS)
+    ear.said((*strategies.KINDS.values(), *(text for _, text in strategies.ANSWERS.values())))
+    ear.said((*HOLDS.values(), *(answer.value for answer in EdgeAnswer), "robust", "not robust"))
 
 
 def alerts(census: Any, level: str = "") -> tuple[Banner, ...]:

@@ -20,11 +20,8 @@ from peak_trade.runs import operators
 from peak_trade.runs.gates.locks import locks_of
 from peak_trade.runs.gates.view import gates_of
 from peak_trade.runs.overview.safety import safety_of
-from peak_trade.runs.record import SWEEP, WALK_FORWARD
-from peak_trade.runs.research.again import remake_report
-from peak_trade.runs.research.backtest import TEAR_SHEET
-from peak_trade.runs.research.sweep import SWEEP_SHEET
-from peak_trade.runs.research.walk_forward import WALK_SHEET
+from peak_trade.runs.overview.strategy import strategy_evidence
+from peak_trade.runs.research.again import AGAIN, record_of, remake_report, sheet_path
 from peak_trade.runs.safety import kill
 from peak_trade.runs.sessions.view import Viewer
 from peak_trade.runs.testnet.health import check_all
@@ -67,7 +64,7 @@ def app_over(parts: Parts) -> "FastAPI":
 
 def desk_over(parts: Parts) -> "Desk":
     """Return what the dashboard is given."""
-    from peak_trade.webui.desk import Actions, Desk
+    from peak_trade.webui.desk import Actions, Desk, ResearchDesk
 
     return Desk(
         settings=parts.settings,
@@ -86,6 +83,11 @@ def desk_over(parts: Parts) -> "Desk":
         locks=lambda: locks_of(parts),
         view=Viewer(parts).view,
         sheet=lambda run: sheet_of(parts, run),
+        research=ResearchDesk(
+            reported=lambda run: has_sheet(parts, run),
+            record=lambda run: record_of(parts, run),
+            strategy=lambda key, symbol: strategy_evidence(parts, key, symbol),
+        ),
         growth=lambda session: journal_bytes(parts, session),
         health=lambda: check_all(parts),
         gates=gates_of(parts),
@@ -117,16 +119,20 @@ def journal_bytes(parts: Parts, session: Session) -> int:
         return 0
 
 
+def has_sheet(parts: Parts, run: Run) -> bool:
+    """Tell whether a run has a report: it can be done again, or its folder holds a page."""
+    return run.status is RunStatus.COMPLETED and (run.run_type in AGAIN or sheet_path(parts, run).is_file())
+
+
 def sheet_of(parts: Parts, run: Run) -> str:
-    """Return the report of a completed backtest or sweep; where its folder has none, the run is done again and drawn there.
+    """Return the report of a completed run; where its folder has none, the run is done again and drawn there.
 
     Raises:
         CheckFailed: it never finished, or does not come out the same.
     """
     if run.status is not RunStatus.COMPLETED:
         raise CheckFailed(f"expected a completed run, found {run.run_id}, which is {run.status.value}; it has no report")
-    path = parts.reports / run.run_id / {SWEEP: SWEEP_SHEET, WALK_FORWARD: WALK_SHEET}.get(run.run_type, TEAR_SHEET)
     with suppress(OSError, UnicodeDecodeError):
-        if drawn := path.read_text("utf-8").strip():
+        if drawn := sheet_path(parts, run).read_text("utf-8").strip():
             return drawn
     return remake_report(parts, run.run_id).read_text("utf-8")

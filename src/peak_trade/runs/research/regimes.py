@@ -9,14 +9,14 @@ from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
-from peak_trade.model.bar import Bars
+from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment_text
 from peak_trade.research.backtest import Result, backtest
 from peak_trade.research.regime_figures import figures_by_class
 from peak_trade.research.regimes import Family, RegimeRules, Regimes, regimes, spells, transitions
 from peak_trade.research.terms import Terms
 from peak_trade.runs.configured import configured_params
-from peak_trade.runs.record import Json, document_of, provenance, tried_on
+from peak_trade.runs.record import Json, document_of, provenance, seal_of, sealed, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.strategy.catalogue import Value, make
@@ -64,6 +64,7 @@ def run_regimes(parts: Parts, request: RegimeRequest) -> Weather:
     bars, facts = dataset.bars, dataset_facts(dataset)
     result = backtest(bars, strategy, request.terms)
     found = regimes(bars, request.rules)
+    told = told_regimes(found, result)
     asked = BacktestRequest(strategy=request.strategy, params=request.params, data=request.data, terms=request.terms)
     run = Run(
         run_id=parts.ids.next_run(),
@@ -79,30 +80,44 @@ def run_regimes(parts: Parts, request: RegimeRequest) -> Weather:
         finished_at=stamp(parts.clock.now()),
         elapsed_s=parts.clock.elapsed_s() - begun,
         trials=1,
-        result_sha256=result.sha256(),
+        result_sha256=seal_of(told),
         metrics=result.metrics.figures(),
         tags=request.tags,
         **provenance(parts, strategy),
     )
     trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
     parts.registry.add(run, tried_on(dataset, request.terms), [trial])
-    record = document_of(parts, run, facts, request.terms, dataset) | {
+    return finished_regimes(parts, run, dataset, found, result)
+
+
+def regimes_again(run: Run, dataset: Dataset, terms: Terms) -> tuple[Regimes, Result]:
+    """Tell the regimes of a registered run again, and run its strategy over them, without registering anything."""
+    result = backtest(dataset.bars, make(run.strategy, run.params), terms)
+    return regimes(dataset.bars, RegimeRules(**run.spec["rules"])), result
+
+
+def finished_regimes(parts: Parts, run: Run, dataset: Dataset, found: Regimes, result: Result) -> Weather:
+    """Write the folder of registered regimes, all but its page."""
+    from peak_trade.report.regime_facts import regime_markdown
+
+    record = document_of(parts, run, dataset_facts(dataset), result.terms, dataset) | {
         "metrics": result.metrics._asdict(),
-        "rules": request.rules.to_json(),
-        **_told(found, result, bars),
+        "rules": run.spec["rules"],
+        **told_regimes(found, result),
     }
-    weather = Weather(record=record, found=found, result=result, folder=parts.reports / run.run_id)
-    _write_folder(weather)
-    return weather
+    folder = parts.reports / run.run_id
+    write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "report.md", regime_markdown(record))
+    return Weather(record=record, found=found, result=result, folder=folder)
 
 
-def _told(found: Regimes, result: Result, bars: Bars) -> Json:
+def told_regimes(found: Regimes, result: Result) -> Json:
     """Return the regimes as JSON: each family with its figures, and where the market changed."""
 
     def at(bar: int) -> str:
-        return moment_text(int(bars.timestamp[bar]))
+        return moment_text(int(result.bars.timestamp[bar]))
 
-    return {
+    told = {
         "families": [_family(family, result) for family in found.families],
         "changes": [{"announced": at(point.announced), "began": at(point.began)} for point in found.changes],
         "estimates": [
@@ -118,6 +133,7 @@ def _told(found: Regimes, result: Result, bars: Bars) -> Json:
         ],
         "estimates_failed": found.failed,
     }
+    return sealed(result.sha256(), told)
 
 
 def _family(family: Family, result: Result) -> Json:
@@ -130,13 +146,6 @@ def _family(family: Family, result: Result) -> Json:
         "spells": [asdict(item) for item in spells(family)],
         "transitions": transitions(family),
     }
-
-
-def _write_folder(weather: Weather) -> None:
-    from peak_trade.report.regime_facts import regime_markdown
-
-    write_text(weather.folder / "run.json", json.dumps(weather.record, indent=2, allow_nan=False) + "\n")
-    write_text(weather.folder / "report.md", regime_markdown(weather.record))
 
 
 def write_regime_sheet(weather: Weather) -> Path:

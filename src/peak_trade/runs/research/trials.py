@@ -4,7 +4,8 @@ Invariant: it is read from the registry alone; deleting a run's folder changes n
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,10 @@ from peak_trade.research.edge import p_value_of
 from peak_trade.research.sharpe import average_correlation, effective_count
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, trial_returns
+from peak_trade.runs.record import VERDICT
 from peak_trade.runs.research.same_bars import same_markets
 from peak_trade.strategy.catalogue import Value, find, make
 
-#: The type of run that a verdict is registered as.
-VERDICT = "verdict"
 #: So many of the newest verdicts of a strategy are looked at for what was said on other markets.
 VERDICTS_MAX = 2_000
 #: So many trials are done again at most, spread evenly over all; the others count all the same.
@@ -47,6 +47,7 @@ class Trials:
         done: those that were done again over the dataset, in the order in which they were first tried.
         periods: what these gained over equal stretches of bars, (periods, trials).
         ratios: their Sharpe ratios per bar, (trials,); not a number where equity never moved.
+        by_run: how many trials of each run were counted, the oldest run first; fresh: how many of these were tried first.
     """
 
     strategy: str
@@ -62,6 +63,8 @@ class Trials:
     done: tuple[Combination, ...]
     periods: F64
     ratios: F64
+    by_run: Mapping[str, int]
+    fresh: Mapping[str, int]
 
     @property
     def count(self) -> int:
@@ -79,7 +82,14 @@ class Trials:
         return self.deviation**2
 
 
-def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Combination] = ()) -> Trials:
+def tried(
+    parts: Parts,
+    strategy_key: str,
+    dataset: Dataset,
+    beside: Sequence[Combination] = (),
+    counted: Mapping[str, int] | None = None,
+    same: Sequence[str] | None = None,
+) -> Trials:
     """Return everything tried on the dataset's market over a period that overlaps the dataset's, of every strategy.
 
     Counted are all that the registry has, also of bars of another length or of a strategy that is not installed any more;
@@ -88,6 +98,8 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     Args:
         strategy_key: the family that `of_strategy` counts; key or other name.
         beside: combinations that count as tried although the registry may not have them yet.
+        counted: the runs that count and how many trials of each, as `Trials.by_run` had them once; None is all there are.
+        same: symbols under which the same bars were tried, as `Trials.same` had them once; None looks for them.
 
     Raises:
         StrategyError: there is no such strategy.
@@ -95,15 +107,11 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
     """
     key, bars = find(strategy_key).key, dataset.bars
     label = bars.timeframe.label
-    same = same_markets(parts, bars)
-    rows = _by_leg(
-        parts,
-        [
-            row
-            for symbol in (bars.instrument.symbol, *same)
-            for row in parts.registry.tried_on(symbol, int(bars.timestamp[0]), int(bars.timestamp[-1]))
-        ],
-    )
+    same = same_markets(parts, bars) if same is None else same
+    span = int(bars.timestamp[0]), int(bars.timestamp[-1])
+    every = [row for symbol in (bars.instrument.symbol, *same) for row in parts.registry.tried_on(symbol, *span)]
+    # Ids begin with the time, so that this is the order in which things were tried, whatever the market was called.
+    rows = _by_leg(parts, _among(sorted(every, key=lambda row: row.run_id), counted))
     first: dict[tuple[str, str], TriedRow] = {}
     for row in rows:
         first.setdefault((row.identity, row.timeframe), row)
@@ -130,6 +138,8 @@ def tried(parts: Parts, strategy_key: str, dataset: Dataset, beside: Sequence[Co
         done=tuple(item for place, item in enumerate(again.values()) if place not in gone),
         periods=found.periods,
         ratios=found.ratios,
+        by_run=dict(Counter(row.run_id for row in rows)),
+        fresh=dict(Counter(row.run_id for row in first.values())),
     )
 
 
@@ -180,6 +190,19 @@ def on_other_markets(parts: Parts, strategy_key: str, symbols: Sequence[str]) ->
         if run.symbol in found:
             found[run.symbol] = p_value_of(run.metrics)
     return {symbol: value for symbol, value in found.items() if symbol not in symbols}
+
+
+def _among(rows: list[TriedRow], counted: Mapping[str, int] | None) -> list[TriedRow]:
+    """Return the rows of the runs that count, of each no more than counted."""
+    if counted is None:
+        return rows
+    left = dict(counted)
+    kept = []
+    for row in rows:
+        if left.get(row.run_id, 0) > 0:
+            left[row.run_id] -= 1
+            kept.append(row)
+    return kept
 
 
 def _again(parts: Parts, first: dict[tuple[str, str], TriedRow], label: str) -> dict[tuple[str, str], Combination]:

@@ -1,6 +1,7 @@
 """Is this edge real? Asked of one strategy on one market, after everything that was tried there; registered like any run."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,17 +12,19 @@ from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
+from peak_trade.market.dataset import Dataset
 from peak_trade.model.bar import Bars
+from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits, judge_edge
 from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
 from peak_trade.runs.configured import configured_params
-from peak_trade.runs.record import Json, document_of, provenance, tried_on
+from peak_trade.runs.record import VERDICT, Json, document_of, provenance, seal_of, sealed, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
-from peak_trade.runs.research.trials import VERDICT, Trials, on_other_markets, tried
+from peak_trade.runs.research.trials import Trials, on_other_markets, tried
 from peak_trade.strategy.catalogue import Value, find, make
 
 #: The file of its folder that a browser opens.
@@ -46,6 +49,30 @@ class VerdictRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """A combination that was judged: over which bars, beside what, by which limits and seed, and what came of it."""
+
+    dataset: Dataset
+    chosen: Combination
+    trials: Trials
+    limits: EdgeLimits
+    seed: int
+    result: Result
+    found: EdgeFound
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures that the registry keeps: the lines by name, and what they rest on."""
+        trials = self.trials
+        lines = {line.name: line.found for line in self.found.lines if line.found is not None}
+        held = {"edge": float(self.found.answer is EdgeAnswer.EDGE), "tried": float(trials.count)}
+        return self.result.metrics.figures() | lines | held | {"tried_effective": trials.effective}
+
+    def told(self) -> Json:
+        """Return what is said of it, and the hash that it is said of."""
+        return sealed(self.result.sha256(), answer_document(self.found, self.trials, self.limits))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """The answer: its record (the JSON document), what it rests on, and its folder."""
 
@@ -60,7 +87,8 @@ class Judged:
 def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     """Judge, register the answer and write its folder, all but its page.
 
-    The judged combination counts as tried from then on.
+    The judged combination counts as tried from then on. The specification holds the runs that counted, because others are
+    added to the ledger later: see `weighed_again`.
 
     Raises:
         InputError: strategy or data don't fit.
@@ -70,18 +98,13 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     begun, started = parts.clock.elapsed_s(), parts.clock.now()
     dataset = research_data(parts, request.data)
     bars = dataset.bars
-    trials = tried(parts, request.strategy, dataset)
-    chosen = _chosen(parts, request, trials)
-    if chosen not in trials.done:
-        trials = tried(parts, request.strategy, dataset, [chosen])
-    strategy = make(chosen.strategy, chosen.params)
-    result = backtest(bars, strategy, chosen.terms)
-    limits = limits_of(parts)
+    chosen = _chosen(parts, request, trials := tried(parts, request.strategy, dataset))
     others = on_other_markets(parts, chosen.strategy, (bars.instrument.symbol, *trials.same))
-    case = replace(_case(bars, result, chosen, trials, limits), others=tuple(others.values()))
-    found = judge_edge(case, limits, request.seed)
-    facts = dataset_facts(dataset)
+    weighed = _weighed(parts, dataset, chosen, trials, limits_of(parts), request.seed, others)
+    strategy, facts = weighed.result.strategy, dataset_facts(dataset)
     asked = BacktestRequest(strategy=chosen.strategy, params=chosen.params, data=request.data, terms=chosen.terms)
+    more = {"run_type": VERDICT, "limits": asdict(weighed.limits), "seed": request.seed, "counted": dict(trials.by_run)}
+    more |= {"same_bars": list(trials.same), "other_markets": others}
     run = Run(
         run_id=parts.ids.next_run(),
         run_type=VERDICT,
@@ -90,32 +113,96 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
         symbol=bars.instrument.symbol,
         timeframe=bars.timeframe.label,
         params=strategy.model_dump(mode="json"),
-        spec=asked.spec(strategy, dataset, facts["sha256"])
-        | {"run_type": VERDICT, "limits": asdict(limits), "seed": request.seed},
+        spec=asked.spec(strategy, dataset, facts["sha256"]) | more,
         dataset_sha256=facts["sha256"],
         started_at=stamp(started),
         finished_at=stamp(parts.clock.now()),
         elapsed_s=parts.clock.elapsed_s() - begun,
         trials=1,
-        result_sha256=result.sha256(),
-        metrics=_figures(found, trials, result),
+        result_sha256=seal_of(weighed.told()),
+        metrics=weighed.figures(),
         tags=request.tags,
         **provenance(parts, strategy),
     )
-    trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
+    trial = Trial(number=0, params=run.params, metrics=weighed.result.metrics._asdict())
     parts.registry.add(run, tried_on(dataset, chosen.terms), [trial])
-    beside = yardstick(bars, chosen.terms)
-    record = document_of(parts, run, facts, chosen.terms, dataset) | {
+    return finished_verdict(parts, run, weighed)
+
+
+def weighed_again(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> Weighed:
+    """Judge a registered verdict's combination again, beside the runs that counted then, by the limits and seed of then.
+
+    Raises:
+        CheckFailed: its specification does not say which runs counted.
+    """
+    if (counted := run.spec.get("counted")) is None:
+        raise CheckFailed(
+            f"expected a verdict that says which runs counted, found {run.run_id}, which was made before verdicts did; "
+            f"ask anew: peak-trade verdict --strategy {run.strategy}"
+        )
+    chosen = Combination(run.strategy, dict(run.params), terms)
+    trials = tried(parts, run.strategy, dataset, counted=counted, same=run.spec.get("same_bars", ()))
+    limits, others = EdgeLimits(**run.spec["limits"]), run.spec.get("other_markets", {})
+    return _weighed(parts, dataset, chosen, trials, limits, run.spec["seed"], others)
+
+
+def ledger_since(parts: Parts, run: Run, dataset: Dataset) -> list[str]:
+    """Return, one sentence each, how the ledger of trials differs from the one that a registered verdict counted."""
+    stamps = dataset.bars.timestamp
+    symbols = (dataset.bars.instrument.symbol, *run.spec.get("same_bars", ()))
+    rows = [row for symbol in symbols for row in parts.registry.tried_on(symbol, int(stamps[0]), int(stamps[-1]))]
+    now = Counter(row.run_id for row in rows if row.run_id != run.run_id)
+    counted: Counter[str] = Counter(run.spec["counted"])
+    added, gone = now - counted, counted - now
+    told = []
+    if added:
+        told.append(
+            f"the ledger of trials has grown since: {added.total():,} more by {len(added):,} runs, which this verdict does not "
+            f"count; ask anew to have them counted: peak-trade verdict --strategy {run.strategy}"
+        )
+    if gone:
+        told.append(f"{gone.total():,} trials of {len(gone):,} runs that counted are no longer in the registry; restore it")
+    return told
+
+
+def _weighed(
+    parts: Parts,
+    dataset: Dataset,
+    chosen: Combination,
+    trials: Trials,
+    limits: EdgeLimits,
+    seed: int,
+    others: Mapping[str, float],
+) -> Weighed:
+    """Judge a combination beside what was tried; it counts itself, although nobody may have tried it before.
+
+    Args:
+        others: the p-value of each other market that its strategy was tried on.
+    """
+    if chosen not in trials.done:
+        trials = tried(parts, chosen.strategy, dataset, [chosen], trials.by_run, trials.same)
+    result = backtest(dataset.bars, make(chosen.strategy, chosen.params), chosen.terms)
+    case = replace(_case(dataset.bars, result, chosen, trials, limits), others=tuple(others.values()))
+    found = judge_edge(case, limits, seed)
+    return Weighed(dataset=dataset, chosen=chosen, trials=trials, limits=limits, seed=seed, result=result, found=found)
+
+
+def finished_verdict(parts: Parts, run: Run, weighed: Weighed) -> Judged:
+    """Write the folder of a registered verdict, all but its page."""
+    from peak_trade.report.verdict_facts import verdict_markdown
+
+    dataset, terms, result = weighed.dataset, weighed.chosen.terms, weighed.result
+    beside = yardstick(dataset.bars, terms)
+    record = document_of(parts, run, dataset_facts(dataset), terms, dataset) | {
         "metrics": result.metrics._asdict(),
         "benchmark": beside.metrics._asdict(),
-        "seed": request.seed,
-        **answer_document(found, trials, limits),
+        "seed": weighed.seed,
+        **weighed.told(),
     }
-    judged = Judged(
-        record=record, found=found, trials=trials, result=result, yardstick=beside, folder=parts.reports / run.run_id
-    )
-    _write_folder(judged)
-    return judged
+    folder = parts.reports / run.run_id
+    write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "report.md", verdict_markdown(record))
+    return Judged(record=record, found=weighed.found, trials=weighed.trials, result=result, yardstick=beside, folder=folder)
 
 
 def limits_of(parts: Parts) -> EdgeLimits:
@@ -171,13 +258,6 @@ def _case(bars: Bars, result: Result, chosen: Combination, trials: Trials, limit
     )
 
 
-def _figures(found: EdgeFound, trials: Trials, result: Result) -> dict[str, float]:
-    """Return the figures that the registry keeps: the lines by name, and what they rest on."""
-    lines = {line.name: line.found for line in found.lines if line.found is not None}
-    held = {"edge": float(found.answer is EdgeAnswer.EDGE), "tried": float(trials.count), "tried_effective": trials.effective}
-    return result.metrics.figures() | lines | held
-
-
 def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Json:
     """Return answer, ledger and lines as a JSON object."""
     return {
@@ -196,6 +276,7 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
             "correlation": trials.correlation,
             "effective": trials.effective,
             "sharpe_variance": trials.variance,
+            "over_time": over_time(trials),
         },
         "hurdle": found.hurdle,
         "beta": found.beta,
@@ -208,11 +289,15 @@ def answer_document(found: EdgeFound, trials: Trials, limits: EdgeLimits) -> Jso
     }
 
 
-def _write_folder(judged: Judged) -> None:
-    from peak_trade.report.verdict_facts import verdict_markdown
-
-    write_text(judged.folder / "run.json", json.dumps(judged.record, indent=2, allow_nan=False) + "\n")
-    write_text(judged.folder / "report.md", verdict_markdown(judged.record))
+def over_time(trials: Trials) -> list[Json]:
+    """Return, for each day (UTC) on which something was tried, how many trials and different ones there were by its end."""
+    days: dict[str, Json] = {}
+    total = different = 0
+    for run_id, count in trials.by_run.items():
+        total, different = total + count, different + trials.fresh.get(run_id, 0)
+        day = f"{run_id[:4]}-{run_id[4:6]}-{run_id[6:8]}"
+        days[day] = {"day": day, "total": total, "different": different}
+    return list(days.values())
 
 
 def write_verdict_sheet(judged: Judged) -> Path:
