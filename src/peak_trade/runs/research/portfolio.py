@@ -132,7 +132,8 @@ def run_portfolio(parts: Parts, request: PortfolioRequest) -> PortfolioDone:
         for place, (item, found) in enumerate(zip(mixture.sleeves, alone, strict=True))
     ]
     parts.registry.add_over(ended, tries)
-    return finished_portfolio(parts, ended, mixture, result, alone)
+    # As it is kept: its objects in the order in which a report that is written anew finds them.
+    return finished_portfolio(parts, parts.registry.get(run.run_id), mixture, result, alone)
 
 
 def recorded_mixture(parts: Parts, run: Run) -> Mixture:
