@@ -23,7 +23,7 @@ from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.backtest import Result, backtest, plain_terms
-from peak_trade.research.portfolio import Allotting, Paths, Portfolio, Sleeve, portfolio
+from peak_trade.research.portfolio import Allotting, LegPaths, Portfolio, Sleeve, portfolio
 from peak_trade.research.terms import Terms
 from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import (
@@ -102,7 +102,7 @@ class PortfolioDone:
     record: Json
     result: Portfolio
     yardstick: Portfolio
-    paths: Paths
+    paths: LegPaths
     folder: Path
 
 
@@ -318,7 +318,7 @@ def write_portfolio_sheet(done: PortfolioDone) -> Path:
     return path
 
 
-def equity_table(result: Portfolio, names: Sequence[str], paths: Paths) -> pl.DataFrame:
+def equity_table(result: Portfolio, names: Sequence[str], paths: LegPaths) -> pl.DataFrame:
     """Return timestamp (UTC), equity and the profit of each leg so far at each close, quote currency."""
     columns = {f"profit {name}": column for name, column in zip(names, paths.profits.T, strict=True)}
     return timed({"timestamp": result.timestamp, "equity": result.equity} | columns)
