@@ -103,9 +103,13 @@ def document_of(parts: Parts, run: Run, facts: Json, terms: Terms, dataset: Data
 
 def recorded_inputs(parts: Parts, run: Run) -> tuple[Dataset, Terms]:
     """Return the data and terms of a run, with the trading steps of then whatever the configuration says now."""
-    dataset = parts.dataset(DataChoice.from_json(run.spec["data"]))
-    bars = replace(dataset.bars, instrument=instrument_from(run.spec["instrument"]))
-    return replace(dataset, bars=bars), Terms.from_json(run.spec["terms"])
+    return recorded_data(parts, run.spec["data"], run.spec["instrument"]), Terms.from_json(run.spec["terms"])
+
+
+def recorded_data(parts: Parts, choice: Json, instrument: Json) -> Dataset:
+    """Return the bars of a recorded choice, with the recorded trading steps."""
+    dataset = parts.dataset(DataChoice.from_json(choice))
+    return replace(dataset, bars=replace(dataset.bars, instrument=instrument_from(instrument)))
 
 
 def instrument_from(steps: Json) -> Instrument:

@@ -31,8 +31,8 @@ from peak_trade.runs.record import (
     Json,
     document_of,
     exact_choice,
-    instrument_from,
     provenance,
+    recorded_data,
     steps_of,
     tried_on,
     versions_of,
@@ -139,10 +139,7 @@ def run_portfolio(parts: Parts, request: PortfolioRequest) -> PortfolioDone:
 def recorded_mixture(parts: Parts, run: Run) -> Mixture:
     """Return what a registered portfolio went over, with the trading steps of then."""
     spec = run.spec
-    datasets = []
-    for item in spec["data"]:
-        found = parts.dataset(DataChoice.from_json(item["choice"]))
-        datasets.append(replace(found, bars=replace(found.bars, instrument=instrument_from(item["instrument"]))))
+    datasets = [recorded_data(parts, item["choice"], item["instrument"]) for item in spec["data"]]
     places = {one.bars.instrument.symbol: place for place, one in enumerate(datasets)}
     return Mixture(
         datasets=tuple(datasets),
