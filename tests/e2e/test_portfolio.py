@@ -130,6 +130,30 @@ def test_each_leg_counts_where_it_was_tried(markets):
     assert sorted(item.strategy for item in found["macd"].done) == ["ma_crossover", "macd"]
 
 
+def test_legs_that_can_not_be_told_any_more_count_all_the_same(markets):
+    """A damaged specification hides no trial from a verdict; it is only not done again."""
+    markets.run(*RUN, "--no-html")
+    with closing(opened(markets)) as parts:
+        with parts.registry._writing() as connection:
+            connection.exec_driver_sql("""update runs set spec = '{"legs":[]}'""")
+        found = tried(parts, "macd", parts.dataset(DataChoice(path=None, symbol="ETH/EUR", timeframe="1h")))
+
+    assert (found.total, found.different, found.of_strategy, found.done) == (2, 2, 0, ())
+
+
+def test_a_strategy_that_fails_is_registered_as_failed(markets, monkeypatch):
+    """With its error and without a trial; it has no report."""
+    monkeypatch.setattr("peak_trade.strategy.macd.Macd.targets", lambda _self, bars: np.full(len(bars), 2.0))
+    ended = markets.run(*RUN, "--no-html")
+    with closing(opened(markets)) as parts:
+        run = parts.registry.get("latest:portfolio")
+
+    assert ended.code == 2
+    assert "found 2.0 at" in ended.err
+    assert (run.status.value, run.trials, "found 2.0" in run.error) == ("failed", 0, True)
+    assert markets.run("reproduce", "latest:portfolio").code == 1
+
+
 def test_the_hold_out_is_kept_back(markets):
     """Of each market that has one nothing of it is read; a period that reaches into it is refused."""
     path = markets.folder / "config.toml"
