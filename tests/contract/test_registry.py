@@ -149,6 +149,22 @@ def test_a_run_and_its_trials_are_one(registry):
     assert registry.find(RunFilter(), 10) == []
 
 
+def test_trials_on_several_markets_are_one_with_their_run(registry):
+    """Each counts on its market, as a trial of its own strategy; where one can't be stored, nothing is."""
+    other = replace(HOURS, symbol="ETH/EUR")
+    registry.add(a_run(strategy="macd"), other, [a_trial(0, w=1)])
+    mixed = a_run(run_type="portfolio", strategy="ma_crossover+macd")
+    registry.add_over(mixed, [(HOURS, [a_trial(0, w=1)]), (other, [replace(a_trial(1, w=1), strategy="macd")])])
+
+    with pytest.raises(StorageError):
+        registry.add_over(a_run(), [(HOURS, [a_trial(0)]), (other, [a_trial(0)])])
+
+    assert registry.count_trials(HOURS) == (1, 1)
+    assert registry.count_trials(other) == (2, 1)
+    assert [row.number for row in registry.tried_on("ETH/EUR", 100, 200)] == [0, 1]
+    assert len(registry.find(RunFilter(), 10)) == 2
+
+
 def test_dead_runs_are_closed_and_running_ones_are_not(registry):
     """A started run that nobody holds is closed as aborted; one that somebody holds stays."""
     dead, alive, other = (

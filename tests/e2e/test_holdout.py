@@ -102,11 +102,11 @@ def test_the_nearest_rule_counts(project):
 def test_no_other_way_to_bars_that_are_counted():
     """Whatever counts trials gets its bars from `research_data`; only the opening itself loads all of them."""
     runs = ROOT / "src" / "peak_trade" / "runs"
-    counting = {str(path.relative_to(runs)): path.read_text() for path in runs.rglob("*.py") if "tried_on(" in path.read_text()}
+    counting = {path.name: path.read_text() for path in runs.rglob("*.py") if "tried_on(" in path.read_text()}
     loading = {name for name, text in counting.items() if re.search(r"parts\.dataset\(", text)}
 
-    assert {f"research/{name}.py" for name in ("backtest", "sweep", "walk_forward", "verdict")} < set(counting)
-    assert loading == {"research/holdout.py", "record.py"}
+    assert {"backtest.py", "sweep.py", "walk_forward.py", "verdict.py", "portfolio.py"} < set(counting)
+    assert loading == {"holdout.py", "record.py"}
 
 
 @pytest.mark.parametrize("rule", ["", "20", "0%", "100%", "soon", "-5%"])

@@ -11,7 +11,7 @@ import polars as pl
 from peak_trade.model.errors import CheckFailed
 from peak_trade.notebook.drawing import Drawing, text_html
 from peak_trade.research.backtest import Result, Trade
-from peak_trade.research.portfolio import Portfolio, SleevePaths
+from peak_trade.research.portfolio import LegPaths, Portfolio
 from peak_trade.research.proofs import Causality, Warmup
 from peak_trade.research.walk_forward import Journey
 from peak_trade.runs.record import Json
@@ -215,7 +215,7 @@ class Mixed:
     registered: bool
     result: Portfolio
     beside: Portfolio
-    paths: SleevePaths
+    paths: LegPaths
     record: Json
     folder: Path | None = None
 

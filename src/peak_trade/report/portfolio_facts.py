@@ -13,7 +13,7 @@ from peak_trade.journal.run import JsonObject
 from peak_trade.model.bar import F64
 from peak_trade.report.facts import Pair
 from peak_trade.report.figures import NOT_COMPUTABLE, amount, decimal, figure_number, money_digits, percent, plural
-from peak_trade.research.portfolio import BITTEN, QUIET, Portfolio, SleevePaths
+from peak_trade.research.portfolio import BITTEN, QUIET, LegPaths, Portfolio
 
 #: Digits after the point of the amounts in a run's document; pages round them to those of the currency.
 AMOUNT_DIGITS = 8
@@ -24,7 +24,7 @@ WEIGHT_HEADS = ("Leg", "Mean weight", "Least", "Most", "Last")
 LIMIT_HEADS = ("Limit", "Set to", "Made weights smaller", "Which", "Exposure above it at")
 
 
-def portfolio_facts(result: Portfolio, names: Sequence[str], paths: SleevePaths) -> dict[str, Any]:
+def portfolio_facts(result: Portfolio, names: Sequence[str], paths: LegPaths) -> dict[str, Any]:
     """Return attribution, correlation, weights, exposure and limits as a JSON object.
 
     Amounts are text in quote currency, shares of the equity and correlations are fractions.
@@ -80,7 +80,7 @@ def correlations(columns: F64) -> list[list[float | None]]:
     ]
 
 
-def exposures(result: Portfolio, paths: SleevePaths) -> tuple[F64, F64, F64]:
+def exposures(result: Portfolio, paths: LegPaths) -> tuple[F64, F64, F64]:
     """Return positions over equity at each close: all, longs less shorts (both (steps,)), and by symbol (steps, symbols).
 
     Both sides count in the first and last. Where no equity is left they are not a number.
@@ -130,7 +130,7 @@ def _parts(legs: Sequence[JsonObject], owners: Sequence[str]) -> list[dict[str, 
     return found
 
 
-def _contributions(result: Portfolio, paths: SleevePaths) -> F64:
+def _contributions(result: Portfolio, paths: LegPaths) -> F64:
     """Return what each leg earned at each step over the equity before it; nothing where none was left."""
     start = np.zeros((1, paths.profits.shape[1]))
     before = np.append(float(result.terms.cash), result.equity[:-1])[:, None]
@@ -148,7 +148,7 @@ def _symbols(result: Portfolio) -> list[str]:
     return [bars.instrument.symbol for bars in result.markets]
 
 
-def _limits(result: Portfolio, paths: SleevePaths) -> dict[str, Any]:
+def _limits(result: Portfolio, paths: LegPaths) -> dict[str, Any]:
     gross, net, each = exposures(result, paths)
     known = np.isfinite(gross)
     plan, allotted, names = result.allotting, result.allotted, _symbols(result)

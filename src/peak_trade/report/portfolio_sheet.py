@@ -42,7 +42,7 @@ from peak_trade.report.portfolio_facts import (
 )
 from peak_trade.report.returns import falls
 from peak_trade.report.thinning import POINTS_MAX, evenly
-from peak_trade.research.portfolio import Portfolio, SleevePaths
+from peak_trade.research.portfolio import LegPaths, Portfolio
 
 #: Legs whose weights are drawn; more lines can't be told apart. The table has all.
 DRAWN_MAX = 12
@@ -50,7 +50,7 @@ _COLOURS = (STRATEGY, LOSS, GAIN, NEUTRAL)
 _DASHES: tuple[Any, ...] = ("solid", [6, 3], [2, 2])
 
 
-def portfolio_html(record: JsonObject, result: Portfolio, yardstick: Portfolio, paths: SleevePaths) -> str:
+def portfolio_html(record: JsonObject, result: Portfolio, yardstick: Portfolio, paths: LegPaths) -> str:
     """Return the report as one page that opens without a network.
 
     Args:
@@ -149,7 +149,7 @@ def profit_chart(axis: TimeAxis, profits: F64, names: Sequence[str], quote: str)
     return chart
 
 
-def exposure_charts(result: Portfolio, paths: SleevePaths, axis: TimeAxis) -> dict[str, Any]:
+def exposure_charts(result: Portfolio, paths: LegPaths, axis: TimeAxis) -> dict[str, Any]:
     """Draw all exposure beside longs less shorts, and that of the symbol with most, each with its limit as a broken line."""
     gross, net, each = exposures(result, paths)
     known = np.isfinite(gross)

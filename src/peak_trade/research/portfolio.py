@@ -112,7 +112,7 @@ class Allotted(NamedTuple):
     full: Any
 
 
-class SleevePaths(NamedTuple):
+class LegPaths(NamedTuple):
     """What each sleeve held and had earned at each close, (steps, sleeves), quote currency.
 
     Attributes:
@@ -166,7 +166,7 @@ class Portfolio:
             digest.update(np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<")).data)
         return digest.hexdigest()
 
-    def paths(self) -> SleevePaths:
+    def paths(self) -> LegPaths:
         """Return what each sleeve held and earned over time; the profits at a step are equity less the starting cash."""
         shape = (len(self.timestamp), len(self.sleeves))
         values, profits = np.zeros(shape), np.zeros(shape)
@@ -178,7 +178,7 @@ class Portfolio:
             lot = float(self.markets[item.symbol].instrument.lot_step)
             values[:, number] = lots * lot * self.closes[:, item.symbol]
             profits[:, number] = np.append(0.0, np.cumsum(flows[own]))[latest] + values[:, number]
-        return SleevePaths(values, profits)
+        return LegPaths(values, profits)
 
     def attribution(self) -> pl.DataFrame:
         """Return a row for each sleeve: symbol, strategy, profit after fees, fees, fills; the profits are the total's."""

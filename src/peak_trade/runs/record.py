@@ -146,14 +146,13 @@ def damaged(run: Run, error: Exception) -> CheckFailed:
 
 def recorded_inputs(parts: Parts, run: Run) -> tuple[Dataset, Terms]:
     """Return the data and terms of a run, with the trading steps of then whatever the configuration says now."""
-    dataset = recorded_dataset(parts, run.spec["data"], run.spec["instrument"])
-    return dataset, Terms.from_json(run.spec["terms"])
+    return recorded_data(parts, run.spec["data"], run.spec["instrument"]), Terms.from_json(run.spec["terms"])
 
 
-def recorded_dataset(parts: Parts, choice: Json, steps: Json) -> Dataset:
-    """Return the data that a run recorded, as `exact_choice` and `steps_of` wrote it down."""
+def recorded_data(parts: Parts, choice: Json, instrument: Json) -> Dataset:
+    """Return the bars of a recorded choice, with the recorded trading steps."""
     dataset = parts.dataset(DataChoice.from_json(choice))
-    return replace(dataset, bars=replace(dataset.bars, instrument=instrument_from(steps)))
+    return replace(dataset, bars=replace(dataset.bars, instrument=instrument_from(instrument)))
 
 
 def instrument_from(steps: Json) -> Instrument:

@@ -374,6 +374,59 @@ def test_limits_hold_at_the_limit():
     assert last(symbol_most=0.2, total_most=0.2) == pytest.approx([0.05, 0.05, 0.1])
 
 
+def test_limits_tell_where_they_bit():
+    """A date counts where a weight became smaller; ten tenths are no more than all of it."""
+    random = np.random.default_rng(3)
+    calm, other = random.normal(0, 0.01, (2, 400))
+    closes, there = moves(calm, 2 * calm, other)
+    sleeves = [Sleeve(strategy=Drawn(seed=number), symbol=number % 3, weight=0.1) for number in range(10)]
+
+    def bitten(**limits):
+        found = allot(closes, there, sleeves, Allotting(weighing=Weighing.GIVEN, every=100, **limits))
+        return found.alike.sum(axis=0).tolist(), found.crowded.sum(axis=0).tolist(), int(found.full.sum())
+
+    assert bitten() == ([0, 0, 0], [0, 0, 0], 0)
+    assert bitten(correlation_most=0.8) == ([3, 3, 0], [0, 0, 0], 0)  # the first date knows no correlation
+    assert bitten(symbol_most=0.35) == ([0, 0, 0], [4, 0, 0], 0)
+    assert bitten(total_most=0.99) == ([0, 0, 0], [0, 0, 0], 4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000), exits=st.sampled_from(EXITS), noise=st.sampled_from([0.02, 0.3]))
+def test_paths_are_the_equity(seed, exits, noise):
+    """At each step the sleeves' profits are equity less the starting cash; the last are the attribution's."""
+    markets = [market(number, count=100, seed=seed, noise=noise) for number in range(3)]
+    found = portfolio(markets, sleeves_of(3, seed=seed), some_terms(fee_bps=26.0, **exits), Allotting(every=5))
+    paths = found.paths()
+
+    assert paths.profits.sum(axis=1) == pytest.approx(found.equity - 10_000, abs=1e-6)
+    assert paths.profits[-1] == pytest.approx(found.profit, abs=1e-6)
+    assert sum(len(trips) for trips in found.trips) == found.metrics.num_entries
+
+
+def test_a_market_that_begins_later_is_not_traded_before():
+    """Histories that overlap only in part: each sleeve trades on its own bars, and the steps are those of both."""
+    markets = [market(0, count=100, holes=0.0)[:80], market(1, count=100, holes=0.0)[60:]]
+    sleeves = [Sleeve(strategy=Told(values=(1.0,) * len(bars)), symbol=place) for place, bars in enumerate(markets)]
+    found = portfolio(markets, sleeves, some_terms(), Allotting())
+
+    assert len(found.timestamp) == 100
+    assert found.fills.bar.tolist() == [1, 61]
+    assert found.sleeve.tolist() == [0, 1]
+    values = found.paths().values
+    assert values[80:, 0].tolist() == [values[79, 0]] * 20  # marked at its last close
+
+
+def test_a_sleeve_that_never_trades_costs_nothing():
+    """Its profit, fees and trades are none, and the others do what they do."""
+    markets = [market(0), market(1)]
+    idle = Sleeve(strategy=Told(values=(0.0,) * len(markets[1])), symbol=1)
+    found = portfolio(markets, [Sleeve(strategy=Drawn(seed=1), symbol=0), idle], some_terms(), Allotting())
+
+    assert (found.profit[1], found.fees[1], len(found.trips[1])) == (0.0, 0.0, 0)
+    assert found.profit[0] == pytest.approx(found.equity[-1] - 10_000)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -401,6 +454,11 @@ def test_what_does_not_go_together_is_refused():
         portfolio([bars, bars], [one], terms, Allotting())
     with pytest.raises(InputError, match="at least one strategy"):
         portfolio([bars], [], terms, Allotting())
+    with pytest.raises(InputError, match="once on a symbol, found drawn twice on BTC/EUR"):
+        portfolio([bars], [one, Sleeve(strategy=Drawn(), symbol=0)], terms, Allotting())
+    halves = [Sleeve(strategy=Drawn(seed=number), symbol=0, weight=0.6) for number in range(2)]
+    with pytest.raises(InputError, match="together at most 1"):
+        portfolio([bars], halves, terms, Allotting(weighing=Weighing.GIVEN))
     with pytest.raises(InputError, match="a fraction as the sizing"):
         portfolio([bars], [one], some_terms(sizing="quantity=1", cash=Decimal(5)), Allotting())
     for weight in (None, -0.1, 1.5):

@@ -23,7 +23,7 @@ from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import InputError, StrategyError
 from peak_trade.research.backtest import Result, backtest, plain_terms
-from peak_trade.research.portfolio import Allotting, Portfolio, Sleeve, SleevePaths, portfolio
+from peak_trade.research.portfolio import Allotting, LegPaths, Portfolio, Sleeve, portfolio
 from peak_trade.research.terms import Terms
 from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import (
@@ -32,7 +32,7 @@ from peak_trade.runs.record import (
     document_of,
     exact_choice,
     provenance,
-    recorded_dataset,
+    recorded_data,
     steps_of,
     tried_on,
     versions_of,
@@ -102,7 +102,7 @@ class PortfolioDone:
     record: Json
     result: Portfolio
     yardstick: Portfolio
-    paths: SleevePaths
+    paths: LegPaths
     folder: Path
 
 
@@ -132,13 +132,14 @@ def run_portfolio(parts: Parts, request: PortfolioRequest) -> PortfolioDone:
         for place, (item, found) in enumerate(zip(mixture.sleeves, alone, strict=True))
     ]
     parts.registry.add_over(ended, tries)
-    return finished_portfolio(parts, ended, mixture, result, alone)
+    # As it is kept: its objects in the order in which a report that is written anew finds them.
+    return finished_portfolio(parts, parts.registry.get(run.run_id), mixture, result, alone)
 
 
 def recorded_mixture(parts: Parts, run: Run) -> Mixture:
     """Return what a registered portfolio went over, with the trading steps of then."""
     spec = run.spec
-    datasets = [recorded_dataset(parts, item["choice"], item["instrument"]) for item in spec["data"]]
+    datasets = [recorded_data(parts, item["choice"], item["instrument"]) for item in spec["data"]]
     places = {one.bars.instrument.symbol: place for place, one in enumerate(datasets)}
     return Mixture(
         datasets=tuple(datasets),
@@ -314,7 +315,7 @@ def write_portfolio_sheet(done: PortfolioDone) -> Path:
     return path
 
 
-def equity_table(result: Portfolio, names: Sequence[str], paths: SleevePaths) -> pl.DataFrame:
+def equity_table(result: Portfolio, names: Sequence[str], paths: LegPaths) -> pl.DataFrame:
     """Return timestamp (UTC), equity and the profit of each leg so far at each close, quote currency."""
     columns = {f"profit {name}": column for name, column in zip(names, paths.profits.T, strict=True)}
     return timed({"timestamp": result.timestamp, "equity": result.equity} | columns)
