@@ -102,7 +102,7 @@ def test_the_nearest_rule_counts(project):
 def test_no_other_way_to_bars_that_are_counted():
     """Whatever counts trials gets its bars from `research_data`; only the opening itself loads all of them."""
     runs = ROOT / "src" / "peak_trade" / "runs"
-    counting = {path.name: path.read_text() for path in runs.glob("*.py") if "tried_on(" in path.read_text()}
+    counting = {path.name: path.read_text() for path in runs.rglob("*.py") if "tried_on(" in path.read_text()}
     loading = {name for name, text in counting.items() if re.search(r"parts\.dataset\(", text)}
 
     assert {"backtest.py", "sweep.py", "walk_forward.py", "verdict.py"} < set(counting)
