@@ -48,7 +48,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def studied(backtest: str) -> None:
     """Ask about a backtest and its market what research can ask; two of the answers are no."""
     grid = ("--grid", "fast_window=5,10", "--grid", "slow_window=50", "--train", "1825d", "--test", "1825d")
-    command("strategy", "check", "ma_crossover", "--cuts", "2")
+    command("strategy", "check", "ma_crossover", "--end", "2002-01-01", "--cuts", "24")
     command("walkforward", "--strategy", "ma_crossover", *grid, "--no-html")
     command("regimes", "--strategy", "ma_crossover", "--end", "2002-01-01", "--no-html")
     for asked in (("verdict", "--strategy", "ma_crossover"), ("robustness", backtest)):

@@ -31,7 +31,7 @@ def test_answers_as_described(project):
 
         told = asked(project.folder, f"{served.url}/openapi.json", "--max-examples", "30")
 
-    assert "13 selected / 13 total" in told
+    assert "16 selected / 16 total" in told
 
 
 def test_refusals_as_described(project):
@@ -44,4 +44,4 @@ def test_refusals_as_described(project):
 
         told = asked(project.folder, str(described), "--url", served.url, "--max-examples", "5", "--phases", "fuzzing")
 
-    assert "13 selected / 13 total" in told
+    assert "16 selected / 16 total" in told

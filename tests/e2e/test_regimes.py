@@ -38,7 +38,7 @@ def test_a_market_is_told_and_left_behind(project):
     assert record["trials_on_dataset"]["total"] == 1
     assert "After the last bar: volatility " in text
     assert "After the last bar: volatility " in page
-    assert page.count('role="img"') == 6
+    assert page.count('role="img"') == 10
     assert project.run("experiments", "--run-type", "regimes", "--json").json[0]["run_id"] == record["run_id"]
 
 

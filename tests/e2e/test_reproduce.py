@@ -13,9 +13,12 @@ import pytest
 from tests.e2e.test_verdict import backtest, kept, swept, verdict
 from tests.edges import noise
 
+from peak_trade.compose import Parts
 from peak_trade.report import regime_facts, robustness_facts, verdict_facts, walk_facts
 from peak_trade.report.markdown import plain
 from peak_trade.report.probe_facts import line_rows
+from peak_trade.runs.research.again import record_of
+from peak_trade.settings import load_config
 
 FEES = ("--side", "both", "--fee-bps", "10", "--slippage-bps", "2")
 DAYS = 900
@@ -178,3 +181,21 @@ def test_every_format_says_the_same(project, file, command: tuple[str, ...], pag
     for row in rows:
         assert f"| {' | '.join(plain(cell) for cell in row)} |" in text
         assert all(f">{escape(cell).replace('&#x27;', '&#39;').replace('&quot;', '&#34;')}<" in html for cell in row), row
+
+
+def test_a_file_that_says_something_else_is_not_believed(project, file):
+    """A folder's document counts while it has the hash that was registered; one altered word, or none, and it is none."""
+    record = verdict(project, file, "--json", "--no-html").json
+    path = Path(record["folder"]) / "run.json"
+    text = path.read_text("utf-8")
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts:
+        run = parts.registry.get(record["run_id"])
+        whole = record_of(parts, run)
+        path.write_text(text.replace(f'"answer": "{record["answer"]}"', '"answer": "edge"'))
+        altered_answer = record_of(parts, run)
+        path.write_text("{")
+        torn = record_of(parts, run)
+
+    assert whole is not None
+    assert whole["answer"] == record["answer"] != "edge"
+    assert (altered_answer, torn) == (None, None)

@@ -60,7 +60,7 @@ class RunDetail(RunLine):
     document: dict[str, Any] | None
 
 
-class EvidenceLine(BaseModel):
+class StrategyLine(BaseModel):
     """The newest evidence of a kind; `answer` is good, bad, open (to be read by a person) or missing."""
 
     kind: str
@@ -92,7 +92,7 @@ class StrategyEvidence(BaseModel):
     markets: list[str]
     params_sha256: str
     code_sha256: str
-    lines: list[EvidenceLine]
+    lines: list[StrategyLine]
     tried: list[TriedDay]
 
 

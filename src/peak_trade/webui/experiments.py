@@ -55,7 +55,7 @@ class Listed(NamedTuple):
     figures: tuple[str, ...]
 
 
-class Headline(NamedTuple):
+class FirstFigure(NamedTuple):
     """A figure that stands first."""
 
     label: str
@@ -171,7 +171,7 @@ def run_page(request: Request, run_id: str) -> Response:
         "grid": _flat(_named_values(run.spec.get("grid"))),
         "identity": identity_of(run),
         "versions": version_pairs({"versions": run.versions}),
-        "first": [Headline(_name_of(name, quote), _value_of(name, run.metrics.get(name), quote)) for name in _first(run)],
+        "first": [FirstFigure(_name_of(name, quote), _value_of(name, run.metrics.get(name), quote)) for name in _first(run)],
         "earned_heads": EARNED,
         "drawn_heads": DRAWN,
         "answer": answer_of(run, desk.research.record(run)),
