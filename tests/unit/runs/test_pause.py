@@ -16,8 +16,8 @@ from peak_trade.journal.operators import ACCOUNT
 from peak_trade.model.errors import CheckFailed, StorageError
 from peak_trade.runs import acts, incidents
 from peak_trade.runs.safety import pause, secured
-from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.safety.pause import PauseOrder
+from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.safety.holds import HoldKind
 from peak_trade.settings import load_config
 

@@ -23,8 +23,8 @@ from peak_trade.runs.alerts import alerts
 from peak_trade.runs.holds_kept import PLACED, placed_fact
 from peak_trade.runs.incidents import open_incident
 from peak_trade.runs.record import Json
-from peak_trade.runs.sessions.holdings import Holdings, holdings, strategies_on, strategy_of
 from peak_trade.runs.safety.secured import secure
+from peak_trade.runs.sessions.holdings import Holdings, holdings, strategies_on, strategy_of
 from peak_trade.runs.sessions.marks import mode_now
 from peak_trade.safety.alerts import Alert, Severity
 from peak_trade.safety.holds import Hold, HoldKind

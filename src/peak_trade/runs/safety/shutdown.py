@@ -19,9 +19,9 @@ from peak_trade.runs.at_work import workers
 from peak_trade.runs.incidents import reports_folder, tracked, write_report
 from peak_trade.runs.journal_check import verify_journals
 from peak_trade.runs.record import Json
-from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.safety.secured import check_archive, newest_archive, secure
 from peak_trade.runs.sessions.dead import close_dead
+from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.trading.session import SHADOW_RUN
 from peak_trade.venue.kraken.reading import OpenOrders
 
