@@ -136,7 +136,8 @@ def liquidation(bench: DrillBench) -> Steps:
         expect(LIQUIDATED in codes, f"expected the account to stay held, found {codes}")
         refused = bench.check_refused("expected nothing to hold the account")
         bench.terms = replace(bench.terms, account="another")
-        return f"{ended}; released, and {refused}; by another name {bench.check_refused('expected nothing to hold the exchange key')}"
+        elsewhere = bench.check_refused("expected nothing to hold the exchange key")
+        return f"{ended}; released, and {refused}; by another name {elsewhere}"
 
     def empty() -> str:
         return _there(bench, KillLevel.FLATTEN)
