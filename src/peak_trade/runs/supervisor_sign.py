@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, unique
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,12 @@ from typing import Any, NamedTuple
 from peak_trade.compose import Parts
 from peak_trade.model.clock import moment_text, nanoseconds, parse_moment
 from peak_trade.model.errors import PeakTradeError
+from peak_trade.safety.watch import Alarm, Stand, Watch
 
 #: How the file is called in the state folder.
 SIGN = "supervisor.json"
+#: What was seen last, for people and for the supervisor after this one, beside the sign.
+SEEN = "supervisor.seen.json"
 #: So far a sign may lie in the future: two readings of the clocks are not made at once.
 AHEAD_S = 1.0
 _BYTES_MAX = 4_096
@@ -167,3 +170,17 @@ def _trouble(sign: Sign, now: Uptime, wall_age_s: float, stale_s: float) -> str 
     if not now.boot and wall_age_s >= stale_s:
         return f"the supervisor, process {sign.process}, has shown nothing since {sign.at}"
     return None
+
+
+def seen_path(parts: Parts) -> Path:
+    """Return where lies what a supervisor saw last."""
+    return parts.state / SEEN
+
+
+def alarms_seen(parts: Parts) -> Iterator[tuple[str, Stand]]:
+    """Yield the conditions that a supervisor saw last, by name, so that they are told once, and their end too."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        for told in json.loads(seen_path(parts).read_bytes())["alarms"]:
+            names = {name: told[name] for name in Alarm._fields}
+            alarm = Alarm(**names | {"watch": Watch(told["watch"]), "accounts": tuple(told["accounts"])})
+            yield alarm.key, Stand(alarm, float(told["stood_s"]), 0.0)

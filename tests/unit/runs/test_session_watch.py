@@ -27,6 +27,7 @@ from peak_trade.runs.trading.watch import HoldWatch, SessionWatch, thresholds_of
 from peak_trade.safety.holds import Hold, HoldKind
 from peak_trade.settings import PauseTriggers, load_config
 from peak_trade.strategy.catalogue import make
+from peak_trade.venue.kraken.classes import class_of
 from peak_trade.venue.kraken.gateway import ObservedCall
 
 NS = 1_000_000_000
@@ -116,6 +117,40 @@ def test_calls_of_the_exchange_age_at_its_speed(parts, tmp_path):
     for _ in range(20):
         parts.call_seen(ObservedCall("OHLC", 0.1, "unknown", ""))
     assert watch.api_errors() is None
+
+
+@pytest.mark.parametrize(
+    ("words", "fires"),
+    [
+        ("EOrder:Insufficient funds", False),
+        ("EOrder:Invalid price", False),
+        ("EOrder:Tick size check failed", False),
+        ("EOrder:Order minimum not met", False),
+        ("EOrder:Unknown order", False),
+        ("EOrder:Invalid order", True),
+        ("EOrder:Rate limit exceeded", True),
+        ("EService:Unavailable", True),
+        ("EService:Market in cancel_only mode", True),
+        ("EGeneral:Invalid arguments", True),
+        ("EGeneral:Permission denied", True),
+        ("EAPI:Invalid nonce", True),
+        ("EAPI:Invalid key", True),
+        ("ETrade:User Locked", True),
+        ("EOrder:Something not in any list", True),
+    ],
+)
+def test_an_order_that_the_exchange_refuses_is_no_error_of_its_api(parts, tmp_path, words, fires):
+    """It is an answer with a reason, and counts among the requests; at the limit one real error more makes the difference."""
+    watch, found = a_watch(parts, a_session(parts, tmp_path, "BTC/EUR")), class_of(words)
+    for number in range(10):
+        refused = number % 5 == 0
+        parts.call_seen(
+            ObservedCall("AddOrder", 0.1, found.verdict.name.lower() if refused else "ok", found.code if refused else "")
+        )
+    assert (watch.api_errors() is not None) == fires
+    for _ in range(2):
+        parts.call_seen(ObservedCall("Balance", 0.1, "unknown", "no_answer"))
+    assert watch.api_errors().evidence[:2] == (("errors", "4" if fires else "2"), ("requests", "12"))
 
 
 def test_silence_is_measured_by_the_exchanges_clock(parts, tmp_path):

@@ -25,6 +25,7 @@ from peak_trade.journal.chain import Chain
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import RunStatus
 from peak_trade.journal.session import Session
+from peak_trade.journal.sessions import SessionFilter
 from peak_trade.model.clock import MachineClock
 from peak_trade.model.errors import CheckFailed, PeakTradeError, SafetyRefused
 from peak_trade.model.kill_level import KillLevel
@@ -32,13 +33,16 @@ from peak_trade.runs import acts
 from peak_trade.runs.acts import readable
 from peak_trade.runs.alerts import alerts
 from peak_trade.runs.incidents import tracked
+from peak_trade.runs.safety import restart
+from peak_trade.runs.safety.restart import POINTS, Need, RestartOrder, look_at
 from peak_trade.runs.supervision import deeds as supervisor_deeds
 from peak_trade.runs.supervision import supervisor
+from peak_trade.runs.supervision.deeds import RESUMED_S
 from peak_trade.runs.supervision.look import exchange_ahead_s
 from peak_trade.runs.supervision.supervisor import Aside, Supervision, report, sole_supervisor
-from peak_trade.runs.supervisor_sign import Uptime, machine_uptime, read_sign, sign_path, sign_trouble
+from peak_trade.runs.supervisor_sign import SEEN, Uptime, machine_uptime, read_sign, sign_path, sign_trouble
 from peak_trade.safety.holds import HoldKind
-from peak_trade.safety.watch import Alarm, Watch
+from peak_trade.safety.watch import Alarm, FolderSight, Watch
 from peak_trade.settings import load_config
 
 CONFIG = """
@@ -321,6 +325,78 @@ def test_where_it_does_not_take_that_either_stderr_has_it(ward: Ward, monkeypatc
     assert any("the kill switch could not be turned on" in words for words in ward.said)
 
 
+@pytest.fixture
+def scarce(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> list[FolderSight]:
+    """Let the supervisor see a disk of a test's own, and give it a session that goes on."""
+    seen = [FolderSight(str(ward.folder), 1, None)]
+    monkeypatch.setattr(supervisor, "folders_of", lambda _folders: tuple(seen))
+    ward.session()
+    return seen
+
+
+def go_on(ward: Ward, seconds: int) -> None:
+    for _ in range(seconds):
+        ward.chains["paper"].append("mark", {"bars": 1}, at=ward.clock.now())
+        for session in ward.parts.sessions.find(SessionFilter(), 10):
+            ward.parts.sessions.beat(session.session_id, ward.clock.now(), 30.0)
+        ward.rounds()
+
+
+def test_a_condition_that_goes_on_holds_again_what_was_resumed(ward: Ward, scarce: list[FolderSight]) -> None:
+    """After a grace; each time it was lifted, and no more once it is over."""
+    go_on(ward, 2)
+    assert [hold.code for hold in ward.parts.holds.of("paper")] == ["supervisor"]
+    for _ in range(2):
+        ward.parts.holds.lift("paper")
+        go_on(ward, int(RESUMED_S) - 5)
+        assert not ward.parts.holds.held("paper")
+        go_on(ward, 6)
+        assert [hold.code for hold in ward.parts.holds.of("paper")] == ["supervisor"]
+        go_on(ward, 3)
+    assert len(ward.parts.holds.of("paper")) == 1
+    ward.parts.holds.lift("paper")
+    scarce.clear()
+    go_on(ward, int(RESUMED_S) + 5)
+    assert not ward.parts.holds.held("paper")
+    ward.settled()
+    assert ward.actions().count("supervisor_hold") == 3
+
+
+def test_what_was_wrong_with_a_session_does_not_hold_again_what_was_resumed(ward: Ward) -> None:
+    ward.session()
+    ward.rounds()
+    ward.processes[0].kill()
+    ward.processes[0].wait()
+    ward.rounds(32)
+    ward.parts.holds.lift("paper")
+    ward.rounds(int(RESUMED_S) + 5)
+    assert (ward.alarms, ward.parts.holds.held("paper")) == (["dead"], False)
+
+
+def test_a_restart_asks_that_the_condition_is_over(
+    ward: Ward, scarce: list[FolderSight], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name, also where it is another account's session that it was seen with; what is over is no more asked."""
+    go_on(ward, 2)
+    # The sign is told by a clock that this test moves.
+    monkeypatch.setattr(restart, "sign_trouble", lambda parts: sign_trouble(parts, ward.clock.uptime))
+
+    def calm() -> Need:
+        order = RestartOrder(account="paper", by="dana", why="mended")
+        [found] = look_at(ward.parts, order, [item for item in POINTS if item[0] == "conditions over"])
+        return found
+
+    assert (calm().met, calm().todo) == (False, "mend that; the supervisor would hold the account again")
+    assert "there is room for 0 MB" in calm().found
+    scarce.clear()
+    go_on(ward, 5)
+    assert (calm().met, calm().found) == (True, "none is known")
+    scarce.append(FolderSight(str(ward.folder), 1, None))
+    go_on(ward, 2)
+    ward.watch.stopped()
+    assert (calm().met, calm().found.partition(":")[0]) == (False, "seen last, and nobody watches now")
+
+
 def test_a_registry_that_is_damaged_hides_no_session_that_was_known(ward: Ward) -> None:
     ward.session()
     ward.rounds()
@@ -504,7 +580,7 @@ def test_the_report_says_what_was_seen(ward: Ward) -> None:
     found = report(ward.parts)
     (line,) = found["sessions"]
     assert (line["session_id"], line["process"], line["number"]) == (session.session_id, "runs", ward.processes[0].pid)
-    (ward.folder / "var" / supervisor.SEEN).write_text("[" * 100)
+    (ward.folder / "var" / SEEN).write_text("[" * 100)
     assert report(ward.parts)["sessions"] == []
     sign_path(ward.parts).unlink()
     assert "no supervisor has ever run" in report(ward.parts)["trouble"]
@@ -545,7 +621,7 @@ def test_it_imports_nothing_of_an_engine() -> None:
 def test_what_was_seen_is_one_document(ward: Ward) -> None:
     ward.session()
     ward.rounds()
-    found = json.loads((ward.folder / "var" / supervisor.SEEN).read_text())
+    found = json.loads((ward.folder / "var" / SEEN).read_text())
     assert set(found) >= {"at", "sessions", "alarms", "folders", "free_memory_mb", "deeds"}
 
 

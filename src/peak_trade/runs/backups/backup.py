@@ -30,8 +30,7 @@ from peak_trade.runs.backups.archive import BLOCK, ArchiveReader, ArchiveWriter,
 from peak_trade.runs.checklists import archive_folder
 from peak_trade.runs.record import Json
 from peak_trade.runs.schedule.record import SCHEDULER
-from peak_trade.runs.supervision.supervisor import SEEN
-from peak_trade.runs.supervisor_sign import SIGN
+from peak_trade.runs.supervisor_sign import SEEN, SIGN
 
 #: Where archives go unless somebody says otherwise, below the folder of the configuration.
 FOLDER = "backups"

@@ -234,6 +234,7 @@ class DrillBench:
         """
         records = [record for session in self.sessions for record in session.records() if record.kind == FILLED]
         booked = {record.body["fill_id"]: Decimal(record.body["quantity"]) for record in records}
+        expect(len(records) == len(booked), f"expected each fill to be booked once, found {len(records)} of {len(booked)}")
         there = self.shown()
         mine = there.fills - self.before.fills
         expect(booked.keys() == mine, f"expected the {len(mine)} fills of the exchange in the journal, found {len(booked)}")

@@ -134,7 +134,10 @@ def liquidation(bench: DrillBench) -> Steps:
         kill.release(bench.parts, BY, "the drill is over")
         codes = {hold.code for hold in bench.parts.holds.of(bench.terms.account)}
         expect(LIQUIDATED in codes, f"expected the account to stay held, found {codes}")
-        return f"{ended}; released, and {bench.check_refused('expected nothing to hold the account')}"
+        refused = bench.check_refused("expected nothing to hold the account")
+        bench.terms = replace(bench.terms, account="another")
+        elsewhere = bench.check_refused("expected nothing to hold the exchange key")
+        return f"{ended}; released, and {refused}; by another name {elsewhere}"
 
     def empty() -> str:
         return _there(bench, KillLevel.FLATTEN)

@@ -48,12 +48,14 @@ from peak_trade.runs.safety.rollback import KEY as ROLLBACK_KEY
 from peak_trade.runs.sessions.again import spec_of
 from peak_trade.runs.sessions.holdings import holdings
 from peak_trade.runs.sessions.plan import Paper, SessionRequest
+from peak_trade.runs.supervisor_sign import alarms_seen, sign_trouble
 from peak_trade.runs.testnet import tested
 from peak_trade.runs.testnet.readiness import check_stage
 from peak_trade.runs.testnet.readiness_checks import CHECKS
 from peak_trade.runs.testnet.smoke import proven, smoke_test
 from peak_trade.runs.trading.session import SHADOW_RUN, Watcher, run_session
 from peak_trade.safety.holds import Hold, HoldKind
+from peak_trade.safety.watch import REMEDIES, Watch
 from peak_trade.settings import Paths
 
 #: From here on a restart needs another person; so many of them by stage, and who one of them has to be.
@@ -356,6 +358,28 @@ def _kill_switch(scene: _Scene) -> Need:
     return Need("kill switch", met=False, found=str(killed), todo="peak-trade release --why TEXT")
 
 
+def _calm(scene: _Scene) -> Need:
+    """Tell whether a condition still goes on that holds accounts whichever session runs, by what the supervisor saw last."""
+    name, account = "conditions over", scene.order.account
+    trouble = sign_trouble(scene.parts)
+    alarms = [stand.alarm for _, stand in alarms_seen(scene.parts)]
+    still = [
+        alarm
+        for alarm in alarms
+        if REMEDIES[alarm.watch].hold is not None
+        and alarm.session_id is None
+        and (alarm.watch is not Watch.JOURNAL or account in alarm.accounts)
+    ]
+    if not still:
+        unwatched = "" if trouble is None else f", but nobody watches: {trouble}"
+        return Need(name, met=True, found=f"none is known{unwatched}")
+    words = "; ".join(f"{alarm.words} (found {alarm.found}, expected {alarm.limit})" for alarm in still)
+    if trouble is not None:
+        todo = "peak-trade supervisor run, which looks whether it is over"
+        return Need(name, met=False, found=f"seen last, and nobody watches now: {words}", todo=todo)
+    return Need(name, met=False, found=words, todo="mend that; the supervisor would hold the account again")
+
+
 def _cause(scene: _Scene) -> Need:
     """Tell whether the cause was found: an incident about it is closed, and none is open."""
     name = "cause known"
@@ -522,6 +546,7 @@ def _approved(scene: _Scene) -> Need:
 POINTS: tuple[tuple[str, Point], ...] = (
     ("session ended", _free),
     ("kill switch", _kill_switch),
+    ("conditions over", _calm),
     ("cause known", _cause),
     ("fix tried", _fix),
     ("documentation", _documented),

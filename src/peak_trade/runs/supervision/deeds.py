@@ -3,7 +3,8 @@
 What stops something is done at once, in the supervisor's own turn; what only tells of it waits in a queue and is written by a
 thread, because the journal of acts may be in use. Cancelling at an exchange has a thread of its own.
 
-Invariant: each is done once while a condition goes on; only a cancellation that failed is tried again.
+Invariant: each is done once while a condition goes on; only a cancellation that failed is tried again, and an account is held
+again that a restart set free while the condition goes on.
 Invariant: where the disk takes no hold, the kill switch is turned on, and where it does not take that either, stderr has it.
 """
 
@@ -41,6 +42,8 @@ WAITING_MAX = 200
 TRIES, AGAIN_S = 10, 5.0
 #: Seconds until a cancellation that failed is tried again, at first and at most.
 CANCEL_AGAIN_S, CANCEL_MOST_S = 10.0, 600.0
+#: How long after a hold was lifted its condition may go on before the account is held again, seconds.
+RESUMED_S = 60.0
 #: Deeds that are remembered for who asks.
 SHOWN = 20
 
@@ -58,6 +61,7 @@ class Deeds:
         self.done: deque[str] = deque(maxlen=SHOWN)
         self._waiting: deque[Callable[[], None]] = deque()
         self._held: set[tuple[str, str]] = set()
+        self._lifted: dict[tuple[str, str], float] = {}
         self._cancels: dict[str, tuple[int, float]] = {}
         self._tripped = False
         self._there = threading.Condition()
@@ -92,16 +96,32 @@ class Deeds:
         """Tell people that a condition is over; what holds an account stays, until a person looked."""
         alerts.recovered(self._parts, _alert_key(alarm))
         self._held = {known for known in self._held if known[0] != alarm.key}
+        self._lifted = {known: at_s for known, at_s in self._lifted.items() if known[0] != alarm.key}
         self._cancels.pop(alarm.key, None)
         self._note(f"over: {alarm.words}")
         self._act(OVER, key=alarm.key, words=alarm.words)
 
-    def hold(self, alarm: Alarm, kind: HoldKind) -> None:
-        """Hold the accounts of a condition, each once."""
+    def hold(self, alarm: Alarm, kind: HoldKind, at_s: float) -> None:
+        """Hold the accounts of a condition, each once; again where a restart lifted that a while ago and it still goes on.
+
+        What is wrong with one session ends with it, so that an account that was resumed is not held for that again.
+
+        Args:
+            at_s: now, in seconds of a clock that never jumps.
+        """
         for account in alarm.accounts:
-            if account != ACCOUNT and (alarm.key, account) not in self._held:
-                self._held.add((alarm.key, account))
+            known = (alarm.key, account)
+            if account == ACCOUNT:
+                continue
+            if known not in self._held:
+                self._held.add(known)
                 self._hold(account, alarm, kind)
+            elif alarm.session_id is None and not self._holds(account, kind):
+                if at_s - self._lifted.setdefault(known, at_s) >= RESUMED_S:
+                    del self._lifted[known]
+                    self._hold(account, alarm, kind)
+            else:
+                self._lifted.pop(known, None)
 
     def cancel(self, alarm: Alarm, at_s: float) -> None:
         """Cancel at the exchange what nobody looks after: once, but again and again, ever later, where it failed.
@@ -135,11 +155,15 @@ class Deeds:
         """Write down that something was done."""
         self._act(action, **facts)
 
+    def _holds(self, account: str, kind: HoldKind) -> bool:
+        """Tell whether a hold of a supervisor's is there that is at least as strict."""
+        strict = list(HoldKind).index
+        return any(known.code == BY and strict(known.kind) >= strict(kind) for known in self._parts.holds.of(account))
+
     def _hold(self, account: str, alarm: Alarm, kind: HoldKind) -> None:
         parts = self._parts
-        strict = list(HoldKind).index
         try:
-            if any(known.code == BY and strict(known.kind) >= strict(kind) for known in parts.holds.of(account)):
+            if self._holds(account, kind):
                 return
             now = parts.clock.now()
             hold = parts.holds.place(account, Hold(moment_text(nanoseconds(now)), BY, alarm.words, kind, BY), now)

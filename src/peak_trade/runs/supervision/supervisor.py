@@ -38,7 +38,17 @@ from peak_trade.runs.record import Json
 from peak_trade.runs.service_notice import ALIVE, ENDING, READY, tell_service
 from peak_trade.runs.supervision.deeds import BY, CANCELLED, ENDED, STARTED, Cancel, Deeds
 from peak_trade.runs.supervision.look import SessionEyes, exchange_ahead_s, folders_of, free_memory
-from peak_trade.runs.supervisor_sign import Duty, Uptime, machine_uptime, put_in_place, read_sign, sign_trouble, write_sign
+from peak_trade.runs.supervisor_sign import (
+    Duty,
+    Uptime,
+    alarms_seen,
+    machine_uptime,
+    put_in_place,
+    read_sign,
+    seen_path,
+    sign_trouble,
+    write_sign,
+)
 from peak_trade.safety.watch import (
     GAP_MAX_S,
     MB,
@@ -49,15 +59,12 @@ from peak_trade.safety.watch import (
     ProcessState,
     SessionSight,
     Stand,
-    Watch,
     WatchLimits,
     holds_due,
     turn,
     watch,
 )
 
-#: What was seen last, for people, beside the sign.
-SEEN = "supervisor.seen.json"
 #: Sessions, alarms and characters of their words that are shown; all are watched.
 SHOWN, WORDS_MAX = 200, 500
 #: Sessions that are watched at most.
@@ -148,7 +155,7 @@ class Supervision:
         self._faults: dict[str, str] = {}
         self._unanswered: dict[str, str] = {}
         self._memory: Memory | None = None
-        self.standing: dict[str, Stand] = dict(_stood(parts))
+        self.standing: dict[str, Stand] = dict(alarms_seen(parts))
         self._signed_s = -1e9
 
     def round(self) -> None:
@@ -286,7 +293,7 @@ class Supervision:
     def _act(self, begun: tuple[Alarm, ...], over: tuple[Alarm, ...], uptime_s: float) -> None:
         """Stop what is to be stopped first, then tell of it."""
         for alarm, kind in holds_due(self.standing, self._section.restart_s):
-            self.deeds.hold(alarm, kind)
+            self.deeds.hold(alarm, kind, uptime_s)
         for stand in self.standing.values():
             if stand.alarm.cancel and stand.calm_s == 0.0:
                 self.deeds.cancel(stand.alarm, uptime_s)
@@ -395,20 +402,6 @@ def _flaws(parts: Parts, account: str) -> list[str]:
         expected[last[0]] = last[1]
     report = verify_account(parts.journal, account, verifier, expected=expected)
     return [f"{flaw.code}: {flaw.words}" for flaw in report.flaws if flaw.code not in NOTES]
-
-
-def seen_path(parts: Parts) -> Path:
-    """Return where lies what was seen last."""
-    return parts.state / SEEN
-
-
-def _stood(parts: Parts) -> Iterator[tuple[str, Stand]]:
-    """Yield the conditions that the supervisor before this one knew of, so that they are told once, and their end too."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for told in json.loads(seen_path(parts).read_bytes())["alarms"]:
-            names = {name: told[name] for name in Alarm._fields}
-            alarm = Alarm(**names | {"watch": Watch(told["watch"]), "accounts": tuple(told["accounts"])})
-            yield alarm.key, Stand(alarm, float(told["stood_s"]), 0.0)
 
 
 @contextmanager

@@ -102,8 +102,8 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
         check_kept(parts)
     check_ready(parts, request.mode)
     if real:
-        parts.holds.check_free(request.account, keys, parts.key_name(request.mode))
         check_in_rotation(parts, keys)
+        parts.holds.check_free(request.account, keys, parts.key_name(request.mode))
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)

@@ -202,7 +202,7 @@ class SessionWatch:
         self._speed = parts.exchange.speed if plan.followed else 1.0
         self._calls = ErrorWindow(self._given)
         self._profit: ProfitWatch | None = None
-        parts.call_seen = lambda call: self._calls.add(self._now_ns(), failed=call.outcome != "ok")
+        parts.call_seen = lambda call: self._calls.add(self._now_ns(), failed=call.failed)
 
     def api_errors(self) -> Firing | None:
         """Return whether too many calls of the exchange failed."""

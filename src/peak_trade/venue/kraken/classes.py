@@ -97,6 +97,14 @@ ERRORS: dict[str, ErrorClass] = {
     "EService:Market in limit_only mode": ErrorClass("market_mode", _NO),
     "ETrade:User Locked": ErrorClass("account", _NO),
 }
+#: Codes of refusals that answer what was asked about an order: the exchange works, understood it, and gave its reason. What is
+#: wrong with our key, our account, the form of a request, a market or a service is none of these.
+ABOUT_ORDERS = frozenset(
+    (
+        *("insufficient_funds", "insufficient_margin", "too_small", "off_step", "position", "post_only"),
+        *("unknown_order", "too_many_orders"),
+    )
+)
 #: By HTTP status. A proxy in front of Kraken says nothing of what Kraken did.
 STATUSES: dict[int, ErrorClass] = {
     403: ErrorClass("blocked", _MAYBE),

@@ -17,7 +17,7 @@ from peak_trade.model.clock import Clock
 from peak_trade.model.errors import SafetyRefused, require
 from peak_trade.venue.kraken import classes
 from peak_trade.venue.kraken.budget import TIER_LIMITS, Budget, EngineBudgets, TierLimits, rest_cost
-from peak_trade.venue.kraken.classes import ErrorClass, Trouble, Verdict
+from peak_trade.venue.kraken.classes import ABOUT_ORDERS, ErrorClass, Trouble, Verdict
 from peak_trade.venue.kraken.nonce import NonceStore
 from peak_trade.venue.kraken.proof import EmulatorProof
 from peak_trade.venue.kraken.reading import Unreadable, envelope, shaped
@@ -65,6 +65,11 @@ class ObservedCall(NamedTuple):
     duration_s: float
     outcome: str
     code: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the exchange did not do its work; a refusal of an order with its reason is an answer."""
+        return self.outcome != "ok" and self.code not in ABOUT_ORDERS
 
 
 Observe = Callable[[ObservedCall], None]
