@@ -42,7 +42,7 @@ def structure(raw: Raw) -> Iterator[Finding]:
     """Check the columns one by one: numbers, signs, order."""
     rows = len(raw.timestamp)
     if rows < 2:
-        yield Finding("empty", rows, f"expected at least 2 bars, found {rows}; give a file with data")
+        yield Finding("empty", rows, f"expected at least 2 bars, found {rows}; give more data")
         return
     columns = {"open": raw.open, "high": raw.high, "low": raw.low, "close": raw.close, "volume": raw.volume}
     for name, column in columns.items():
@@ -78,7 +78,7 @@ def structure(raw: Raw) -> Iterator[Finding]:
         yield Finding(
             "unsorted",
             len(bad),
-            f"expected ascending time, found {found} order from {raw.row(bad[0] + 1)}{_more(bad)}; sort the file by time",
+            f"expected ascending time, found {found} order from {raw.row(bad[0] + 1)}{_more(bad)}; sort the rows by time",
         )
     bad = np.flatnonzero(steps == 0)
     if len(bad):
@@ -97,7 +97,7 @@ def spacing(raw: Raw, timeframe: Timeframe) -> Iterator[Finding]:
         yield Finding(
             "timeframe",
             len(raw.timestamp),
-            f"expected bars of {timeframe.label}, found a usual step of {_length(usual)}; give the right --timeframe",
+            f"expected bars of {timeframe.label}, found a usual step of {_length(usual)}; give the right timeframe",
         )
         return
     phase = raw.timestamp % timeframe.step_ns

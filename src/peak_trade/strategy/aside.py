@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 _THREAD = threading.local()
 
 
-class Aside:
+class SplitOutput:
     """Standard output that passes on to standard error what is written while a strategy is at work in that thread."""
 
     def __init__(self, real: TextIO) -> None:
@@ -35,7 +35,7 @@ class Aside:
 def listening() -> Iterator[None]:
     """Tell the program's own output from a strategy's, as long as this is entered."""
     real = sys.stdout
-    sys.stdout = cast("TextIO", Aside(real))
+    sys.stdout = cast("TextIO", SplitOutput(real))
     try:
         yield
     finally:
