@@ -28,6 +28,10 @@ PAGE_HOLES_SHARE = 0.9
 VOLUME_FACTOR = 2.0
 
 
+#: Codes that a person may accept; `symbol` is that of a file's name.
+ACCEPTABLE = ("high_low", "outliers", "lost_pages", "swapped_volume", "symbol")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found: its code, how many rows, a sentence, and whether a person may accept it."""
