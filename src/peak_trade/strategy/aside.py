@@ -34,7 +34,10 @@ class SplitOutput:
 @contextmanager
 def listening() -> Iterator[None]:
     """Tell the program's own output from a strategy's, as long as this is entered."""
-    real = sys.stdout
+    real = cast("TextIO | None", sys.stdout)
+    if real is None:  # closed by whoever began this program: nobody reads what it prints
+        yield
+        return
     sys.stdout = cast("TextIO", SplitOutput(real))
     try:
         yield
