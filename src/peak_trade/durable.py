@@ -48,7 +48,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         StorageError: the disk refused; *path* is as it was.
     """
     with storing(path):
-        path = path.resolve()
+        path = Path(os.path.realpath(path))
         if path.exists() and not path.is_file():
             write(path)
             return

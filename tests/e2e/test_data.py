@@ -153,3 +153,33 @@ def test_one_damaged_dataset_hides_no_other(project):
     assert listed.code == 0
     assert [item["symbol"] for item in listed.json if "bars" in item] == ["SPX/USD", "SYN/USD"]
     assert len([item for item in listed.json if "error" in item]) == 2
+
+
+def test_a_code_that_accepts_nothing_is_refused(project):
+    """A misspelt --accept would wave nothing through and say nothing."""
+    project.bars("bars.csv")
+    refused = imported(project, "bars.csv", "--accept", "outlier")
+
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert "found 'outlier'; choose one" in refused.err
+    assert imported(project, "bars.csv", "--accept", "outliers").code == 0
+
+
+def test_a_file_that_leads_in_circles_is_one_sentence(project):
+    """As input and as output: no fault of ours, whatever a path leads to."""
+    (project.folder / "loop.csv").symlink_to("loop.csv")
+    backtest = ("backtest", "--strategy", "macd", "--no-tear-sheet")
+    read = project.run(*backtest, "--data", "loop.csv", "--symbol", "BTC/EUR")
+    written = project.run(*backtest, "--trades-out", "loop.csv")
+
+    assert (read.code, len(read.err.splitlines())) == (2, 1)
+    assert written.code in (0, 1)
+    assert "internal fault" not in read.err + written.err
+
+
+def test_the_newest_of_a_type_that_is_not_there_names_the_list(project):
+    """A backtest would make no sweep."""
+    ended = project.run("reproduce", "latest:sweep")
+
+    assert ended.code == 2
+    assert "of type sweep, found none; peak-trade experiments lists" in ended.err

@@ -33,9 +33,19 @@ def import_file(
     from peak_trade.runs.research.data import import_file as bring_in
 
     parts = options.open_parts(config)
-    done = bring_in(parts, options.full_path(file), symbol, timeframe, accepted=frozenset(accept or []), replace=replace)
+    done = bring_in(parts, options.full_path(file), symbol, timeframe, accepted=_codes(accept), replace=replace)
     more = {"file": str(done.path), "added": done.added}
     _show(done.dataset, as_json, more, f"stored {done.added:,} new bars in {done.path}")
+
+
+def _codes(accept: list[str] | None) -> frozenset[str]:
+    """Return the codes of checks that may fail; a misspelt one would accept nothing and say nothing."""
+    from peak_trade.market.quality import ACCEPTABLE
+
+    for code in accept or ():
+        if code not in ACCEPTABLE:
+            raise InputError(f"expected {', '.join(ACCEPTABLE)} as --accept, found {code!r}; choose one")
+    return frozenset(accept or ())
 
 
 @app.command()
@@ -86,7 +96,7 @@ def download(
             until=end,
             base_url=emulated.base_url if emulated else base_url,
             emulated=emulator,
-            accepted=frozenset(accept or []),
+            accepted=_codes(accept),
             replace=replace,
         )
         onlooker = Onlooker(told=lambda text: print(f"peak-trade: {text}", file=sys.stderr), seen=seen, wait=time.sleep)

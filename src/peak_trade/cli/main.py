@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with listening():
             code = app(given, prog_name="peak-trade", standalone_mode=False)
-        sys.stdout.flush()
+        print(end="", flush=True)
         return _refuse(STOPPED, INTERRUPTED) if code == INTERRUPTED else code if isinstance(code, int) else 0
     except PeakTradeError as error:
         return _refuse(str(error), error.exit_code)

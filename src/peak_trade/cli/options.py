@@ -1,5 +1,6 @@
 """Options that several commands share, and what they mean together."""
 
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -124,6 +125,11 @@ def full_path(path: Path) -> Path:
         raise InputError(f"expected a path, found {path}, whose user has no home here; write it out") from error
 
 
+def _real(path: Path) -> Path:
+    """Return where a path leads; one that leads in circles stays as it is, and whoever opens it says so."""
+    return Path(os.path.realpath(full_path(path)))
+
+
 def parse_params(texts: list[str]) -> "dict[str, Value]":
     """Read repeated NAME=VALUE options.
 
@@ -150,17 +156,17 @@ def check_outputs(parts: "Parts", inputs: list[Path | None], outputs: list[Path 
     Raises:
         InputError: an output is such a file.
     """
-    kept = [parts.settings.path.resolve(), *(full_path(path).resolve() for path in inputs if path)]
+    kept = [_real(parts.settings.path), *(_real(path) for path in inputs if path)]
     state = [
         parts.settings.root / "var",
-        parts.store.folder.resolve(),
+        _real(parts.store.folder),
         Path(parts.settings.registry_url.removeprefix("sqlite:///")),
     ]
     seen: list[Path] = []
     for path in outputs:
         if path is None:
             continue
-        target = full_path(path).resolve()
+        target = _real(path)
         if target in kept or target in seen or any(target.is_relative_to(folder) for folder in state):
             raise InputError(f"expected a file of its own to write to, found {path}, which is in use; choose another name")
         seen.append(target)

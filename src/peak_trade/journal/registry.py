@@ -398,8 +398,9 @@ def one_of(
     if not found:
         if wanted == LATEST or wanted.startswith(f"{LATEST}:"):
             kind = wanted.removeprefix(LATEST).removeprefix(":")
-            asked = f"the newest {noun} of type {kind}" if kind else f"the newest {noun}"
-            raise NotFound(f"expected {asked}, found none; {maker} makes one")
+            if kind:
+                raise NotFound(f"expected the newest {noun} of type {kind}, found none; {lister} lists those of every type")
+            raise NotFound(f"expected the newest {noun}, found none; {maker} makes one")
         raise NotFound(f"expected the id of a {noun}, found none like {wanted!r}; {lister} lists them")
     return found[0]
 

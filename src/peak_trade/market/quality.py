@@ -28,6 +28,10 @@ PAGE_HOLES_SHARE = 0.9
 VOLUME_FACTOR = 2.0
 
 
+#: Codes that a person may accept; `symbol` is that of a file's name.
+ACCEPTABLE = ("high_low", "outliers", "lost_pages", "swapped_volume", "symbol")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found: its code, how many rows, a sentence, and whether a person may accept it."""
@@ -42,7 +46,7 @@ def structure(raw: Raw) -> Iterator[Finding]:
     """Check the columns one by one: numbers, signs, order."""
     rows = len(raw.timestamp)
     if rows < 2:
-        yield Finding("empty", rows, f"expected at least 2 bars, found {rows}; give a file with data")
+        yield Finding("empty", rows, f"expected at least 2 bars, found {rows}; give more data")
         return
     columns = {"open": raw.open, "high": raw.high, "low": raw.low, "close": raw.close, "volume": raw.volume}
     for name, column in columns.items():
@@ -78,7 +82,7 @@ def structure(raw: Raw) -> Iterator[Finding]:
         yield Finding(
             "unsorted",
             len(bad),
-            f"expected ascending time, found {found} order from {raw.row(bad[0] + 1)}{_more(bad)}; sort the file by time",
+            f"expected ascending time, found {found} order from {raw.row(bad[0] + 1)}{_more(bad)}; sort the rows by time",
         )
     bad = np.flatnonzero(steps == 0)
     if len(bad):
@@ -97,7 +101,7 @@ def spacing(raw: Raw, timeframe: Timeframe) -> Iterator[Finding]:
         yield Finding(
             "timeframe",
             len(raw.timestamp),
-            f"expected bars of {timeframe.label}, found a usual step of {_length(usual)}; give the right --timeframe",
+            f"expected bars of {timeframe.label}, found a usual step of {_length(usual)}; give the right timeframe",
         )
         return
     phase = raw.timestamp % timeframe.step_ns

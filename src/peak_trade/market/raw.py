@@ -38,6 +38,10 @@ KRAKEN_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume", "trades
 _UNITS = ((10**8, 10**11, 10**9), (10**11, 10**14, 10**6), (10**14, 10**17, 10**3), (10**17, 2**63, 1))
 
 
+#: Endings of Parquet files.
+PARQUET = (".parquet", ".pq")
+#: So much of a file is looked at before all of it is read.
+HEAD_BYTES = 64 << 10
 #: A file is read into memory whole; 50 million bars fit into this.
 FILE_BYTES_MAX = 4 << 30
 #: More columns than this are no file of bars.
@@ -86,7 +90,10 @@ def read_raw(path: Path) -> Raw:
             raise InputError(
                 f"expected a file of at most {FILE_BYTES_MAX >> 30} GiB, found {status.st_size >> 30} in {path}; split it"
             )
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            _refuse_foreign(path, file.read(HEAD_BYTES))
+            file.seek(0)
+            content = file.read()
     except FileNotFoundError as error:
         raise InputError(f"expected a file of bars at {path}, found none; check the path") from error
     except OSError as error:
@@ -95,7 +102,7 @@ def read_raw(path: Path) -> Raw:
     if not content.strip():
         raise DataError("empty", f"{path.name}: expected at least 2 bars, found an empty file; give a file with data")
     try:
-        if path.suffix.lower() in (".parquet", ".pq") or content[:4] == b"PAR1":
+        if path.suffix.lower() in PARQUET or content[:4] == b"PAR1":
             return _named(parquet_frame(content, path.name), path.name, digest, first_row=1)
         return _csv(content, path.name, digest)
     except (pl.exceptions.PolarsError, OverflowError) as error:
@@ -103,6 +110,20 @@ def read_raw(path: Path) -> Raw:
         raise DataError(
             "layout", f"{path.name}: expected a file of bars, found one that can't be read ({reason}); check it"
         ) from error
+
+
+def _refuse_foreign(path: Path, head: bytes) -> None:
+    """Refuse by its beginning what can be no file of bars, before gigabytes of it are read."""
+    if head.startswith(b"PAR1"):
+        return
+    if path.suffix.lower() in PARQUET and head:
+        raise _no_parquet(path.name)
+    if b"\0" in head:
+        raise DataError(
+            "layout",
+            f"{path.name}: expected text in UTF-8 or a Parquet file, found other bytes; unpack it if it is compressed, or "
+            "convert it if it is UTF-16 text",
+        )
 
 
 def guess_symbol(name: str) -> str | None:
@@ -119,9 +140,13 @@ def parquet_frame(content: bytes, name: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise DataError(
-            "truncated", f"{name}: expected a whole Parquet file, found a damaged or cut one; copy or download it again"
-        ) from error
+        raise _no_parquet(name) from error
+
+
+def _no_parquet(name: str) -> DataError:
+    return DataError(
+        "truncated", f"{name}: expected a whole Parquet file, found a damaged or cut one; copy or download it again"
+    )
 
 
 def _csv(content: bytes, name: str, digest: str) -> Raw:
@@ -172,7 +197,10 @@ def _frame(content: bytes, mark: str, name: str, *, header: bool, width: int) ->
     try:
         return pl.read_csv(io.BytesIO(content), separator=mark, has_header=header, infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        raise DataError("layout", f"{name}: expected a CSV file, found something else ({error}); check the file") from error
+        reason = str(error).splitlines()[0][:80]
+        raise DataError(
+            "layout", f"{name}: expected a CSV file, found something else ({reason}); is a quotation mark never closed?"
+        ) from error
 
 
 def _kraken(frame: pl.DataFrame, name: str, digest: str) -> Raw:
@@ -326,7 +354,12 @@ def _parse_moments(column: pl.Series, name: str, first_row: int) -> pl.Series:
     numbers = column.cast(pl.Float64, strict=False)
     if numbers.null_count() == 0:
         return numbers
-    text = column.str.strip_chars().str.replace(r"(Z|[+-]00:?00)$", "").str.replace("T", " ", literal=True)
+    spaced = column.str.strip_chars().str.replace("T", " ", literal=True)
+    if re.search(r":\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$", str(spaced[0])):
+        zoned = spaced.str.strptime(pl.Datetime("us", "UTC"), "%Y-%m-%d %H:%M:%S%.f%#z", strict=False)
+        if zoned.null_count() == 0:
+            return zoned
+    text = spaced.str.replace(r"(Z|[+-]00:?00)$", "")
     for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%m/%d/%Y"):
         parsed = (
             text.str.strptime(pl.Datetime("us"), form, strict=False)

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -32,6 +33,7 @@ from peak_trade.research.portfolio import Allotting, Weighing
 from peak_trade.research.proofs import Rule, Warmup, check_size, prove_causality, prove_warmup
 from peak_trade.research.search import Method, SearchPlan
 from peak_trade.research.splits import Length, WalkPlan
+from peak_trade.research.sweep import COMBINATIONS_MAX
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
 from peak_trade.runs.configured import configured_terms, side_of
@@ -42,12 +44,18 @@ from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.sweep import SweepRequest, run_sweep
 from peak_trade.runs.research.walk_forward import WalkRequest, run_walk_forward
 from peak_trade.settings import in_project, load_config
-from peak_trade.strategy.catalogue import Value
+from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.catalogue import Value, catalogue, made
 from peak_trade.strategy.sizing import Sizing
 
-Moment = str | datetime
+Moment = str | date
+#: A strategy: its key in the catalogue, its class, one that is made, or a function from bars to targets.
+Rules = str | type[Strategy] | Strategy | Callable[[Bars], F64]
 #: The mark of runs outside of a project; their pages show it.
 UNKEPT = ("not registered",)
+#: The same limits as the command line's.
+SEED_MAX = 2**32 - 1
+WORKERS_MAX = 256
 
 
 class TermWords(TypedDict, total=False):
@@ -80,7 +88,7 @@ def load_bars(
         data: path of a CSV or Parquet file, or a pandas or polars frame; None takes symbol and timeframe from the project's
             data or the bundled samples.
         symbol: pair, such as `BTC/EUR`. timeframe: length of a bar, such as `1h`.
-        start, end: the first bar opens at or after, the last one before; UTC text or an aware datetime.
+        start, end: the first bar opens at or after, the last one before; UTC text, a date, or an aware datetime.
 
     Raises:
         InputError, DataError: there are no such bars, or a check fails.
@@ -97,7 +105,7 @@ def load_bars(
 
 def backtest(
     data: Any,
-    strategy: str | Callable[[Bars], F64],
+    strategy: Rules,
     params: Mapping[str, Value] | None = None,
     *,
     symbol: str | None = None,
@@ -112,7 +120,8 @@ def backtest(
 
     Args:
         data: see `load_bars`; also what that returned.
-        strategy: key in the catalogue, or a function from bars to a target after each close, which is never registered.
+        strategy: key in the catalogue; a Strategy, made or its class; or a function from bars to a target after each close.
+            What the catalogue does not have is never registered.
         params: of the strategy; what is left out keeps the configured value, else its default.
         registered: True insists on it; False is for outside of a project. In one, every try of a strategy counts.
 
@@ -120,19 +129,18 @@ def backtest(
         InputError, DataError: strategy, data or terms don't fit.
         SafetyRefused: the period reaches into the hold-out, or a try in a project was not to count.
     """
-    plain = callable(strategy)
+    asked, given = _asked(strategy, params)
+    plain = isinstance(asked, Strategy)
     with _opened(registered=None if plain else registered) as (parts, counts):
         choice = _during(choice_of(parts, data, symbol, timeframe), start, end)
         found = _terms(parts, terms)
-        if callable(strategy):
-            _refuse_counting(params, registered=registered)
+        if isinstance(asked, Strategy):
+            _refuse_counting(registered=registered)
             bars = research_data(parts, choice).bars
-            result = tried_once(bars, FunctionRule(rule=strategy), found)
+            result = tried_once(bars, asked, found)
             title = market_title(result.strategy, result)
             return Tested(title=title, registered=False, result=result, beside=yardstick(bars, found))
-        request = BacktestRequest(
-            strategy=strategy, params=dict(params or {}), data=choice, terms=found, tags=_marks(tags, counts=counts)
-        )
+        request = BacktestRequest(strategy=asked, params=given, data=choice, terms=found, tags=_marks(tags, counts=counts))
         done = run_backtest(parts, request)
         return Tested(
             title=market_title(done.result.strategy, done.result),
@@ -174,14 +182,14 @@ def sweep(
     Raises:
         InputError, DataError, SafetyRefused: see `backtest`.
     """
-    plan = made_plan(strategy, {name: _listed(values) for name, values in grid.items()}, constraints, metric)
+    plan = made_plan(_keyed(strategy), _gridded(grid), constraints, metric)
     with _opened(registered=registered) as (parts, counts):
         request = SweepRequest(
             plan=plan,
             search=_search(search, trials, seed),
             data=_during(choice_of(parts, data, symbol, timeframe), start, end),
             terms=_terms(parts, terms),
-            count=workers or parts.settings.file.sweep.workers,
+            count=_whole(workers, "workers", WORKERS_MAX) or parts.settings.file.sweep.workers,
             chunk_s=parts.settings.file.sweep.chunk_s,
             tags=_marks(tags, counts=counts),
         )
@@ -202,9 +210,9 @@ def walk_forward(
     strategy: str,
     grid: Mapping[str, object],
     *,
-    train: str = "365d",
-    test: str = "90d",
-    embargo: str = "0",
+    train: str | int = "365d",
+    test: str | int = "90d",
+    embargo: str | int = 0,
     anchored: bool = False,
     flat: bool = False,
     constraints: Sequence[str] = (),
@@ -222,17 +230,17 @@ def walk_forward(
 
     Args:
         grid, constraints, metric, workers: see `sweep`.
-        train, test, embargo: lengths such as `365d`, or a number of bars as text.
+        train, test, embargo: lengths such as `365d`, or numbers of bars.
         anchored: choose on everything from the first bar on. flat: close positions at the end of each test stretch.
 
     Raises:
         InputError, DataError, SafetyRefused: see `backtest`.
     """
-    plan = made_plan(strategy, {name: _listed(values) for name, values in grid.items()}, constraints, metric)
+    plan = made_plan(_keyed(strategy), _gridded(grid), constraints, metric)
     walk = WalkPlan(
-        train=Length.parse(train, "train"),
-        test=Length.parse(test, "test"),
-        embargo=Length.parse(embargo, "embargo", zero=True),
+        train=Length.parse(_length(train, "train"), "train"),
+        test=Length.parse(_length(test, "test"), "test"),
+        embargo=Length.parse(_length(embargo, "embargo"), "embargo", zero=True),
         anchored=anchored,
     )
     with _opened(registered=registered) as (parts, counts):
@@ -242,7 +250,7 @@ def walk_forward(
             flat_borders=flat,
             data=_during(choice_of(parts, data, symbol, timeframe), start, end),
             terms=_terms(parts, terms),
-            count=workers or parts.settings.file.sweep.workers,
+            count=_whole(workers, "workers", WORKERS_MAX) or parts.settings.file.sweep.workers,
             tags=_marks(tags, counts=counts),
         )
         done = run_walk_forward(parts, request)
@@ -305,7 +313,7 @@ def portfolio(
     )
     with _opened() as (parts, counts):
         request = PortfolioRequest(
-            strategies=tuple((item, {}) if isinstance(item, str) else item for item in strategies),
+            strategies=tuple(_pair(item) for item in strategies),
             markets=tuple(one.choice for one in markets),
             terms=_terms(parts, terms),
             allotting=plan,
@@ -325,7 +333,7 @@ def portfolio(
 
 def check(
     data: Any,
-    strategy: str | Callable[[Bars], F64],
+    strategy: Rules,
     params: Mapping[str, Value] | None = None,
     *,
     warmup: int = 0,
@@ -345,21 +353,20 @@ def check(
     Raises:
         InputError, DataError, SafetyRefused: see `backtest`; also with too few bars.
     """
+    asked, given = _asked(strategy, params, warmup)
+    if warmup and not isinstance(asked, FunctionRule):
+        raise InputError("expected warmup with a function, found it with a strategy, which declares its own; leave it out")
     with _opened() as (parts, counts):
         choice = _during(choice_of(parts, data, symbol, timeframe), start, end)
-        if callable(strategy):
-            _refuse_counting(params)
-            rule, bars = FunctionRule(rule=strategy, bars_before=warmup), research_data(parts, choice).bars
-            check_size(bars, warmup)
+        if isinstance(asked, Strategy):
+            bars, before = research_data(parts, choice).bars, asked.warmup()
+            check_size(bars, before)
             chances = [random.Random(f"{seed} {name}") for name in ("causality", "warmup")]  # noqa: S311 - to be repeated
-            causality = prove_causality(Rule.of(rule), bars, warmup, chances[0], cuts)
-            found = prove_warmup(Rule.of(rule), bars, warmup, chances[1]) if causality.causal else Warmup.untried(warmup)
-            return Proven(title="a function", causality=causality, warmup=found, evidence={})
-        if warmup:
-            raise InputError(f"expected warmup with a function, found it with {strategy}, which declares its own; leave it out")
-        request = ProofRequest(
-            strategy=strategy, params=dict(params or {}), data=choice, cuts=cuts, seed=seed, by=machine_user()
-        )
+            causality = prove_causality(Rule.of(asked), bars, before, chances[0], cuts)
+            found = prove_warmup(Rule.of(asked), bars, before, chances[1]) if causality.causal else Warmup.untried(before)
+            title = "a function" if isinstance(asked, FunctionRule) else asked.key
+            return Proven(title=title, causality=causality, warmup=found, evidence={})
+        request = ProofRequest(strategy=asked, params=given, data=choice, cuts=cuts, seed=seed, by=machine_user())
         proofs = prove(parts, request)
         return Proven(
             title=f"{proofs.strategy.key} on {proofs.symbol} {proofs.timeframe}",
@@ -396,14 +403,64 @@ def _throwaway() -> Path:
     return path
 
 
-def _refuse_counting(params: Mapping[str, Value] | None, *, registered: bool | None = None) -> None:
+def _asked(strategy: Rules, params: Mapping[str, Value] | None, warmup: int = 0) -> tuple[str | Strategy, dict[str, Value]]:
+    """Return key and parameters of what the catalogue has, else a rule that no registry can know.
+
+    Raises:
+        InputError: it is no strategy; StrategyError: its parameters don't fit.
+    """
+    if params is not None and not isinstance(params, Mapping):
+        raise InputError(f'expected parameters by their names, such as {{"window": 20}}, found {params!r}; correct them')
+    if not isinstance(warmup, int) or warmup < 0:
+        raise InputError(f"expected a warmup of zero bars or more, found {warmup!r}; correct it")
+    given = dict(params or {})
+    if isinstance(strategy, str):
+        return strategy, given
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        return (strategy.key, given) if _listed_there(strategy) else (made(strategy, given), {})
+    if not callable(strategy) and not isinstance(strategy, Strategy):
+        raise InputError(f"expected the key of a strategy, a Strategy or a function, found {strategy!r}; pass one of them")
+    if given:
+        what = "a strategy that is made" if isinstance(strategy, Strategy) else "a function"
+        raise InputError(f"expected no parameters with {what}, found some; put them into it")
+    if isinstance(strategy, Strategy):
+        # One of the catalogue counts as a trial however it is named.
+        return (strategy.key, strategy.model_dump(mode="json")) if _listed_there(type(strategy)) else (strategy, {})
+    return FunctionRule(rule=strategy, bars_before=warmup), {}
+
+
+def _listed_there(kind: type[Strategy]) -> bool:
+    """Tell whether the catalogue has this very class."""
+    return kind in catalogue().values()
+
+
+def _keyed(strategy: object) -> str:
+    """Return the key of a strategy that has to be in the catalogue."""
+    kind = strategy if isinstance(strategy, type) else type(strategy)
+    if isinstance(strategy, str):
+        return strategy
+    if isinstance(strategy, type) and issubclass(kind, Strategy) and _listed_there(kind):
+        return kind.key
+    raise InputError(
+        f"expected the key of a strategy in the catalogue, found {strategy!r}; peak-trade strategies list has them"
+    )
+
+
+def _refuse_counting(*, registered: bool | None) -> None:
     if registered:
         raise InputError(
-            "expected a strategy of the catalogue to register, found a function, which has no version; write it as a Strategy "
-            "(docs/guide/write_a_strategy.md), or leave registered out"
+            "expected a strategy of the catalogue to register, found a rule that is not in it and has no version; write it as "
+            "a package (docs/guide/write_a_strategy.md), or leave registered out"
         )
-    if params:
-        raise InputError("expected no parameters with a function, found some; put them into the function")
+
+
+def _pair(item: str | tuple[str, Mapping[str, Value]]) -> tuple[str, Mapping[str, Value]]:
+    """Return key and parameters of a sleeve."""
+    if isinstance(item, str):
+        return item, {}
+    if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Mapping)):
+        raise InputError(f"expected keys of strategies, or pairs of key and parameters, found {item!r}; correct it")
+    return _keyed(item[0]), item[1]
 
 
 def _terms(parts: Parts, words: TermWords) -> Terms:
@@ -415,7 +472,7 @@ def _terms(parts: Parts, words: TermWords) -> Terms:
         raise InputError(f"expected terms by the names {known}, found {unknown[0]}; correct it")
     for name, value in given.items():
         if TermWords.__annotations__[name] is float:
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise InputError(f"expected a number as {name}, found {value!r}; correct it")
             # 10 and 10.0 are the same terms, and the same trial.
             given[name] = float(value)
@@ -425,7 +482,7 @@ def _terms(parts: Parts, words: TermWords) -> Terms:
         except InvalidOperation as error:
             raise InputError(f"expected an amount of money as initial_cash, found {words['initial_cash']!r}") from error
     if "sizing" in given:
-        given["sizing"] = Sizing.parse(given["sizing"])
+        given["sizing"] = Sizing.parse(str(given["sizing"]))
     if "side" in given:
         given["side"] = side_of(given["side"])
     return replace(configured_terms(parts), **given)
@@ -452,11 +509,25 @@ def _moment(value: Moment | None, name: str) -> datetime | None:
     if value is None:
         return None
     try:
-        return parse_moment(value)
-    except (ValueError, OverflowError) as error:
+        return parse_moment(value.isoformat() if isinstance(value, date) else value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"expected a date like 2018-01-01 or 2018-01-01T12:00 as {name}, found {value!r}; correct it"
         ) from error
+
+
+def _length(value: str | int, name: str) -> str:
+    """Return a length as the command line has it."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"expected a length like 365d, 12h or a number of bars as {name}, found {value!r}; correct it")
+    return str(value)
+
+
+def _whole(value: int, name: str, most: int) -> int:
+    """Return a whole number that is none or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise InputError(f"expected a whole number from 0 to {most} as {name}, found {value!r}; correct it")
+    return value
 
 
 def _search(name: str, trials: int | None, seed: int) -> SearchPlan:
@@ -471,18 +542,32 @@ def _search(name: str, trials: int | None, seed: int) -> SearchPlan:
         return SearchPlan()
     if trials is None:
         raise InputError(f"expected trials with the search {name}, found none; say how many")
-    return SearchPlan(method=Method(name), trials=trials, seed=seed)
+    return SearchPlan(
+        method=Method(name), trials=_whole(trials, "trials", COMBINATIONS_MAX), seed=_whole(seed, "seed", SEED_MAX)
+    )
 
 
-def _listed(values: object) -> object:
-    """Return ranges, tuples and arrays as lists of plain numbers."""
+def _gridded(grid: Mapping[str, object]) -> dict[str, object]:
+    """Return a grid with ranges, tuples and arrays as lists of plain numbers."""
+    if not isinstance(grid, Mapping):
+        raise InputError(f'expected a grid such as {{"window": [10, 20]}}, found {grid!r}; correct it')
+    return {name: _listed(name, values) for name, values in grid.items()}
+
+
+def _listed(name: str, values: object) -> object:
+    if isinstance(values, range | tuple) and len(values) > COMBINATIONS_MAX:
+        raise InputError(f"expected up to {COMBINATIONS_MAX:,} values of {name}, found {len(values):,}; choose a coarser grid")
     if hasattr(values, "tolist"):
         return values.tolist()
     return list(values) if isinstance(values, range | tuple) else values
 
 
 def _marks(tags: Sequence[str], *, counts: bool) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        raise InputError(f"expected a list of tags, found the text {tags[:80]!r}; write [{tags[:80]!r}]")
     for tag in tags:
+        if not isinstance(tag, str):
+            raise InputError(f"expected a tag of 1 to 64 printable characters, found {tag!r}; correct it")
         if not tag.strip() or len(tag) > 64 or not tag.isprintable():
             raise InputError(f"expected a tag of 1 to 64 printable characters, found {tag[:80]!r}; shorten or correct it")
     return (*dict.fromkeys(tags), *(() if counts else UNKEPT))

@@ -5,6 +5,7 @@ it can be done again.
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from peak_trade.compose import DataChoice, Parts
 from peak_trade.durable import write_bytes
 from peak_trade.market.dataset import Dataset
 from peak_trade.market.importing import dataset_of
-from peak_trade.market.raw import Raw
+from peak_trade.market.raw import NAMES, Raw, moments_in
 from peak_trade.model.bar import COLUMNS, Bars, Timeframe
 from peak_trade.model.errors import DataError, InputError
 from peak_trade.notebook.drawing import pairs_html
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The folder of kept frames, under that of the data.
 FRAMES = "frames"
+#: What messages call a frame.
+THE_FRAME = "the frame"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -77,6 +80,9 @@ def choice_of(parts: Parts, data: Any, symbol: str | None, timeframe: str | None
         InputError: something else, a frame without a symbol, a frame without time zones.
         DataError: a frame fails a check.
     """
+    for name, word in (("symbol", symbol), ("timeframe", timeframe)):
+        if word is not None and not isinstance(word, str):
+            raise InputError(f"expected text as {name}, found {word!r}; correct it")
     if isinstance(data, LoadedBars):
         if symbol is not None or timeframe is not None:
             raise InputError(
@@ -96,34 +102,52 @@ def raw_of(frame: Any) -> Raw:
 
     Raises:
         InputError: it is no frame.
-        DataError: a column is missing or no number, or times have no zone.
+        DataError: a column is missing, there twice or no number, or times have no zone or are out of range.
     """
     if isinstance(frame, pl.DataFrame):
-        columns = {name.lower(): frame[name] for name in frame.columns}
+        columns = _by_name(frame.columns, [frame[name] for name in frame.columns])
         stamps = columns.get("timestamp")
-        if stamps is not None and isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone and not stamps.null_count():
-            columns["timestamp"] = stamps.dt.cast_time_unit("ns").cast(pl.Int64)
-        elif stamps is not None:
-            raise _no_zone(str(stamps.dtype))
+        if stamps is not None:
+            if not (isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone):
+                raise _no_zone(str(stamps.dtype))
+            columns["timestamp"] = moments_in(stamps, THE_FRAME, 0)
         return _raw(columns)
     if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "columns"):
         return _raw(_of_pandas(frame))
-    raise InputError(
-        f"expected loaded bars, a frame of pandas or polars, or a path, found {type(frame).__name__}; pass one of them"
-    )
+    hint = "collect() it" if isinstance(frame, pl.LazyFrame) else "pass one of them"
+    raise InputError(f"expected loaded bars, a frame of pandas or polars, or a path, found {type(frame).__name__}; {hint}")
+
+
+def _by_name(names: Sequence[Any], columns: Sequence[Any]) -> dict[str, Any]:
+    """Return columns by their names in lower case; a time column may have each of the names that one of a file may have."""
+    found: dict[str, Any] = {}
+    for name, column in zip(names, columns, strict=True):
+        if isinstance(name, tuple):
+            raise DataError("columns", f"expected plain column names, found {name!r} of several levels; choose one level")
+        key = str(name).lower()
+        if key in found and key in COLUMNS:
+            raise DataError("columns", f"expected one column {key} in the frame, found it twice; remove or rename one")
+        found[key] = column
+    other = next((name for name in NAMES["timestamp"] if name in found), None)
+    if other is not None:
+        found["timestamp"] = found.pop(other)
+    return found
 
 
 def _of_pandas(frame: Any) -> dict[str, Any]:
     import pandas as pd
 
-    columns = {str(name).lower(): frame[name] for name in frame.columns}
+    columns = _by_name(list(frame.columns), [frame.iloc[:, place] for place in range(frame.shape[1])])
     stamps = columns.get("timestamp")
     index = frame.index if stamps is None and isinstance(frame.index, pd.DatetimeIndex) else stamps
     if index is None:
         return columns
-    if not isinstance(getattr(index, "dtype", None), pd.DatetimeTZDtype) or bool(index.isna().any()):
+    if not isinstance(getattr(index, "dtype", None), pd.DatetimeTZDtype):
         raise _no_zone(str(index.dtype))
-    columns["timestamp"] = pd.DatetimeIndex(index).tz_convert("UTC").as_unit("ns").asi8
+    times = pd.DatetimeIndex(index).tz_convert("UTC").tz_localize(None)
+    # Polars has no seconds.
+    series = pl.Series((times.as_unit("ms") if times.unit == "s" else times).to_numpy())
+    columns["timestamp"] = moments_in(series, THE_FRAME, 0)
     return columns
 
 
@@ -136,19 +160,21 @@ def _raw(columns: dict[str, Any]) -> Raw:
     arrays: dict[str, Any] = {}
     for name in COLUMNS[1:]:
         try:
-            arrays[name] = np.array(columns[name], dtype=np.float64)
+            # NumPy would only warn of what it drops.
+            arrays[name] = np.array(columns[name]).astype(
+                np.float64, casting="same_kind" if np.iscomplexobj(columns[name]) else "unsafe"
+            )
         except (TypeError, ValueError) as error:
             raise DataError(
                 "not_a_number", f"expected numbers in {name}, found {getattr(columns[name], 'dtype', 'others')}; convert it"
             ) from error
-    stamps = np.array(columns["timestamp"], dtype=np.int64)
-    return Raw(name="the frame", sha256="", first_row=0, timestamp=stamps, **arrays)
+    return Raw(name=THE_FRAME, sha256="", first_row=0, timestamp=columns["timestamp"], **arrays)
 
 
 def _no_zone(found: str) -> DataError:
     return DataError(
         "time",
-        f"expected times with a time zone in every row of timestamp, found {found}; say which one, as with "
+        f"expected times with a time zone in timestamp, found {found}; say which one, as with "
         'dt.replace_time_zone("UTC") in polars or dt.tz_localize("UTC") in pandas',
     )
 

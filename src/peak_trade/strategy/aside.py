@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 _THREAD = threading.local()
 
 
-class StrategyOutput:
+class SplitOutput:
     """Standard output that passes on to standard error what is written while a strategy is at work in that thread."""
 
     def __init__(self, real: TextIO) -> None:
@@ -34,8 +34,11 @@ class StrategyOutput:
 @contextmanager
 def listening() -> Iterator[None]:
     """Tell the program's own output from a strategy's, as long as this is entered."""
-    real = sys.stdout
-    sys.stdout = cast("TextIO", StrategyOutput(real))
+    real = cast("TextIO | None", sys.stdout)
+    if real is None:  # closed by whoever began this program: nobody reads what it prints
+        yield
+        return
+    sys.stdout = cast("TextIO", SplitOutput(real))
     try:
         yield
     finally:

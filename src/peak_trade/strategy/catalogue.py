@@ -151,7 +151,15 @@ def make(name: str, params: Mapping[str, Value]) -> Strategy:
     Raises:
         StrategyError: no such strategy, no such parameter or a value out of its range.
     """
-    kind = find(name)
+    return made(find(name), params)
+
+
+def made(kind: type[Strategy], params: Mapping[str, Value]) -> Strategy:
+    """Return a strategy of this class, which need not be in the catalogue, with these parameters.
+
+    Raises:
+        StrategyError: no such parameter or a value out of its range.
+    """
     try:
         return kind.model_validate(dict(params))
     except ValidationError as error:

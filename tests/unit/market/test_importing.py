@@ -4,6 +4,7 @@ import gzip
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -531,3 +532,45 @@ def test_a_part_of_a_second_is_off_the_grid(tmp_path):
     rows(timestamp=some_bars(50).timestamp + 123_456_000).write_parquet(tmp_path / "a.parquet")
 
     assert refusal(tmp_path / "a.parquet").code == "off_grid"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_two_gigabytes_of_nothing_are_refused_by_their_beginning(tmp_path, ending, monkeypatch):
+    """A sparse file, or a binary one, is refused before all of it is read."""
+    path = tmp_path / f"sparse.{ending}"
+    with path.open("wb") as file:
+        file.truncate(2 << 30)
+    monkeypatch.setattr("hashlib.sha256", lambda _content: pytest.fail("all of it was read"))
+
+    assert refusal(path).code == {"csv": "layout", "parquet": "truncated"}[ending]
+
+
+def test_text_of_another_encoding_is_told(tmp_path):
+    """A spreadsheet's UTF-16 is no row of unreadable column names."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(rows().write_csv().encode("utf-16"))
+
+    assert "convert it if it is UTF-16 text" in str(refusal(path))
+
+
+def test_an_open_quotation_mark_is_one_short_sentence(tmp_path):
+    """The rest of the file is not part of the message."""
+    lines = rows().write_csv().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([*lines[:3], f'"{lines[3]}', *lines[4:]]))
+    told = str(refusal(tmp_path / "a.csv"))
+
+    assert "is a quotation mark never closed?" in told
+    assert len(told) < 250
+
+
+def test_iso_times_with_a_zone_are_that_moment(tmp_path):
+    """Offsets count, also where summer time changes them; one row without a zone among others is refused."""
+    start = datetime(2024, 3, 30, 12, tzinfo=UTC)
+    moments = [start + timedelta(hours=hour) for hour in range(50)]
+    texts = [moment.astimezone(ZoneInfo("Europe/Berlin")).isoformat() for moment in moments]
+    assert {text[-6:] for text in texts} == {"+01:00", "+02:00"}
+    rows(timestamp=texts).write_csv(tmp_path / "a.csv")
+    rows(timestamp=[*texts[:-1], texts[-1][:-6]]).write_csv(tmp_path / "b.csv")
+
+    assert read(tmp_path / "a.csv").bars.timestamp.tolist() == [int(moment.timestamp()) * 10**9 for moment in moments]
+    assert refusal(tmp_path / "b.csv").code == "time"

@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ import peak_trade as pt
 from peak_trade.cli.main import main
 from peak_trade.model.errors import CheckFailed, DataError, InputError, SafetyRefused, StrategyError
 from peak_trade.settings import PATH_VARIABLE
+from peak_trade.strategy.base import Strategy
+from peak_trade.strategy.ma_crossover import MaCrossover
 
 CROSS = {"fast_window": 5, "slow_window": 20}
 GRID = {"fast_window": range(4, 9, 2), "slow_window": [20, 30]}
@@ -227,7 +230,7 @@ def test_a_function_is_tried_but_is_no_evidence(project):
     assert not done.registered
     assert "not evidence" in repr(done)
     assert "function on BTC/EUR 1h" in done.plot().html
-    with pytest.raises(InputError, match="found a function, which has no version"):
+    with pytest.raises(InputError, match="found a rule that is not in it and has no version"):
         pt.backtest(frame, crossing, symbol="BTC/EUR", registered=True)
     with pytest.raises(StrategyError, match="expected 600 targets"):
         pt.backtest(frame, lambda bars: bars.close[1:], symbol="BTC/EUR")
@@ -327,3 +330,115 @@ def test_bars_tell_what_they_are(nowhere):
     assert "SPX/USD 1d" in repr(loaded)
     assert f"{len(loaded):,}" in loaded._repr_html_()
     assert loaded.to_pandas()["close"].to_numpy().tolist() == loaded.to_polars()["close"].to_list()
+
+
+class OfOurOwn(Strategy):
+    """Long above the mean of some closes; in no catalogue."""
+
+    key: ClassVar[str] = "of_our_own"
+    source: ClassVar[str] = "a test"
+    window: int = 10
+
+    def targets(self, bars):
+        mean = np.convolve(bars.close, np.ones(self.window) / self.window)[: len(bars)]
+        found = (bars.close > mean).astype(float)
+        found[: self.window] = 0.0
+        return found
+
+    def warmup(self):
+        return self.window + 1
+
+
+def test_a_strategy_may_be_given_itself(nowhere):
+    """A class with parameters or one that is made: both proven and tested, with its own warm-up, and not registered."""
+    bars = pt.load_bars(hourly().to_polars(), symbol="BTC/EUR")
+    made = pt.backtest(bars, OfOurOwn(window=12))
+    told = pt.check(bars, OfOurOwn, {"window": 12})
+
+    assert made.result.sha256() == pt.backtest(bars, OfOurOwn, {"window": 12}).result.sha256()
+    assert (made.registered, told.holds, told.warmup.declared, told.title) == (False, True, 13, "of_our_own")
+    with pytest.raises(StrategyError, match="found windw"):
+        pt.backtest(bars, OfOurOwn, {"windw": 12})
+
+
+def test_one_of_the_catalogue_counts_however_it_is_named(project):
+    """Given as a class or made, it is the run that its key would have been, and can't be kept from counting."""
+    bars = pt.load_bars(hourly().to_polars(), symbol="BTC/EUR")
+    runs = [
+        pt.backtest(bars, "ma_crossover", CROSS),
+        pt.backtest(bars, MaCrossover, CROSS),
+        pt.backtest(bars, MaCrossover(**CROSS)),
+    ]
+
+    assert [run.registered for run in runs] == [True] * 3
+    assert len({run.record["result_sha256"] for run in runs}) == 1
+    with pytest.raises(SafetyRefused, match="found registered=False in a project"):
+        pt.backtest(bars, MaCrossover(**CROSS), registered=False)
+    with pytest.raises(InputError, match="no parameters with a strategy that is made"):
+        pt.backtest(bars, MaCrossover(**CROSS), CROSS)
+
+
+def twice(frame, name):
+    return pd.concat([frame, frame[["open"]].rename(columns={"open": name})], axis=1)
+
+
+def years(frame, count):
+    return frame.set_axis(frame.index.as_unit("s") + pd.DateOffset(years=count))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda frame: twice(frame, "open"), "expected one column open in the frame, found it twice"),
+        (lambda frame: twice(frame, "Open"), "expected one column open in the frame, found it twice"),
+        (lambda frame: frame.astype(complex), "expected numbers in open, found complex128"),
+        (lambda frame: years(frame, 500), "expected times of 1970 to 2261, found 25"),
+        (lambda frame: years(frame, -100), "expected times of 1970 to 2261, found 19"),
+        (lambda frame: frame.set_axis(frame.index[:-1].append(pd.DatetimeIndex([None], tz="UTC"))), "found none in row 599"),
+        (lambda frame: frame.set_axis(pd.MultiIndex.from_product([frame.columns, ["BTC"]]), axis=1), "of several levels"),
+        (lambda frame: frame.iloc[::-1], "sort the rows by time"),
+    ],
+)
+def test_frames_that_can_not_be_bars_are_refused_before_they_are_kept(nowhere, change, words):
+    """One sentence each, and nothing is left in the data folder."""
+    with pytest.raises(DataError, match=words):
+        pt.load_bars(change(hourly().to_pandas()), symbol="BTC/EUR")
+    assert list(nowhere.rglob("*.parquet")) == []
+
+
+def test_a_time_column_may_have_the_names_that_a_file_s_may_have(nowhere):
+    """What pandas calls Date after reset_index is a time; a lazy frame is told how to become a frame."""
+    bars = hourly()
+    named = pt.load_bars(bars.to_pandas().rename_axis("Date").reset_index(), symbol="BTC/EUR")
+
+    assert named.bars.sha256() == pt.load_bars(bars.to_polars(), symbol="BTC/EUR").bars.sha256()
+    with pytest.raises(InputError, match=r"found LazyFrame; collect\(\) it"):
+        pt.load_bars(bars.to_polars().lazy(), symbol="BTC/EUR")
+
+
+def test_words_of_another_kind_are_refused_in_a_sentence(nowhere):
+    """Never Python's own error, and never a text taken for the list of its letters."""
+    bars = pt.load_bars(hourly().to_polars(), symbol="BTC/EUR")
+    wrong = [
+        (lambda: pt.load_bars(hourly().to_polars(), symbol=3), "expected text as symbol, found 3"),
+        (lambda: pt.load_bars(symbol="SPX/USD", start=2001), "expected a date like"),
+        (lambda: pt.backtest(bars, None), "a Strategy or a function, found None"),
+        (lambda: pt.backtest(bars, "macd", [1]), "expected parameters by their names"),
+        (lambda: pt.backtest(bars, "macd", tags="abc"), "expected a list of tags, found the text 'abc'"),
+        (lambda: pt.backtest(bars, "macd", tags=[3]), "printable characters, found 3"),
+        (lambda: pt.backtest(bars, "macd", sizing=0.5), "fraction=0.25"),
+        (lambda: pt.check(bars, crossing, warmup=-1), "a warmup of zero bars or more, found -1"),
+        (lambda: pt.check(bars, crossing, warmup=2.5), "a warmup of zero bars or more, found 2.5"),
+        (lambda: pt.sweep(bars, "macd", None), "expected a grid such as"),
+        (lambda: pt.sweep(bars, "macd", {"fast_window": range(1, 10**12)}), "choose a coarser grid"),
+        (lambda: pt.sweep(bars, OfOurOwn, {"window": [3]}), "a strategy in the catalogue, found"),
+        (lambda: pt.sweep(bars, "macd", {"fast_window": [3]}, workers=-1), "from 0 to 256 as workers, found -1"),
+        (lambda: pt.sweep(bars, "macd", {"fast_window": [3]}, search="tpe", trials=2, seed=-1), "as seed, found -1"),
+        (lambda: pt.walk_forward(bars, "macd", {"fast_window": [3]}, train=2.5), "as train, found 2.5"),
+        (lambda: pt.portfolio([bars], [("macd",)]), "pairs of key and parameters"),
+    ]
+    for call, words in wrong:
+        with pytest.raises(InputError, match=words):
+            call()
+    assert pt.backtest(bars, "macd", fee_bps=np.int64(3)).result.terms.fee_bps == 3.0
+    assert len(pt.load_bars(symbol="SPX/USD", timeframe="1d", start=date(2018, 1, 1))) == 251

@@ -78,3 +78,12 @@ def test_only_the_strategys_own_thread_is_heard_aside():
         print("outer")
 
     assert (out.getvalue(), err.getvalue()) == ("result\n", "inner\nouter\n")
+
+
+def test_a_closed_standard_output_stays_closed(monkeypatch):
+    """A program that was begun without one has none; nothing fails for that."""
+    monkeypatch.setattr("sys.stdout", None)
+    with listening():
+        print("to nobody", flush=True)
+        checked_targets(some_bars(50), Odd(does="print('noise')"))
+    assert sys.stdout is None

@@ -132,9 +132,10 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
             f"expected a run of research, found the session {run.run_id}; "
             f"peak-trade session replay {run.run_id} decides it again"
         )
-    if run.status is not RunStatus.COMPLETED or run.run_type not in (*AGAIN, PORTFOLIO):
+    known = (*AGAIN, PORTFOLIO)
+    if run.status is not RunStatus.COMPLETED or run.run_type not in known:
         raise CheckFailed(
-            f"expected a completed run of one of {', '.join((*AGAIN, PORTFOLIO))}, found the {run.run_type} {run.run_id} {run.status.value}; "
+            f"expected a completed run of one of {', '.join(known)}, found the {run.run_type} {run.run_id} {run.status.value}; "
             f"{run.error or 'choose another run'}"
         )
     if run.run_type == PORTFOLIO:
