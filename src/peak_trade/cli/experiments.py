@@ -219,7 +219,12 @@ def reproduce_command(
         raise CheckFailed(f"expected run {run.run_id} to come out the same, found that {why}; compare code, data and versions")
     if not as_json:
         every = "every fill, every equity value and every metric"
-        known = {"backtest": every, "holdout": every, "walk_forward": f"every choice, {every}"}
+        known = {
+            "backtest": every,
+            "holdout": every,
+            "walk_forward": f"every choice, {every}",
+            "combinatorial": f"every choice, {every}",
+        }
         what = known.get(run.run_type, f"all {run.trials:,} trials")
         print(f"identical: {what}")
 
@@ -255,11 +260,12 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
-    from peak_trade.runs.record import SWEEP
+    from peak_trade.runs.record import COMBINATORIAL, SWEEP, WALK_FORWARD
     from peak_trade.runs.sessions.dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
-        parts.registry.close_dead(SWEEP, parts.clock.now())
+        for kind in (SWEEP, WALK_FORWARD, COMBINATORIAL):
+            parts.registry.close_dead(kind, parts.clock.now())
         close_dead(parts)
         if sort_by is not None and sort_by not in schema.runs.columns:
             names = parts.registry.metric_names()

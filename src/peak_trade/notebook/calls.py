@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.model.bar import F64, Bars
@@ -24,7 +24,7 @@ from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import InputError, SafetyRefused
 from peak_trade.notebook.frames import LoadedBars, choice_of
 from peak_trade.notebook.function_rule import FunctionRule
-from peak_trade.notebook.results import Mixed, Proven, SweepTable, Tested, Walk, market_title
+from peak_trade.notebook.results import Mixed, Paths, Proven, SweepTable, Tested, Walk, market_title
 from peak_trade.research.backtest import backtest as tried_once
 from peak_trade.research.backtest import yardstick
 from peak_trade.research.grid import made_plan
@@ -32,11 +32,13 @@ from peak_trade.research.portfolio import Allotting, Sleeve, Weighing
 from peak_trade.research.portfolio import portfolio as run_portfolio
 from peak_trade.research.proofs import Rule, Warmup, check_size, prove_causality, prove_warmup
 from peak_trade.research.search import Method, SearchPlan
-from peak_trade.research.splits import Length, WalkPlan
+from peak_trade.research.splits import GroupPlan, Length, Scheme, WalkPlan
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
 from peak_trade.runs.configured import configured_params, configured_terms, side_of
 from peak_trade.runs.research.backtest import BacktestRequest, run_backtest
+from peak_trade.runs.research.combinatorial import FanRequest, run_combinatorial
+from peak_trade.runs.research.grid_runs import unseen
 from peak_trade.runs.research.proofs import ProofRequest, prove
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.sweep import SweepRequest, run_sweep
@@ -46,6 +48,7 @@ from peak_trade.strategy.catalogue import Value, make
 from peak_trade.strategy.sizing import Sizing
 
 Moment = str | datetime
+Done = TypeVar("Done")
 #: The mark of runs outside of a project; their pages show it.
 UNKEPT = ("not registered",)
 
@@ -185,9 +188,7 @@ def sweep(
             chunk_s=parts.settings.file.sweep.chunk_s,
             tags=_marks(tags, counts=counts),
         )
-        done = run_sweep(parts, request, lambda _done, _before, _total: None, threading.Event())
-        if done is None:
-            raise InputError("expected a finished sweep, found one that was stopped; the same call goes on with it")
+        done = _whole(run_sweep(parts, request, unseen, threading.Event()))
         return SweepTable(
             title=_market(plan.strategy, done.record),
             registered=counts,
@@ -202,11 +203,16 @@ def walk_forward(
     strategy: str,
     grid: Mapping[str, object],
     *,
+    scheme: str = "rolling",
     train: str = "365d",
     test: str = "90d",
     embargo: str = "0",
     anchored: bool = False,
+    groups: int = 6,
+    held: int = 2,
+    purge: str | None = None,
     flat: bool = False,
+    afresh: bool = False,
     constraints: Sequence[str] = (),
     metric: str = "sharpe",
     workers: int = 0,
@@ -217,35 +223,52 @@ def walk_forward(
     tags: Sequence[str] = (),
     registered: bool | None = None,
     **terms: Unpack[TermWords],
-) -> Walk:
+) -> Walk | Paths:
     """Choose parameters on one stretch, trade them on the next, and join what came of it.
+
+    Interrupted, the same call goes on where it ended.
 
     Args:
         grid, constraints, metric, workers: see `sweep`.
-        train, test, embargo: lengths such as `365d`, or a number of bars as text.
-        anchored: choose on everything from the first bar on. flat: close positions at the end of each test stretch.
+        scheme: rolling, anchored (choose on everything from the first bar on; `anchored=True` says the same) or combinatorial.
+        train, test, embargo: lengths such as `365d`, or a number of bars as text; of a combinatorial one only the embargo.
+        groups, held, purge: of a combinatorial one: into how many groups bars are cut, how many are held out at a time, and
+            the length left out beside these; None is the longest warm-up.
+        flat: close positions at the end of each test stretch. afresh: begin anew, whatever was interrupted.
 
     Raises:
         InputError, DataError, SafetyRefused: see `backtest`.
     """
     plan = made_plan(strategy, {name: _listed(values) for name, values in grid.items()}, constraints, metric)
-    walk = WalkPlan(
-        train=Length.parse(train, "train"),
-        test=Length.parse(test, "test"),
-        embargo=Length.parse(embargo, "embargo", zero=True),
-        anchored=anchored,
-    )
+    kinds = [item.value for item in Scheme]
+    if scheme not in kinds:
+        raise InputError(f"expected {', '.join(kinds)} as scheme, found {scheme!r}; choose one")
+    after = Length.parse(embargo, "embargo", zero=True)
+    apart = None if purge is None else Length.parse(purge, "purge", zero=True)
     with _opened(registered=registered) as (parts, counts):
-        request = WalkRequest(
-            plan=plan,
-            walk=walk,
-            flat_borders=flat,
-            data=_during(choice_of(parts, data, symbol, timeframe), start, end),
-            terms=_terms(parts, terms),
-            count=workers or parts.settings.file.sweep.workers,
-            tags=_marks(tags, counts=counts),
+        common: dict[str, Any] = {
+            "plan": plan,
+            "flat_borders": flat,
+            "afresh": afresh,
+            "data": _during(choice_of(parts, data, symbol, timeframe), start, end),
+            "terms": _terms(parts, terms),
+            "count": workers or parts.settings.file.sweep.workers,
+            "chunk_s": parts.settings.file.sweep.chunk_s,
+            "tags": _marks(tags, counts=counts),
+        }
+        if scheme == Scheme.COMBINATORIAL.value:
+            cut = GroupPlan(groups=groups, held=held, purge=apart, embargo=after)
+            fanned = _whole(run_combinatorial(parts, FanRequest(cut=cut, **common)))
+            kept = fanned.folder if counts else None
+            title = _market(plan.strategy, fanned.record)
+            return Paths(title=title, registered=counts, record=fanned.record, fan=fanned.fan, folder=kept)
+        walk = WalkPlan(
+            train=Length.parse(train, "train"),
+            test=Length.parse(test, "test"),
+            embargo=after,
+            anchored=anchored or scheme == Scheme.ANCHORED.value,
         )
-        done = run_walk_forward(parts, request)
+        done = _whole(run_walk_forward(parts, WalkRequest(walk=walk, **common)))
         return Walk(
             title=_market(plan.strategy, done.record),
             registered=counts,
@@ -371,6 +394,17 @@ def check(
             warmup=proofs.warmup,
             evidence=proofs.evidence if counts else {},
         )
+
+
+def _whole(done: Done | None) -> Done:
+    """Return what is finished.
+
+    Raises:
+        InputError: it was stopped.
+    """
+    if done is None:
+        raise InputError("expected a finished run, found one that was stopped; the same call goes on with it")
+    return done
 
 
 @contextmanager

@@ -27,7 +27,7 @@ SHOWN = ("total_return", "sharpe", "max_drawdown", "num_trades")
 #: Runs in a list that is ranked by a figure; such a list has one page.
 RANKED_MAX = 200
 #: Types of runs that have a report of their own.
-REPORTED = ("backtest", "sweep", "walk_forward", "holdout")
+REPORTED = ("backtest", "sweep", "walk_forward", "combinatorial", "holdout")
 #: Seconds for which a report stays in memory.
 SHEET_AGE_S = 600.0
 _FILTERS = ("run_type", "status", "strategy", "symbol", "tag")

@@ -20,9 +20,10 @@ from peak_trade.runs import operators
 from peak_trade.runs.gates.locks import locks_of
 from peak_trade.runs.gates.view import gates_of
 from peak_trade.runs.overview.safety import safety_of
-from peak_trade.runs.record import SWEEP, WALK_FORWARD
+from peak_trade.runs.record import COMBINATORIAL, SWEEP, WALK_FORWARD
 from peak_trade.runs.research.again import remake_report
 from peak_trade.runs.research.backtest import TEAR_SHEET
+from peak_trade.runs.research.combinatorial import FAN_SHEET
 from peak_trade.runs.research.sweep import SWEEP_SHEET
 from peak_trade.runs.research.walk_forward import WALK_SHEET
 from peak_trade.runs.safety import kill
@@ -125,7 +126,8 @@ def sheet_of(parts: Parts, run: Run) -> str:
     """
     if run.status is not RunStatus.COMPLETED:
         raise CheckFailed(f"expected a completed run, found {run.run_id}, which is {run.status.value}; it has no report")
-    path = parts.reports / run.run_id / {SWEEP: SWEEP_SHEET, WALK_FORWARD: WALK_SHEET}.get(run.run_type, TEAR_SHEET)
+    sheets = {SWEEP: SWEEP_SHEET, WALK_FORWARD: WALK_SHEET, COMBINATORIAL: FAN_SHEET}
+    path = parts.reports / run.run_id / sheets.get(run.run_type, TEAR_SHEET)
     with suppress(OSError, UnicodeDecodeError):
         if drawn := path.read_text("utf-8").strip():
             return drawn

@@ -15,10 +15,12 @@ from peak_trade.research.executors import Workers, core_count
 from peak_trade.research.metrics import Metrics
 from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
-from peak_trade.runs.record import BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
+from peak_trade.runs.record import BACKTEST, COMBINATORIAL, HOLDOUT, SWEEP, WALK_FORWARD, recorded_inputs, versions_of
 from peak_trade.runs.research.backtest import finished_backtest, write_tear_sheet
+from peak_trade.runs.research.combinatorial import fan_again, fan_figures, fan_sha256, finished_fan, write_fan_sheet
+from peak_trade.runs.research.grid_runs import stored_plan
 from peak_trade.runs.research.holdout import over_holdout
-from peak_trade.runs.research.sweep import best_of, finished_sweep, stored_plan, write_sweep_sheet
+from peak_trade.runs.research.sweep import best_of, finished_sweep, write_sweep_sheet
 from peak_trade.runs.research.walk_forward import finished_walk, walk_again, walk_figures, walk_sha256, write_walk_sheet
 from peak_trade.runs.sessions.again import remake_session
 from peak_trade.strategy.catalogue import make
@@ -62,7 +64,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
             f"expected a backtest, sweep or walk-forward, found the session {run.run_id}; "
             f"peak-trade session replay {run.run_id} decides it again"
         )
-    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD):
+    if run.status is not RunStatus.COMPLETED or run.run_type not in (BACKTEST, HOLDOUT, SWEEP, WALK_FORWARD, COMBINATORIAL):
         raise CheckFailed(
             f"expected a completed backtest, sweep or walk-forward, found the {run.run_type} {run.run_id} {run.status.value}; "
             f"{run.error or 'choose another run'}"
@@ -85,7 +87,7 @@ def reproduce(parts: Parts, run_id: str) -> Reproduction:
         result = over_holdout(dataset.bars, make(run.strategy, run.params), terms, nanoseconds(start))
         dataset = dataset.between(start, None)
         differences = _compare_backtest(run, result)
-    elif run.run_type == WALK_FORWARD:
+    elif run.run_type in (WALK_FORWARD, COMBINATORIAL):
         differences = _compare_walk(run, dataset, terms)
     else:
         differences = _compare_sweep(parts, run, dataset, terms)
@@ -116,11 +118,17 @@ def _compare_backtest(run: Run, result: Result) -> list[Difference]:
 
 
 def _compare_walk(run: Run, dataset: Dataset, terms: Terms) -> list[Difference]:
-    _, journey = walk_again(run, dataset, terms)
-    then, now = dict(run.metrics), walk_figures(journey, run.spec["metric"])
+    metric = run.spec["metric"]
+    if run.run_type == COMBINATORIAL:
+        _, fan = fan_again(run, dataset, terms)
+        now, again = fan_figures(fan, metric), fan_sha256(fan)
+    else:
+        _, journey = walk_again(run, dataset, terms)
+        now, again = walk_figures(journey, metric), walk_sha256(journey)
+    then = dict(run.metrics)
     names = dict.fromkeys([*then, *now])
     found: list[Difference] = [(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
-    if (again := walk_sha256(journey)) != run.result_sha256:
+    if again != run.result_sha256:
         found.append(("choices, fills and equity (sha256)", run.result_sha256, again))
     return found
 
@@ -164,6 +172,8 @@ def remake_report(parts: Parts, run_id: str) -> Path:
         )
     if run.run_type == WALK_FORWARD:
         return write_walk_sheet(finished_walk(parts, run, *walk_again(run, dataset, again.terms)))
+    if run.run_type == COMBINATORIAL:
+        return write_fan_sheet(finished_fan(parts, run, *fan_again(run, dataset, again.terms)))
     if again.result is None:
         return write_sweep_sheet(finished_sweep(parts, run, stored_plan(run), again.terms, dataset))
     return write_tear_sheet(finished_backtest(parts, run, dataset, dataset_facts(dataset), again.result))

@@ -10,7 +10,7 @@ import numpy as np
 from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
 from peak_trade.journal.registry import stamp
-from peak_trade.journal.run import Run, RunStatus, Trial
+from peak_trade.journal.run import RunStatus, Trial
 from peak_trade.model.bar import Bars
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits, judge_edge
@@ -18,7 +18,7 @@ from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
 from peak_trade.runs.configured import configured_params
-from peak_trade.runs.record import Json, document_of, provenance, tried_on
+from peak_trade.runs.record import Json, document_of, run_over, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.trials import Trials, tried
@@ -81,17 +81,13 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     found = judge_edge(_case(bars, result, chosen, trials, limits), limits, request.seed)
     facts = dataset_facts(dataset)
     asked = BacktestRequest(strategy=chosen.strategy, params=chosen.params, data=request.data, terms=chosen.terms)
-    run = Run(
-        run_id=parts.ids.next_run(),
-        run_type=VERDICT,
+    spec = asked.spec(strategy, dataset, facts["sha256"])
+    run = run_over(
+        parts,
+        dataset,
+        strategy,
+        spec | {"run_type": VERDICT, "limits": asdict(limits), "seed": request.seed},
         status=RunStatus.COMPLETED,
-        strategy=strategy.key,
-        symbol=bars.instrument.symbol,
-        timeframe=bars.timeframe.label,
-        params=strategy.model_dump(mode="json"),
-        spec=asked.spec(strategy, dataset, facts["sha256"])
-        | {"run_type": VERDICT, "limits": asdict(limits), "seed": request.seed},
-        dataset_sha256=facts["sha256"],
         started_at=stamp(started),
         finished_at=stamp(parts.clock.now()),
         elapsed_s=parts.clock.elapsed_s() - begun,
@@ -99,7 +95,6 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
         result_sha256=result.sha256(),
         metrics=_figures(found, trials, result),
         tags=request.tags,
-        **provenance(parts, strategy),
     )
     trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
     parts.registry.add(run, tried_on(dataset, chosen.terms), [trial])
