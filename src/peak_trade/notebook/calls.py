@@ -24,7 +24,7 @@ from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import InputError, SafetyRefused
 from peak_trade.notebook.frames import LoadedBars, choice_of
 from peak_trade.notebook.function_rule import FunctionRule
-from peak_trade.notebook.results import Mixed, Paths, Proven, SweepTable, Tested, Walk, market_title
+from peak_trade.notebook.results import Mixed, Proven, SweepTable, Tested, Walk, WalkPaths, market_title
 from peak_trade.research.backtest import backtest as tried_once
 from peak_trade.research.backtest import yardstick
 from peak_trade.research.grid import made_plan
@@ -223,7 +223,7 @@ def walk_forward(
     tags: Sequence[str] = (),
     registered: bool | None = None,
     **terms: Unpack[TermWords],
-) -> Walk | Paths:
+) -> Walk | WalkPaths:
     """Choose parameters on one stretch, trade them on the next, and join what came of it.
 
     Interrupted, the same call goes on where it ended.
@@ -261,7 +261,7 @@ def walk_forward(
             fanned = _whole(run_combinatorial(parts, FanRequest(cut=cut, **common)))
             kept = fanned.folder if counts else None
             title = _market(plan.strategy, fanned.record)
-            return Paths(title=title, registered=counts, record=fanned.record, fan=fanned.fan, folder=kept)
+            return WalkPaths(title=title, registered=counts, record=fanned.record, fan=fanned.fan, folder=kept)
         walk = WalkPlan(
             train=Length.parse(train, "train"),
             test=Length.parse(test, "test"),

@@ -204,7 +204,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Paths:
+class WalkPaths:
     """A combinatorial cross-validation: many paths through one history, each bar traded with what was chosen without it."""
 
     title: str

@@ -25,8 +25,8 @@ from peak_trade.runs.record import COMBINATORIAL, Json, document_of, tried_on
 from peak_trade.runs.research.grid_runs import (
     INTERRUPTED,
     GridRequest,
-    Keeper,
     Progress,
+    TrialKeeper,
     alone_on,
     combined,
     every_of,
@@ -142,7 +142,7 @@ def run_combinatorial(
     with alone_on(parts, planned, "cross-validation"):
         run, known = taken_up(parts, planned, "cross-validation", afresh=request.afresh)
         done = known_tables(known, request.plan.strategy, every, len(periods))
-        keeper = Keeper(parts, run, periods, len(every), chunk_s=request.chunk_s, done=len(done))
+        keeper = TrialKeeper(parts, run, periods, len(every), chunk_s=request.chunk_s, done=len(done))
         with kept(keeper):
             table = gathered(keeper, request.crew(evaluator), every, done, progress, stop or threading.Event())
             if table is not None:

@@ -65,7 +65,7 @@ class GridRequest:
         return Crew(evaluator, self.workers, self.count, address=self.address, code=code_sha256)
 
 
-class Keeper:
+class TrialKeeper:
     """Collects finished combinations of a run and stores them about every `chunk_s` seconds.
 
     Args:
@@ -201,7 +201,7 @@ def alone_on(parts: Parts, planned: Run, noun: str) -> Iterator[None]:
 
 
 @contextmanager
-def kept(keeper: Keeper) -> Iterator[None]:
+def kept(keeper: TrialKeeper) -> Iterator[None]:
     """Register how a run ended that did not come to its end: failed by its strategy, else aborted, to be gone on with."""
     try:
         yield
@@ -249,7 +249,7 @@ def known_tables(known: Known, strategy: str, every: Sequence[Params], periods: 
 
 
 def gathered(
-    keeper: Keeper,
+    keeper: TrialKeeper,
     crew: Crew[tuple[Metrics, ...]],
     every: Sequence[Params],
     done: Mapping[int, tuple[Metrics, ...]],

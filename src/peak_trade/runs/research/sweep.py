@@ -25,9 +25,9 @@ from peak_trade.runs.record import SWEEP, Json, document_of, tried_on
 from peak_trade.runs.research.grid_runs import (
     INTERRUPTED,
     GridRequest,
-    Keeper,
     Known,
     Progress,
+    TrialKeeper,
     alone_on,
     begun,
     kept,
@@ -84,7 +84,7 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
             return finished_sweep(parts, before, plan, request.terms, dataset)
         run, done = begun(parts, planned, before)
         # A sweep has one period, so that a trial's number is its combination's, however many there will be.
-        keeper = Keeper(parts, run, [tried_on(dataset, request.terms)], 0, chunk_s=request.chunk_s, done=len(done))
+        keeper = TrialKeeper(parts, run, [tried_on(dataset, request.terms)], 0, chunk_s=request.chunk_s, done=len(done))
         with kept(keeper):
             evaluator = Evaluator(dataset.bars, plan.strategy, request.terms)
             whole = _evaluate(keeper, search, done, evaluator, request, progress, stop)
@@ -98,7 +98,7 @@ def run_sweep(parts: Parts, request: SweepRequest, progress: Progress, stop: thr
 
 
 def _evaluate(
-    keeper: Keeper,
+    keeper: TrialKeeper,
     search: Search,
     done: Known,
     evaluator: Evaluator,

@@ -32,8 +32,8 @@ from peak_trade.runs.research.backtest import equity_frame, write_trades
 from peak_trade.runs.research.grid_runs import (
     INTERRUPTED,
     GridRequest,
-    Keeper,
     Progress,
+    TrialKeeper,
     alone_on,
     combined,
     every_of,
@@ -133,7 +133,7 @@ def run_walk_forward(
         run, known = taken_up(parts, planned, "walk-forward", afresh=request.afresh)
         evaluator, periods = route.evaluator(), route.periods()
         done = known_tables(known, plan.strategy, every, len(periods))
-        keeper = Keeper(parts, run, periods, len(every), chunk_s=request.chunk_s, done=len(done))
+        keeper = TrialKeeper(parts, run, periods, len(every), chunk_s=request.chunk_s, done=len(done))
         with kept(keeper):
             table = gathered(keeper, request.crew(evaluator), every, done, progress, stop or threading.Event())
             if table is not None:
