@@ -126,8 +126,9 @@ def walk_windows(folder: str, count: int = 100_000) -> dict[str, float]:
     )
 
     def work() -> None:
-        record = run_walk_forward(parts, request).record
-        assert (len(record["windows"]), record["combinations"]) == (20, 100)
+        done = run_walk_forward(parts, request)
+        assert done is not None
+        assert (len(done.record["windows"]), done.record["combinations"]) == (20, 100)
 
     value = best_of(work, repeats=3)
     parts.close()

@@ -36,6 +36,9 @@ class Meeting:
             time.sleep(0.05)
         return node
 
+LENGTHS = ["--train", "1825d", "--test", "365d"]
+SCHEME = ["--scheme", "combinatorial"]
+
 def ours():
     return f"code of {os.getpid()}"
 
@@ -53,25 +56,35 @@ if __name__ == "__main__":
     except CheckFailed as error:
         refused = str(error)
     code = main(["sweep", "--config", "sweep.toml", "--no-html", "--json", "--executor", "ray", "--address", cluster.address])
-    print("@@" + json.dumps({"nodes": len(nodes), "refused": refused, "code": code}))
+    walk = ["walkforward", "--config", "sweep.toml", "--no-html", "--json"]
+    print("@@")
+    walked = [main([*walk, *more, "--executor", "ray", "--address", cluster.address]) for more in (LENGTHS, SCHEME)]
+    print("@@" + json.dumps({"nodes": len(nodes), "refused": refused, "code": code, "walked": walked}))
     cluster.shutdown()
 """
 
 
 def test_a_cluster_of_two_nodes_gives_what_this_machine_gives(project):
-    """Both nodes work, the sweep has the same result as here, and a node with other code is refused."""
+    """Both nodes work, sweep and walks have the same results as here, and a node with other code is refused."""
     project.sweep_file("fast_window = { start = 2, stop = 20, step = 2 }\nslow_window = [30, 40]")
     here = project.run("sweep", "--config", "sweep.toml", "--no-html", "--executor", "local", "--json").json
+    walk = ("walkforward", "--config", "sweep.toml", "--no-html", "--executor", "local", "--json")
+    walked = [
+        project.run(*walk, *more).json["result_sha256"]
+        for more in (("--train", "1825d", "--test", "365d"), ("--scheme", "combinatorial"))
+    ]
     (project.folder / "cluster.py").write_text(textwrap.dedent(SCRIPT))
 
     ended = subprocess.run([sys.executable, "cluster.py"], capture_output=True, text=True, timeout=300, check=False)
 
     assert ended.returncode == 0, ended.stderr
-    there, _, told = ended.stdout.partition("@@")
+    there, far, told = ended.stdout.split("@@")
     assert '"nodes": 2' in told
     assert '"code": 0' in told
     assert "same version of Peak_Trade" in told
+    assert '"walked": [0, 0]' in told
     assert f'"result_sha256": "{here["result_sha256"]}"' in there
+    assert all(f'"result_sha256": "{one}"' in far for one in walked)
 
 
 def test_no_cluster_at_the_address_is_one_sentence(project):

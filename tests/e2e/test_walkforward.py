@@ -3,9 +3,11 @@
 import csv
 import json
 import math
-from contextlib import closing
+import signal
+from contextlib import closing, nullcontext
 
 import pytest
+from tests.e2e.test_sweep import wait_for_trials
 
 GRID = ("--grid", "fast_window=5,10,20", "--grid", "slow_window=50:100:25")
 WALK = ("walkforward", "--strategy", "ma_crossover", "--train", "1825d", "--test", "365d", *GRID)
@@ -189,3 +191,157 @@ def test_wrong_options_are_one_sentence(project, more, words):
     assert (ended.code, ended.out) == (2, "")
     assert words in ended.err
     assert len(ended.err.strip().splitlines()) == 1
+
+
+def set_back(project, kept: int, every: int, periods: int) -> None:
+    """Leave a run of which the first combinations of all are stored with all their periods, as a kill would."""
+    from peak_trade.compose import Parts
+    from peak_trade.settings import load_config
+
+    with closing(Parts(load_config(project.folder / "config.toml"))) as parts, parts.registry._writing() as connection:
+        connection.exec_driver_sql(f"delete from trials where number % {every} >= {kept} or number >= {every * periods}")
+        connection.exec_driver_sql("update runs set status = 'started', finished_at = null, result_sha256 = null")
+
+
+def walk_runs(project) -> list[dict]:
+    return project.run("experiments", "--json").json
+
+
+SCHEMES = [
+    pytest.param("walk_forward", ("--train", "1825d", "--test", "365d"), id="rolling"),
+    pytest.param("combinatorial", ("--scheme", "combinatorial"), id="combinatorial"),
+]
+
+
+@pytest.mark.parametrize(("run_type", "way"), SCHEMES)
+@pytest.mark.parametrize("kept", [1, 8, 9])
+def test_an_interrupted_one_goes_on(project, monkeypatch, run_type, way, kept):
+    """It takes what is stored, computes the rest, and ends as if never interrupted; no trial is there twice."""
+    from peak_trade.research.combinatorial import SplitEvaluator
+    from peak_trade.research.sweep import StretchEvaluator
+
+    line = ("walkforward", "--strategy", "ma_crossover", *GRID, *way, "--no-html", "--workers", "1", "--json")
+    whole = project.run(*line).json
+    set_back(project, kept, 9, {"walk_forward": 16, "combinatorial": 15}[run_type])
+    seen = []
+    for kind in (StretchEvaluator, SplitEvaluator):
+        evaluate = kind.evaluate
+        monkeypatch.setattr(
+            kind, "evaluate", lambda self, params, evaluate=evaluate: seen.append(str(params)) or evaluate(self, params)
+        )
+
+    again = project.run(*line).json
+
+    assert (again["run_id"], again["result_sha256"]) == (whole["run_id"], whole["result_sha256"])
+    assert len(set(seen)) == 9 - kept
+    assert again["trials_on_dataset"] == whole["trials_on_dataset"]
+    assert again["trials"] == whole["trials"] == len(trials_of(project, run_type))
+
+
+def same_walk(project, monkeypatch) -> tuple[str, ...]:
+    return ()
+
+
+def other_fee(project, monkeypatch) -> tuple[str, ...]:
+    return ("--fee-bps", "11")
+
+
+def other_code(project, monkeypatch) -> tuple[str, ...]:
+    monkeypatch.setattr("peak_trade.runs.record.code_sha256", lambda: "something else")
+    return ()
+
+
+def other_bars(project, monkeypatch) -> tuple[str, ...]:
+    project.bars("bars.csv", 600, seed=8)
+    return ()
+
+
+def other_steps(project, monkeypatch) -> tuple[str, ...]:
+    with (project.folder / "config.toml").open("a") as file:
+        file.write('[instrument."BTC/EUR"]\ntrading_days = 250\n')
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (same_walk, ""),
+        (other_fee, "other terms (fee_bps"),
+        (other_code, "other code (code"),
+        (other_bars, "other bars"),
+        (other_steps, "other trading steps"),
+    ],
+)
+def test_only_the_same_one_goes_on(project, monkeypatch, change, words):
+    """With other data, code or terms it is refused in one sentence, and begins anew only where that is asked for."""
+    project.bars("bars.csv", 600, seed=7)
+    place = ("--data", "bars.csv", "--symbol", "BTC/EUR", "--train", "200", "--test", "100")
+    line = ("walkforward", "--strategy", "ma_crossover", "--grid", "fast_window=5,10,20", "--no-html", *place)
+    project.run(*line)
+    set_back(project, 2, 3, 5)
+    before = walk_runs(project)
+    more = change(project, monkeypatch)
+
+    ended = project.run(*line, *more, "--json")
+
+    assert [run["status"] for run in before] == ["aborted"]
+    if not words:
+        assert (ended.code, ended.json["run_id"]) == (0, before[0]["run_id"])
+        return
+    assert (ended.code, ended.out) == (2, "")
+    assert words in ended.err
+    assert "--afresh" in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert len(walk_runs(project)) == 1
+    assert project.run(*line, *more, "--afresh").code == 0
+    assert project.run(*line, *more).code == 0
+    assert len(walk_runs(project)) == 3
+
+
+def test_a_killed_one_goes_on_and_two_at_once_are_refused(project):
+    """While one works the second is refused; after SIGKILL the same command finishes what is missing."""
+    config = project.folder / "config.toml"
+    config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.01"))
+    line = (
+        *("walkforward", "--strategy", "ma_crossover", "--symbol", "SYN/USD", "--timeframe", "1m", "--no-html", "--json"),
+        *("--grid", "fast_window=2:40:1", "--grid", "slow_window=60:120:4", "--train", "10000", "--test", "10000"),
+    )
+    process = project.start(*line, "--workers", "1")
+    wait_for_trials(project, process, 20)
+    second = project.run(*line)
+    process.kill()
+    process.communicate(timeout=60)
+    done = len(trials_of(project, "walk_forward"))
+
+    again = project.run(*line)
+
+    assert (second.code, process.returncode) == (2, -signal.SIGKILL)
+    assert "found one that does" in second.err
+    assert 0 < done < again.json["trials"]
+    assert [row[0] for row in trials_of(project, "walk_forward")] == list(range(again.json["trials"]))
+    assert len(walk_runs(project)) == 1
+
+
+def test_a_wish_to_stop_leaves_one_to_go_on_with(project, monkeypatch):
+    """Stopped after the first piece it exits with 130, says so, and is listed as aborted with what it has."""
+    from contextlib import contextmanager
+    from threading import Event
+
+    from peak_trade.research.sweep import StretchEvaluator
+
+    stop, evaluate = Event(), StretchEvaluator.evaluate
+
+    @contextmanager
+    def stopped():
+        yield stop
+
+    monkeypatch.setattr("peak_trade.cli.walkforward.stopping", stopped)
+    monkeypatch.setattr(StretchEvaluator, "evaluate", lambda self, params: stop.set() or evaluate(self, params))
+    ended = walk(project, "--executor", "local")
+    left = walk_runs(project)
+    monkeypatch.setattr("peak_trade.cli.walkforward.stopping", lambda: nullcontext(Event()))
+
+    assert (ended.code, [run["status"] for run in left]) == (130, ["aborted"])
+    assert "the same command goes on from here" in ended.err
+    assert left[0]["trials"] < 15 * 9
+    assert walk(project, "--json").json["run_id"] == left[0]["run_id"]

@@ -13,22 +13,11 @@ if TYPE_CHECKING:
     from peak_trade.runs.research.backtest import Finished
 
 
+@options.taking()
 def command(
     strategy: Annotated[str, typer.Option("--strategy", help="Name of the strategy: peak-trade strategies list.")],
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE of the strategy; repeatable.")] = None,
-    data: options.DataFile = None,
-    symbol: options.SymbolName = None,
-    timeframe: options.TimeframeName = None,
-    start: options.StartTime = None,
-    end: options.EndTime = None,
-    fee_bps: options.FeeBps = None,
-    slippage_bps: options.SlippageBps = None,
-    initial_cash: options.InitialCash = None,
-    sizing: options.SizingText = None,
-    side: options.SideName = None,
-    stop_loss: options.StopLoss = None,
-    take_profit: options.TakeProfit = None,
-    trailing_stop: options.TrailingStop = None,
+    given: Given = options.NOTHING,
     tag: options.Tags = None,
     trades_out: Annotated[Path | None, typer.Option("--trades-out", help="Write the trades to this CSV file.")] = None,
     equity_out: Annotated[Path | None, typer.Option("--equity-out", help="Write the equity to this CSV file.")] = None,
@@ -41,23 +30,8 @@ def command(
     from peak_trade.cli.log import open_log
     from peak_trade.runs.research.backtest import BacktestRequest, run_backtest, write_equity, write_tear_sheet, write_trades
 
-    given = Given(
-        data=data,
-        symbol=symbol,
-        timeframe=timeframe,
-        start=start,
-        end=end,
-        fee_bps=fee_bps,
-        slippage_bps=slippage_bps,
-        initial_cash=initial_cash,
-        sizing=sizing,
-        side=side,
-        stop_loss=stop_loss,
-        take_profit=take_profit,
-        trailing_stop=trailing_stop,
-    )
     with closing(options.open_parts(config)) as parts:
-        options.check_outputs(parts, [data], [trades_out, equity_out])
+        options.check_outputs(parts, [given.data], [trades_out, equity_out])
         log = open_log(parts.settings, verbose=verbose)
         request = BacktestRequest(
             strategy=strategy,

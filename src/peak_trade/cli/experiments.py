@@ -230,6 +230,7 @@ def reproduce_command(
             "verdict": f"the answer and each of its tests, {every}",
             "robustness": f"the answer and each of its questions, {every}",
             "regimes": f"every regime and what was earned in it, {every}",
+            "combinatorial": f"every choice, {every}",
         }
         what = known.get(run.run_type, f"all {run.trials:,} trials")
         print(f"identical: {what}")
@@ -266,11 +267,12 @@ def _filter(run_type: str | None, status: str | None, strategy: str | None, symb
 
 def _find(where: "RunFilter", limit: int, sort_by: str | None, config: Path | None) -> "list[Run]":
     from peak_trade.journal import schema
-    from peak_trade.runs.record import SWEEP
+    from peak_trade.runs.record import COMBINATORIAL, SWEEP, WALK_FORWARD
     from peak_trade.runs.sessions.dead import close_dead
 
     with closing(options.open_parts(config)) as parts:
-        parts.registry.close_dead(SWEEP, parts.clock.now())
+        for kind in (SWEEP, WALK_FORWARD, COMBINATORIAL):
+            parts.registry.close_dead(kind, parts.clock.now())
         close_dead(parts)
         if sort_by is not None and sort_by not in schema.runs.columns:
             names = parts.registry.metric_names()

@@ -1,11 +1,14 @@
 """Options that several commands share, and what they mean together."""
 
+import inspect
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -14,6 +17,8 @@ from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
     from peak_trade.compose import DataChoice, Parts
+    from peak_trade.research.executors import Workers
+    from peak_trade.research.grid import SweepPlan
     from peak_trade.research.terms import Terms
     from peak_trade.strategy.catalogue import Value
 
@@ -41,23 +46,71 @@ TrailingStop = Annotated[
 ]
 
 
+SheetOn = Annotated[bool, typer.Option("--html/--no-html", help="Draw the HTML report with its charts.")]
+#: The configuration, of commands whose --config names a sweep file.
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Configuration file instead of config.toml.")]
+WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="How many work; default one a core.")]
+ExecutorName = Annotated[
+    str,
+    typer.Option("--executor", help="threads; processes for plain Python strategies; local (no others); ray (a cluster)."),
+]
+ClusterAddress = Annotated[
+    str | None, typer.Option("--address", help="Ray cluster, such as 10.0.0.5:6379 or auto; default one of this machine.")
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the command line or a sweep file said about data and terms; None leaves it to the configuration."""
+    """What the command line or a sweep file said about data and terms; None leaves it to the configuration.
 
-    data: Path | None = None
-    symbol: str | None = None
-    timeframe: str | None = None
-    start: str | None = None
-    end: str | None = None
-    fee_bps: float | None = None
-    slippage_bps: float | None = None
-    initial_cash: str | None = None
-    sizing: str | None = None
-    side: str | None = None
-    stop_loss: float | None = None
-    take_profit: float | None = None
-    trailing_stop: float | None = None
+    Each field is an option of a command that is `taking` it: what is added here, every such command has.
+    """
+
+    data: DataFile = None
+    symbol: SymbolName = None
+    timeframe: TimeframeName = None
+    start: StartTime = None
+    end: EndTime = None
+    fee_bps: FeeBps = None
+    slippage_bps: SlippageBps = None
+    initial_cash: InitialCash = None
+    sizing: SizingText = None
+    side: SideName = None
+    stop_loss: StopLoss = None
+    take_profit: TakeProfit = None
+    trailing_stop: TrailingStop = None
+
+
+#: What a command is given before anything is said.
+NOTHING = Given()
+#: The options of `Given` that say which bars, and all of them.
+DATA_OPTIONS = ("data", "symbol", "timeframe", "start", "end")
+ALL_OPTIONS = tuple(item.name for item in fields(Given))
+
+
+def taking(names: Sequence[str] = ALL_OPTIONS) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the named options of `Given` in place of its parameter `given`, which gets what they said."""
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(Given, include_extras=True)
+        taken = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=hints[name])
+            for name in names
+        ]
+        own = inspect.signature(command, eval_str=True)
+        parameters = [
+            item for parameter in own.parameters.values() for item in (taken if parameter.name == "given" else [parameter])
+        ]
+
+        @wraps(command)
+        def told(**words: Any) -> None:
+            command(given=Given(**{name: words.pop(name) for name in names}), **words)
+
+        told.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        told.__annotations__ = {item.name: item.annotation for item in parameters} | {"return": None}
+        return told
+
+    return wrap
 
 
 #: Commands that ask an exchange can ask one of their own.
@@ -111,6 +164,43 @@ def choose_terms(parts: "Parts", given: Given) -> "Terms":
         take_profit=_either(given.take_profit, plain.take_profit),
         trailing_stop=_either(given.trailing_stop, plain.trailing_stop),
     )
+
+
+def given_of(plan: "SweepPlan", line: Given, file: Path) -> Given:
+    """Return the sweep file's options with those of the command line over them.
+
+    Raises:
+        InputError: a value of the wrong type in the file.
+    """
+    words = ("data", "symbol", "timeframe", "start", "end", "sizing", "side", "initial_cash")
+    found: dict[str, object] = {}
+    for name, value in plan.options.items():
+        if name in words:
+            found[name] = Path(str(value)) if name == "data" else str(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+        else:
+            raise InputError(f"expected a number under sweep.{name} in {file}, found {value!r}; correct it")
+    if line.data is not None or line.symbol is not None:
+        found = {name: value for name, value in found.items() if name not in ("data", "symbol", "timeframe")}
+    found |= {item.name: value for item in fields(line) if (value := getattr(line, item.name)) is not None}
+    return replace(Given(), **found)  # type: ignore[arg-type]
+
+
+def workers_of(executor: str, address: str | None) -> "Workers":
+    """Return who works.
+
+    Raises:
+        InputError: there are no such workers, or an address without a cluster.
+    """
+    from peak_trade.research.executors import Workers
+
+    kinds = [item.value for item in Workers]
+    if executor not in kinds:
+        raise InputError(f"expected {', '.join(kinds)} as --executor, found {executor!r}; choose one")
+    if address is not None and executor != Workers.RAY.value:
+        raise InputError(f"expected --address with --executor ray alone, found it with {executor}; leave one out")
+    return Workers(executor)
 
 
 def full_path(path: Path) -> Path:

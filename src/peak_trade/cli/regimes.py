@@ -12,21 +12,15 @@ if TYPE_CHECKING:
     from peak_trade.runs.research.regimes import Weather
 
 
+@options.taking((*options.DATA_OPTIONS, "fee_bps", "slippage_bps", "side"))
 def command(
     strategy: Annotated[str, typer.Option("--strategy", help="What is judged by regime.")] = "buy_and_hold",
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE of the strategy; repeatable.")] = None,
-    data: options.DataFile = None,
-    symbol: options.SymbolName = None,
-    timeframe: options.TimeframeName = None,
-    start: options.StartTime = None,
-    end: options.EndTime = None,
+    given: Given = options.NOTHING,
     window: Annotated[int, typer.Option("--window", help="Bars of the volatility.")] = 24,
     history: Annotated[int, typer.Option("--history", help="Volatilities that the present one is ranked among.")] = 250,
     trend_window: Annotated[int, typer.Option("--trend-window", help="Bars of the trend.")] = 50,
     threshold: Annotated[float, typer.Option("--threshold", help="Standard deviations of a drift that is a trend.")] = 1.0,
-    fee_bps: options.FeeBps = None,
-    slippage_bps: options.SlippageBps = None,
-    side: options.SideName = None,
     tag: options.Tags = None,
     sheet: Annotated[bool, typer.Option("--html/--no-html", help="Draw the HTML page.")] = True,
     config: options.ConfigFile = None,
@@ -37,16 +31,6 @@ def command(
     from peak_trade.research.regimes import RegimeRules
     from peak_trade.runs.research.regimes import RegimeRequest, run_regimes, write_regime_sheet
 
-    given = Given(
-        data=data,
-        symbol=symbol,
-        timeframe=timeframe,
-        start=start,
-        end=end,
-        fee_bps=fee_bps,
-        slippage_bps=slippage_bps,
-        side=side,
-    )
     with closing(options.open_parts(config)) as parts:
         request = RegimeRequest(
             strategy=strategy,

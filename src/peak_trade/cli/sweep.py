@@ -1,11 +1,7 @@
 """`peak-trade sweep`: many combinations of parameters, resumable."""
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,33 +9,24 @@ import typer
 
 from peak_trade.cli import options
 from peak_trade.cli.options import Given
+from peak_trade.cli.progress import STOPPED, progress_bar, stopping
 from peak_trade.model.errors import InputError
 
 if TYPE_CHECKING:
-    from peak_trade.research.executors import Workers
-    from peak_trade.research.grid import SweepPlan
     from peak_trade.research.search import SearchPlan
-    from peak_trade.runs.research.sweep import Progress, Swept
+    from peak_trade.runs.research.sweep import Swept
 
 #: How many combinations are tried where none says how many.
 TRIALS = 100
 
 
+@options.taking(options.DATA_OPTIONS)
 def command(
     config: Annotated[Path, typer.Option("--config", help="Sweep file; config/sweeps/ has examples.")],
-    data: options.DataFile = None,
-    symbol: options.SymbolName = None,
-    timeframe: options.TimeframeName = None,
-    start: options.StartTime = None,
-    end: options.EndTime = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="How many work; default one a core.")] = None,
-    executor: Annotated[
-        str,
-        typer.Option("--executor", help="threads; processes for plain Python strategies; local (no others); ray (a cluster)."),
-    ] = "threads",
-    address: Annotated[
-        str | None, typer.Option("--address", help="Ray cluster, such as 10.0.0.5:6379 or auto; default one of this machine.")
-    ] = None,
+    given: Given = options.NOTHING,
+    workers: options.WorkerCount = None,
+    executor: options.ExecutorName = "threads",
+    address: options.ClusterAddress = None,
     search: Annotated[
         str, typer.Option("--search", help="grid (every combination), random or tpe (a model proposes).")
     ] = "grid",
@@ -51,7 +38,7 @@ def command(
     ] = 0,
     sheet: Annotated[bool, typer.Option("--html/--no-html", help="Draw the HTML report with its heat map.")] = True,
     tag: options.Tags = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="Configuration file instead of config.toml.")] = None,
+    settings: options.SettingsFile = None,
     verbose: options.Verbose = False,
     as_json: options.JsonOut = False,
 ) -> None:
@@ -60,10 +47,10 @@ def command(
     from peak_trade.research.grid import read_plan
     from peak_trade.runs.research.sweep import SweepRequest, run_sweep, write_sweep_sheet
 
-    crew = _crew(executor, address)
+    crew = options.workers_of(executor, address)
     how = _search(search, trials, seed)
     plan = read_plan(config)
-    given = given_of(plan, Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end), config)
+    given = options.given_of(plan, given, config)
     with closing(options.open_parts(settings)) as parts:
         log = open_log(parts.settings, verbose=verbose)
         request = SweepRequest(
@@ -78,11 +65,11 @@ def command(
             tags=options.check_tags(tag),
         )
         log.info("sweep begins", file=str(config), strategy=plan.strategy)
-        with _stopping() as stop, _bar() as progress:
+        with stopping() as stop, progress_bar("sweep") as progress:
             swept = run_sweep(parts, request, progress, stop)
         if swept is None:
             log.info("sweep interrupted", file=str(config))
-            print("stopped; what is done is stored, the same command goes on from here", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
             raise typer.Exit(130)
         log.info("sweep registered", run_id=swept.record["run_id"], trials=swept.record["trials"])
         _print(swept, as_json)
@@ -90,22 +77,6 @@ def command(
             path = write_sweep_sheet(swept)
             if not as_json:
                 print(f"heat map: {path}")
-
-
-def _crew(executor: str, address: str | None) -> "Workers":
-    """Return who works.
-
-    Raises:
-        InputError: there are no such workers, or an address without a cluster.
-    """
-    from peak_trade.research.executors import Workers
-
-    kinds = [item.value for item in Workers]
-    if executor not in kinds:
-        raise InputError(f"expected {', '.join(kinds)} as --executor, found {executor!r}; choose one")
-    if address is not None and executor != Workers.RAY.value:
-        raise InputError(f"expected --address with --executor ray alone, found it with {executor}; leave one out")
-    return Workers(executor)
 
 
 def _search(name: str, trials: int | None, seed: int) -> "SearchPlan":
@@ -127,78 +98,6 @@ def _search(name: str, trials: int | None, seed: int) -> "SearchPlan":
             )
         return SearchPlan()
     return SearchPlan(method=method, trials=TRIALS if trials is None else trials, seed=seed)
-
-
-def given_of(plan: "SweepPlan", line: Given, file: Path) -> Given:
-    """Return the sweep file's options with those of the command line over them.
-
-    Raises:
-        InputError: a value of the wrong type in the file.
-    """
-    words = ("data", "symbol", "timeframe", "start", "end", "sizing", "side", "initial_cash")
-    found: dict[str, object] = {}
-    for name, value in plan.options.items():
-        if name in words:
-            found[name] = Path(str(value)) if name == "data" else str(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = float(value)
-        else:
-            raise InputError(f"expected a number under sweep.{name} in {file}, found {value!r}; correct it")
-    if line.data is not None or line.symbol is not None:
-        found = {name: value for name, value in found.items() if name not in ("data", "symbol", "timeframe")}
-    found |= {item.name: value for item in fields(line) if (value := getattr(line, item.name)) is not None}
-    return replace(Given(), **found)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Turn the first Ctrl+C or SIGTERM into a wish to stop, and the second into an interruption."""
-    stop = threading.Event()
-
-    def wish(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        print("\nstopping after the work in hand; press Ctrl+C again to stop at once", file=sys.stderr)
-
-    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _bar() -> "Iterator[Progress]":
-    """Show a progress bar with rate and time left on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("sweep"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    shown = Progress(*columns, console=Console(stderr=True))
-    task = shown.add_task("sweep", total=None, rate="")
-
-    def update(done: int, before: int, total: int) -> None:
-        if not shown.live.is_started:
-            shown.start()
-        begun = shown.tasks[0].elapsed or 0.0
-        rate = f"{(done - before) / begun:,.0f}/s" if begun > 0 and done > before else ""
-        shown.update(task, completed=done, total=total, rate=rate)
-
-    try:
-        yield update
-    finally:
-        if shown.live.is_started:
-            shown.stop()
 
 
 def _print(swept: "Swept", as_json: bool) -> None:

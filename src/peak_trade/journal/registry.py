@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -127,9 +127,14 @@ class Registry:
 
     def add_trials(self, run: Run, tried: Tried, trials: Sequence[Trial]) -> None:
         """Store finished trials of a run, all or none."""
-        if trials:
+        self.add_tried(run, [(tried, trials)])
+
+    def add_tried(self, run: Run, parts: Iterable[tuple[Tried, Sequence[Trial]]]) -> None:
+        """Store finished trials of a run over several periods, all or none."""
+        if filled := [(tried, trials) for tried, trials in parts if trials]:
             with self._writing() as connection:
-                _add_trials(connection, run, tried, trials)
+                for tried, trials in filled:
+                    _add_trials(connection, run, tried, trials)
 
     def working_on(self, name: str, wait_s: float = 0.0) -> contextlib.AbstractContextManager[bool]:
         """Hold the right to work on something; see `Database.working_on`."""

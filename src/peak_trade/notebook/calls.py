@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from peak_trade.compose import DataChoice, Parts
 from peak_trade.model.bar import F64, Bars
@@ -25,19 +25,21 @@ from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import InputError, SafetyRefused
 from peak_trade.notebook.frames import LoadedBars, choice_of
 from peak_trade.notebook.function_rule import FunctionRule
-from peak_trade.notebook.results import Mixed, Proven, SweepTable, Tested, Walk, market_title
+from peak_trade.notebook.results import Mixed, Proven, SweepTable, Tested, Walk, WalkPaths, market_title
 from peak_trade.research.backtest import backtest as tried_once
 from peak_trade.research.backtest import yardstick
 from peak_trade.research.grid import made_plan
 from peak_trade.research.portfolio import Allotting, Weighing
 from peak_trade.research.proofs import Rule, Warmup, check_size, prove_causality, prove_warmup
 from peak_trade.research.search import Method, SearchPlan
-from peak_trade.research.splits import Length, WalkPlan
+from peak_trade.research.splits import GroupPlan, Length, Scheme, WalkPlan
 from peak_trade.research.sweep import COMBINATIONS_MAX
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import machine_user
 from peak_trade.runs.configured import configured_terms, side_of
 from peak_trade.runs.research.backtest import BacktestRequest, run_backtest
+from peak_trade.runs.research.combinatorial import FanRequest, run_combinatorial
+from peak_trade.runs.research.grid_runs import unseen
 from peak_trade.runs.research.portfolio import PortfolioRequest, run_portfolio
 from peak_trade.runs.research.proofs import ProofRequest, prove
 from peak_trade.runs.research.research_data import research_data
@@ -51,6 +53,7 @@ from peak_trade.strategy.sizing import Sizing
 Moment = str | date
 #: A strategy: its key in the catalogue, its class, one that is made, or a function from bars to targets.
 Rules = str | type[Strategy] | Strategy | Callable[[Bars], F64]
+Done = TypeVar("Done")
 #: The mark of runs outside of a project; their pages show it.
 UNKEPT = ("not registered",)
 #: The same limits as the command line's.
@@ -193,9 +196,7 @@ def sweep(
             chunk_s=parts.settings.file.sweep.chunk_s,
             tags=_marks(tags, counts=counts),
         )
-        done = run_sweep(parts, request, lambda _done, _before, _total: None, threading.Event())
-        if done is None:
-            raise InputError("expected a finished sweep, found one that was stopped; the same call goes on with it")
+        done = _ended(run_sweep(parts, request, unseen, threading.Event()))
         return SweepTable(
             title=_market(plan.strategy, done.record),
             registered=counts,
@@ -210,11 +211,16 @@ def walk_forward(
     strategy: str,
     grid: Mapping[str, object],
     *,
+    scheme: str = "rolling",
     train: str | int = "365d",
     test: str | int = "90d",
     embargo: str | int = 0,
     anchored: bool = False,
+    groups: int = 6,
+    held: int = 2,
+    purge: str | int | None = None,
     flat: bool = False,
+    afresh: bool = False,
     constraints: Sequence[str] = (),
     metric: str = "sharpe",
     workers: int = 0,
@@ -225,35 +231,52 @@ def walk_forward(
     tags: Sequence[str] = (),
     registered: bool | None = None,
     **terms: Unpack[TermWords],
-) -> Walk:
+) -> Walk | WalkPaths:
     """Choose parameters on one stretch, trade them on the next, and join what came of it.
+
+    Interrupted, the same call goes on where it ended.
 
     Args:
         grid, constraints, metric, workers: see `sweep`.
-        train, test, embargo: lengths such as `365d`, or numbers of bars.
-        anchored: choose on everything from the first bar on. flat: close positions at the end of each test stretch.
+        scheme: rolling, anchored (choose on everything from the first bar on; `anchored=True` says the same) or combinatorial.
+        train, test, embargo: lengths such as `365d`, or numbers of bars; of a combinatorial one only the embargo.
+        groups, held, purge: of a combinatorial one: into how many groups bars are cut, how many are held out at a time, and
+            the length left out beside these; None is the longest warm-up.
+        flat: close positions at the end of each test stretch. afresh: begin anew, whatever was interrupted.
 
     Raises:
         InputError, DataError, SafetyRefused: see `backtest`.
     """
     plan = made_plan(_keyed(strategy), _gridded(grid), constraints, metric)
-    walk = WalkPlan(
-        train=Length.parse(_length(train, "train"), "train"),
-        test=Length.parse(_length(test, "test"), "test"),
-        embargo=Length.parse(_length(embargo, "embargo"), "embargo", zero=True),
-        anchored=anchored,
-    )
+    kinds = [item.value for item in Scheme]
+    if scheme not in kinds:
+        raise InputError(f"expected {', '.join(kinds)} as scheme, found {scheme!r}; choose one")
+    after = Length.parse(_length(embargo, "embargo"), "embargo", zero=True)
+    apart = None if purge is None else Length.parse(_length(purge, "purge"), "purge", zero=True)
     with _opened(registered=registered) as (parts, counts):
-        request = WalkRequest(
-            plan=plan,
-            walk=walk,
-            flat_borders=flat,
-            data=_during(choice_of(parts, data, symbol, timeframe), start, end),
-            terms=_terms(parts, terms),
-            count=_whole(workers, "workers", WORKERS_MAX) or parts.settings.file.sweep.workers,
-            tags=_marks(tags, counts=counts),
+        common: dict[str, Any] = {
+            "plan": plan,
+            "flat_borders": flat,
+            "afresh": afresh,
+            "data": _during(choice_of(parts, data, symbol, timeframe), start, end),
+            "terms": _terms(parts, terms),
+            "count": _whole(workers, "workers", WORKERS_MAX) or parts.settings.file.sweep.workers,
+            "chunk_s": parts.settings.file.sweep.chunk_s,
+            "tags": _marks(tags, counts=counts),
+        }
+        if scheme == Scheme.COMBINATORIAL.value:
+            cut = GroupPlan(groups=groups, held=held, purge=apart, embargo=after)
+            fanned = _ended(run_combinatorial(parts, FanRequest(cut=cut, **common)))
+            kept = fanned.folder if counts else None
+            title = _market(plan.strategy, fanned.record)
+            return WalkPaths(title=title, registered=counts, record=fanned.record, fan=fanned.fan, folder=kept)
+        walk = WalkPlan(
+            train=Length.parse(_length(train, "train"), "train"),
+            test=Length.parse(_length(test, "test"), "test"),
+            embargo=after,
+            anchored=anchored or scheme == Scheme.ANCHORED.value,
         )
-        done = run_walk_forward(parts, request)
+        done = _ended(run_walk_forward(parts, WalkRequest(walk=walk, **common)))
         return Walk(
             title=_market(plan.strategy, done.record),
             registered=counts,
@@ -374,6 +397,17 @@ def check(
             warmup=proofs.warmup,
             evidence=proofs.evidence if counts else {},
         )
+
+
+def _ended(done: Done | None) -> Done:
+    """Return what is finished.
+
+    Raises:
+        InputError: it was stopped.
+    """
+    if done is None:
+        raise InputError("expected a finished run, found one that was stopped; the same call goes on with it")
+    return done
 
 
 @contextmanager

@@ -11,11 +11,13 @@ import polars as pl
 from peak_trade.model.errors import CheckFailed
 from peak_trade.notebook.drawing import Drawing, text_html
 from peak_trade.research.backtest import Result, Trade
+from peak_trade.research.combinatorial import Fan
 from peak_trade.research.portfolio import LegPaths, Portfolio
 from peak_trade.research.proofs import Causality, Warmup
 from peak_trade.research.walk_forward import Journey
 from peak_trade.runs.record import Json
 from peak_trade.runs.research.backtest import equity_frame
+from peak_trade.runs.research.combinatorial import path_equity
 from peak_trade.runs.research.portfolio import equity_table, weight_frame
 from peak_trade.runs.research.sweep import Rows
 from peak_trade.strategy.base import Strategy
@@ -197,6 +199,60 @@ class Walk:
         facts = "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
         windows = _columns(list(window_heads(self.record)), [tuple(row) for row in window_rows(self.record)])
         return "\n".join([self.title, "", windows, "", facts, "", walk_verdict(self.record), end])
+
+    def _repr_html_(self) -> str:
+        return text_html(repr(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WalkPaths:
+    """A combinatorial cross-validation: many paths through one history, each bar traded with what was chosen without it."""
+
+    title: str
+    registered: bool
+    record: Json
+    fan: Fan
+    folder: Path | None = None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The distribution over the paths, by name."""
+        return self.fan.figures(self.record["metric"])
+
+    @property
+    def sharpe(self) -> list[float | None]:
+        """The Sharpe ratio of each path."""
+        return [result.metrics.sharpe for result in self.fan.results]
+
+    @property
+    def splits(self) -> list[Json]:
+        """What each split chose and did, as `run.json` has it."""
+        found: list[Json] = self.record["splits"]
+        return found
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return timestamp (UTC) and the equity of each path at each close, quote currency."""
+        return path_equity(self.fan)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return the same as a pandas frame indexed by timestamp."""
+        return _pandas(self.to_polars())
+
+    def plot(self) -> Drawing:
+        """Return the report: the equity of all paths, and how their Sharpe ratios lie."""
+        from peak_trade.report.fan_sheet import fan_html
+
+        return Drawing(self.title, fan_html(self.record, self.fan))
+
+    def __repr__(self) -> str:
+        from peak_trade.report.fan_facts import PATH_HEADS, fan_pairs, fan_verdict, path_rows
+
+        pairs = fan_pairs(self.record)
+        width = max(len(name) for name, _ in pairs)
+        end = f"run {self.record['run_id']}" if self.registered else NOT_KEPT
+        facts = "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
+        told = _columns(list(PATH_HEADS), [tuple(row) for row in path_rows(self.record)])
+        return "\n".join([self.title, "", told, "", facts, "", fan_verdict(self.record), end])
 
     def _repr_html_(self) -> str:
         return text_html(repr(self))

@@ -19,7 +19,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from peak_trade.model.errors import CheckFailed, InputError
+from peak_trade.model.errors import CheckFailed, InputError, PeakTradeError
 from peak_trade.strategy.catalogue import Value
 
 R = TypeVar("R")
@@ -27,6 +27,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 #: One piece of work should take about this long: long enough to pay for its dispatch, short enough to stop soon.
 PIECE_S = 0.2
+
+#: What is said of a worker that is gone: killed by a person, or by a machine out of memory.
+DIED = "a worker process died; run the command again, it goes on where it ended"
 
 Work = Sequence[tuple[int, Mapping[str, Value]]]
 Done = list[tuple[int, R]]
@@ -123,7 +126,9 @@ class Crew(Generic[R]):
                     except BrokenProcessPool as error:
                         if stop and stop.is_set():
                             return
-                        raise CheckFailed("a worker process died; run the command again, it goes on where it ended") from error
+                        raise CheckFailed(DIED) from error
+                    except Exception as error:
+                        raise _seen_from_here(error) from error
         finally:
             for future in running:
                 future.cancel()
@@ -174,6 +179,15 @@ class Crew(Generic[R]):
             return future
 
         return begin
+
+
+def _seen_from_here(error: Exception) -> Exception:
+    """Return what a node's failure is here: Ray wraps an error of ours in the far traceback, and has its own for lost nodes."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, PeakTradeError):
+        return cause
+    lost = type(error).__module__.startswith("ray.") and cause is None
+    return CheckFailed(DIED) if lost else error
 
 
 def core_count() -> int:

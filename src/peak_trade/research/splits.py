@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, unique
 from math import comb
 from typing import NamedTuple
 
@@ -20,6 +21,15 @@ from peak_trade.model.errors import DataError, InputError
 _UNIT_NS = {unit: seconds * 1_000_000_000 for unit, seconds in (("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800))}
 #: More splits than this are a mistake: 20 groups with 10 tested are 184,756.
 SPLITS_MAX = 10_000
+
+
+@unique
+class Scheme(Enum):
+    """How bars are cut: windows that roll on, windows that begin with the first bar, or groups of which some are held out."""
+
+    ROLLING = "rolling"
+    ANCHORED = "anchored"
+    COMBINATORIAL = "combinatorial"
 
 
 class Stretch(NamedTuple):
@@ -63,6 +73,10 @@ class Length:
     amount: int
     timed: bool
 
+    def bars(self, step_ns: int) -> int:
+        """Return it in bars of that length, a part of one counted as a whole."""
+        return -(-self.amount // step_ns) if self.timed else self.amount
+
     @classmethod
     def parse(cls, text: str, option: str, *, zero: bool = False) -> "Length":
         """Read a length; *zero* says whether it may be none at all.
@@ -75,6 +89,24 @@ class Length:
             raise InputError(f"expected a length like 365d, 12h or a number of bars as {option}, found {text!r}; correct it")
         timed = bool(found[2])
         return cls(text.strip(), int(found[1]) * (_UNIT_NS[found[2]] if timed else 1), timed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """How bars are cut for combinatorial purged cross-validation.
+
+    Attributes:
+        groups: how many touching groups, N.
+        held: how many of them each split holds out, k.
+        purge: what is left out on both sides of a held-out stretch; None is the longest warm-up of any combination: so long
+            an indicator still sees the bars of the stretch.
+        embargo: what is left out after it besides.
+    """
+
+    groups: int
+    held: int
+    purge: Length | None
+    embargo: Length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,7 +128,7 @@ class Targeting:
         self._own = threading.local()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self.bars, self.strategy, self.terms)
+        return rebuilt, (type(self), self.bars, self.strategy, self.terms)
 
     def targets(self, params: Mapping[str, Value]) -> tuple[Strategy, F64]:
         """Return a combination's strategy and its targets, shape (bars,)."""
@@ -166,7 +166,7 @@ class StretchEvaluator(Targeting):
         self._parts = [(bars[first:last], slice(first, last)) for first, last in self.stretches]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self.bars, self.strategy, self.terms, self.stretches)
+        return rebuilt, (type(self), self.bars, self.strategy, self.terms, self.stretches)
 
     def evaluate(self, params: Mapping[str, Value]) -> tuple[Metrics, ...]:
         """Run one combination over each stretch, in their order."""
@@ -175,7 +175,7 @@ class StretchEvaluator(Targeting):
         return tuple(space.run(part, strategy, targets[place], self.terms)[2] for part, place in self._parts)
 
 
-def _rebuilt(kind: Callable[..., Targeting], bars: Bars, *rest: Any) -> Targeting:
+def rebuilt(kind: Callable[..., Targeting], bars: Bars, *rest: Any) -> Targeting:
     """Make an evaluator in another process; bars that were sent can be written to until they are made anew."""
     return kind(replace(bars), *rest)
 

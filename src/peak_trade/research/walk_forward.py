@@ -134,22 +134,52 @@ def walk_forward(
     Raises:
         StrategyError: a combination or its targets are wrong.
     """
-    tested = Stretch(windows[0].test.first, windows[-1].test.last)
-    evaluator = StretchEvaluator(bars, strategy, terms, [*(window.train for window in windows), tested])
+    evaluator = walk_evaluator(bars, strategy, terms, windows)
     found: dict[int, tuple[Metrics, ...]] = {}
     with Crew(evaluator, workers, count) as crew:
         for piece in crew.do(list(enumerate(combinations))):
             found |= dict(piece)
     table = [found[number] for number in range(len(combinations))]
+    return journey_of(evaluator, combinations, table, windows, metric, flat_borders=flat_borders)
+
+
+def walk_evaluator(bars: Bars, strategy: str, terms: Terms, windows: Sequence[Window]) -> StretchEvaluator:
+    """Return what evaluates a combination over each train stretch, and last over all test stretches together."""
+    return StretchEvaluator(bars, strategy, terms, [*(window.train for window in windows), tested_stretch(windows)])
+
+
+def tested_stretch(windows: Sequence[Window]) -> Stretch:
+    """Return all test stretches as one; they touch."""
+    return Stretch(windows[0].test.first, windows[-1].test.last)
+
+
+def journey_of(
+    evaluator: StretchEvaluator,
+    combinations: Sequence[Params],
+    table: Sequence[tuple[Metrics, ...]],
+    windows: Sequence[Window],
+    metric: str,
+    *,
+    flat_borders: bool,
+) -> Journey:
+    """Choose in each window and join what came of it.
+
+    Args:
+        table: what the evaluator found of each combination, in their order.
+
+    Raises:
+        StrategyError: the targets of a combination are wrong.
+    """
+    tested, terms = tested_stretch(windows), evaluator.terms
     chosen = [best([row[place] for row in table], metric) for place in range(len(windows))]
-    targets = np.zeros(len(bars))
+    targets = np.zeros(len(evaluator.bars))
     for window, number in zip(windows, chosen, strict=True):
         first, last = window.test
         if number is not None:
             targets[first:last] = evaluator.targets(combinations[number])[1][first:last]
         if flat_borders:
             targets[last - 1] = 0.0
-    part = bars[tested.first : tested.last]
+    part = evaluator.bars[tested.first : tested.last]
     some, _ = evaluator.targets(combinations[0])
     result = run(part, some, targets[tested.first : tested.last], terms, compiled())
     after = [row[-1] for row in table]

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from peak_trade.compose import DataChoice, Parts, code_in_use, code_sha256, numeric_versions
-from peak_trade.journal.run import Run, Tried, sha256_of
+from peak_trade.journal.registry import stamp
+from peak_trade.journal.run import Run, RunStatus, Tried, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
 from peak_trade.model.errors import CheckFailed
@@ -20,6 +21,7 @@ BACKTEST = "backtest"
 SWEEP = "sweep"
 WALK_FORWARD = "walk_forward"
 HOLDOUT = "holdout"
+COMBINATORIAL = "combinatorial"
 PORTFOLIO = "portfolio"
 VERDICT = "verdict"
 
@@ -37,6 +39,29 @@ def provenance(parts: Parts, strategy: Strategy) -> Json:
         "env_name": parts.settings.file.environment.name,
         "process": os.getpid(),
     }
+
+
+def run_over(parts: Parts, dataset: Dataset, strategy: Strategy, spec: Json, **more: Any) -> Run:
+    """Return a run of research over a dataset, begun now, with where it came from.
+
+    Args:
+        spec: has `run_type` and `dataset_sha256` besides what else specifies the run.
+        more: fields of the run that are known besides, or are others than here.
+    """
+    fields_here = {
+        "run_id": parts.ids.next_run(),
+        "run_type": spec["run_type"],
+        "status": RunStatus.STARTED,
+        "strategy": strategy.key,
+        "symbol": dataset.bars.instrument.symbol,
+        "timeframe": dataset.bars.timeframe.label,
+        "params": strategy.model_dump(mode="json"),
+        "spec": spec,
+        "dataset_sha256": spec["dataset_sha256"],
+        "started_at": stamp(parts.clock.now()),
+        **provenance(parts, strategy),
+    }
+    return Run(**fields_here | more)
 
 
 def versions_of(strategy: Strategy) -> dict[str, str]:

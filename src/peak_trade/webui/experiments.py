@@ -33,7 +33,7 @@ SHOWN = ("total_return", "sharpe", "max_drawdown", "num_trades")
 #: Runs in a list that is ranked by a figure; such a list has one page.
 RANKED_MAX = 200
 #: Types of runs of research, for the list's filter; whether a run has a report is asked of the run.
-REPORTED = ("backtest", "sweep", "walk_forward", "holdout", "verdict", "robustness", "regimes", "portfolio")
+REPORTED = ("backtest", "sweep", "walk_forward", "combinatorial", "holdout", "verdict", "robustness", "regimes", "portfolio")
 #: Types that give an answer in words, from their folder.
 ANSWERED = ("verdict", "robustness", "regimes")
 #: The figures that stand first on a run's page, by its type.

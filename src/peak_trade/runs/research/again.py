@@ -18,6 +18,7 @@ from peak_trade.research.sweep import Evaluator, sweep
 from peak_trade.research.terms import Terms
 from peak_trade.runs.record import (
     BACKTEST,
+    COMBINATORIAL,
     HOLDOUT,
     PORTFOLIO,
     SWEEP,
@@ -30,6 +31,15 @@ from peak_trade.runs.record import (
     versions_of,
 )
 from peak_trade.runs.research.backtest import TEAR_SHEET, finished_backtest, write_tear_sheet
+from peak_trade.runs.research.combinatorial import (
+    FAN_SHEET,
+    fan_again,
+    fan_figures,
+    fan_sha256,
+    finished_fan,
+    write_fan_sheet,
+)
+from peak_trade.runs.research.grid_runs import stored_plan
 from peak_trade.runs.research.holdout import over_holdout
 from peak_trade.runs.research.portfolio import (
     finished_portfolio,
@@ -54,7 +64,7 @@ from peak_trade.runs.research.robustness import (
     told_stress,
     write_robustness_sheet,
 )
-from peak_trade.runs.research.sweep import SWEEP_SHEET, best_of, finished_sweep, stored_plan, write_sweep_sheet
+from peak_trade.runs.research.sweep import SWEEP_SHEET, best_of, finished_sweep, write_sweep_sheet
 from peak_trade.runs.research.verdict import (
     VERDICT_SHEET,
     finished_verdict,
@@ -206,7 +216,7 @@ def remake_report(parts: Parts, run_id: str) -> Path:
 
 
 def _versions_now(parts: Parts, run: Run) -> dict[str, str]:
-    searched = run.run_type in (SWEEP, WALK_FORWARD)
+    searched = run.run_type in (SWEEP, WALK_FORWARD, COMBINATORIAL)
     params = json.loads(parts.registry.trials(run.run_id)[0][1]) if searched else run.params
     return versions_of(make(run.strategy, params))
 
@@ -246,6 +256,13 @@ def _walk(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> Redone:
     now = walk_figures(journey, run.spec["metric"])
     found = figures_apart(run, now, "choices, fills and equity (sha256)", walk_sha256(journey))
     return Redone(differences=found, remake=lambda: write_walk_sheet(finished_walk(parts, run, route, journey)))
+
+
+def _fan(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> Redone:
+    cut, fan = fan_again(run, dataset, terms)
+    now = fan_figures(fan, run.spec["metric"])
+    found = figures_apart(run, now, "choices, fills and equity (sha256)", fan_sha256(fan))
+    return Redone(differences=found, remake=lambda: write_fan_sheet(finished_fan(parts, run, cut, fan)))
 
 
 def _sweep(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> Redone:
@@ -306,6 +323,7 @@ AGAIN: dict[str, Callable[[Parts, Run, Dataset, Terms], Redone]] = {
     BACKTEST: _backtest,
     SWEEP: _sweep,
     WALK_FORWARD: _walk,
+    COMBINATORIAL: _fan,
     HOLDOUT: _holdout,
     VERDICT: _verdict,
     ROBUSTNESS: _robustness,
@@ -316,6 +334,7 @@ SHEETS = {
     BACKTEST: TEAR_SHEET,
     SWEEP: SWEEP_SHEET,
     WALK_FORWARD: WALK_SHEET,
+    COMBINATORIAL: FAN_SHEET,
     HOLDOUT: TEAR_SHEET,
     VERDICT: VERDICT_SHEET,
     ROBUSTNESS: ROBUSTNESS_SHEET,

@@ -18,7 +18,7 @@ from peak_trade.model.errors import StrategyError
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.terms import Terms
 from peak_trade.runs.configured import configured_params
-from peak_trade.runs.record import BACKTEST, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.runs.record import BACKTEST, Json, document_of, exact_choice, run_over, steps_of, tried_on
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import Value, make
@@ -72,21 +72,8 @@ def run_backtest(parts: Parts, request: BacktestRequest) -> Finished:
     strategy = make(request.strategy, configured_params(parts, request.strategy, request.params))
     dataset = research_data(parts, request.data)
     facts = dataset_facts(dataset)
-    run = Run(
-        run_id=parts.ids.next_run(),
-        run_type=BACKTEST,
-        status=RunStatus.STARTED,
-        strategy=strategy.key,
-        symbol=dataset.bars.instrument.symbol,
-        timeframe=dataset.bars.timeframe.label,
-        params=strategy.model_dump(mode="json"),
-        spec=request.spec(strategy, dataset, facts["sha256"]),
-        dataset_sha256=facts["sha256"],
-        started_at=stamp(started),
-        trials=1,
-        tags=request.tags,
-        **provenance(parts, strategy),
-    )
+    spec = request.spec(strategy, dataset, facts["sha256"])
+    run = run_over(parts, dataset, strategy, spec, started_at=stamp(started), trials=1, tags=request.tags)
     try:
         result = backtest(dataset.bars, strategy, request.terms)
     except StrategyError as error:

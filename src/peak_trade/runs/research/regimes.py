@@ -16,7 +16,7 @@ from peak_trade.research.regime_figures import figures_by_class
 from peak_trade.research.regimes import Family, RegimeRules, Regimes, regimes, spells, transitions
 from peak_trade.research.terms import Terms
 from peak_trade.runs.configured import configured_params
-from peak_trade.runs.record import Json, document_of, provenance, seal_of, sealed, tried_on
+from peak_trade.runs.record import Json, document_of, run_over, seal_of, sealed, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.strategy.catalogue import Value, make
@@ -66,16 +66,13 @@ def run_regimes(parts: Parts, request: RegimeRequest) -> Weather:
     found = regimes(bars, request.rules)
     told = told_regimes(found, result)
     asked = BacktestRequest(strategy=request.strategy, params=request.params, data=request.data, terms=request.terms)
-    run = Run(
-        run_id=parts.ids.next_run(),
-        run_type=REGIMES,
+    spec = asked.spec(strategy, dataset, facts["sha256"]) | {"run_type": REGIMES, "rules": request.rules.to_json()}
+    run = run_over(
+        parts,
+        dataset,
+        strategy,
+        spec,
         status=RunStatus.COMPLETED,
-        strategy=strategy.key,
-        symbol=bars.instrument.symbol,
-        timeframe=bars.timeframe.label,
-        params=strategy.model_dump(mode="json"),
-        spec=asked.spec(strategy, dataset, facts["sha256"]) | {"run_type": REGIMES, "rules": request.rules.to_json()},
-        dataset_sha256=facts["sha256"],
         started_at=stamp(started),
         finished_at=stamp(parts.clock.now()),
         elapsed_s=parts.clock.elapsed_s() - begun,
@@ -83,7 +80,6 @@ def run_regimes(parts: Parts, request: RegimeRequest) -> Weather:
         result_sha256=seal_of(told),
         metrics=result.metrics.figures(),
         tags=request.tags,
-        **provenance(parts, strategy),
     )
     trial = Trial(number=0, params=run.params, metrics=result.metrics._asdict())
     parts.registry.add(run, tried_on(dataset, request.terms), [trial])

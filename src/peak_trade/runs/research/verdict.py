@@ -21,7 +21,7 @@ from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
 from peak_trade.runs.configured import configured_params
-from peak_trade.runs.record import VERDICT, Json, document_of, provenance, seal_of, sealed, tried_on
+from peak_trade.runs.record import VERDICT, Json, document_of, run_over, seal_of, sealed, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.trials import Trials, on_other_markets, tried
@@ -105,16 +105,12 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     asked = BacktestRequest(strategy=chosen.strategy, params=chosen.params, data=request.data, terms=chosen.terms)
     more = {"run_type": VERDICT, "limits": asdict(weighed.limits), "seed": request.seed, "counted": dict(trials.by_run)}
     more |= {"same_bars": list(trials.same), "other_markets": others}
-    run = Run(
-        run_id=parts.ids.next_run(),
-        run_type=VERDICT,
+    run = run_over(
+        parts,
+        dataset,
+        strategy,
+        asked.spec(strategy, dataset, facts["sha256"]) | more,
         status=RunStatus.COMPLETED,
-        strategy=strategy.key,
-        symbol=bars.instrument.symbol,
-        timeframe=bars.timeframe.label,
-        params=strategy.model_dump(mode="json"),
-        spec=asked.spec(strategy, dataset, facts["sha256"]) | more,
-        dataset_sha256=facts["sha256"],
         started_at=stamp(started),
         finished_at=stamp(parts.clock.now()),
         elapsed_s=parts.clock.elapsed_s() - begun,
@@ -122,7 +118,6 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
         result_sha256=seal_of(weighed.told()),
         metrics=weighed.figures(),
         tags=request.tags,
-        **provenance(parts, strategy),
     )
     trial = Trial(number=0, params=run.params, metrics=weighed.result.metrics._asdict())
     parts.registry.add(run, tried_on(dataset, chosen.terms), [trial])

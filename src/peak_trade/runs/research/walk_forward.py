@@ -2,31 +2,51 @@
 
 import io
 import json
-from collections.abc import Iterable
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from peak_trade.compose import DataChoice, Parts, dataset_facts
+from peak_trade.compose import Parts, dataset_facts
 from peak_trade.durable import write_bytes, write_text
-from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial, Tried, plain_json, sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment_text
-from peak_trade.model.errors import InputError, StrategyError
-from peak_trade.research.executors import Workers
+from peak_trade.model.errors import InputError
 from peak_trade.research.grid import SweepPlan
-from peak_trade.research.metrics import Metrics
 from peak_trade.research.splits import Length, Stretch, WalkPlan, Window, walk_windows
-from peak_trade.research.sweep import Constraint, combinations
+from peak_trade.research.sweep import StretchEvaluator
 from peak_trade.research.terms import Terms
-from peak_trade.research.walk_forward import Journey, Params, steadiness, walk_forward
-from peak_trade.runs.record import WALK_FORWARD, Json, document_of, exact_choice, provenance, steps_of, tried_on
+from peak_trade.research.walk_forward import (
+    Journey,
+    Params,
+    journey_of,
+    steadiness,
+    tested_stretch,
+    walk_evaluator,
+    walk_forward,
+)
+from peak_trade.runs.record import WALK_FORWARD, Json, document_of, tried_on
 from peak_trade.runs.research.backtest import equity_frame, write_trades
+from peak_trade.runs.research.grid_runs import (
+    INTERRUPTED,
+    GridRequest,
+    Progress,
+    TrialKeeper,
+    alone_on,
+    combined,
+    every_of,
+    gathered,
+    kept,
+    known_tables,
+    planned_run,
+    stored_plan,
+    taken_up,
+    unseen,
+)
 from peak_trade.runs.research.research_data import research_data
-from peak_trade.runs.research.sweep import space_of
-from peak_trade.strategy.catalogue import Value, find, make
+from peak_trade.strategy.catalogue import Value, make
 
 #: The file of a walk-forward's folder that a browser opens.
 WALK_SHEET = "walk_forward.html"
@@ -35,22 +55,18 @@ TRIALS_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WalkRequest:
-    """What a walk-forward needs: the combinations, how windows walk, bars, terms and who works.
+class WalkRequest(GridRequest):
+    """What a walk-forward needs besides.
 
     Attributes:
-        plan: strategy, grid, constraints and the metric that chooses.
+        walk: how windows walk.
         flat_borders: whether positions are closed at the end of each test stretch instead of carried on.
+        afresh: begin anew, whatever was interrupted.
     """
 
-    plan: SweepPlan
     walk: WalkPlan
-    data: DataChoice
-    terms: Terms
     flat_borders: bool = False
-    workers: Workers = Workers.THREADS
-    count: int = 0
-    tags: tuple[str, ...] = ()
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,33 +89,35 @@ class _Route:
     dataset: Dataset
     terms: Terms
 
-    def walk(self, workers: Workers = Workers.THREADS, count: int = 0) -> Journey:
-        """Walk it."""
-        return walk_forward(
-            self.dataset.bars,
-            self.plan.strategy,
-            self.every,
-            self.terms,
-            self.windows,
-            self.plan.metric,
-            flat_borders=self.flat_borders,
-            workers=workers,
-            count=count,
-        )
+    def evaluator(self) -> StretchEvaluator:
+        """Return what evaluates its combinations."""
+        return walk_evaluator(self.dataset.bars, self.plan.strategy, self.terms, self.windows)
+
+    def periods(self) -> list[Tried]:
+        """Return what each combination is tried on: the train stretches, and last all test stretches together."""
+        return [self.on(stretch) for stretch in (*(window.train for window in self.windows), tested_stretch(self.windows))]
+
+    def on(self, stretch: Stretch) -> Tried:
+        """Return a stretch as the count of trials needs it."""
+        return tried_on(self.dataset, self.terms, slice(*stretch))
 
 
-def run_walk_forward(parts: Parts, request: WalkRequest) -> WalkDone:
-    """Run a walk-forward, register it and write its folder, all but its HTML page.
+def run_walk_forward(
+    parts: Parts, request: WalkRequest, progress: Progress = unseen, stop: threading.Event | None = None
+) -> WalkDone | None:
+    """Run a walk-forward, or go on with an interrupted one of the same specification; write its folder, all but its HTML page.
+
+    Returns:
+        The finished walk, or None where *stop* ended it early: then what is done is stored, and the next call goes on.
 
     Raises:
-        InputError: plan, windows, data or terms don't fit; a strategy that fails while running is registered as failed.
-        StorageError: the disk or the registry refused.
+        InputError: plan, windows, data or terms don't fit, one was interrupted under other data, terms or code, or the same
+            one is running in another process; a strategy that fails while running is registered as failed.
+        StorageError: the disk or the registry refused; what was stored before is intact.
     """
-    begun = parts.clock.elapsed_s()
     plan = request.plan
     dataset = research_data(parts, request.data)
-    space = space_of(parts, plan)
-    every = [{**space.fixed, **params} for params in combinations(plan.strategy, plan.grid, plan.constraints, space.fixed)]
+    every = every_of(parts, plan)
     windows = walk_windows(dataset.bars.timestamp, dataset.bars.timeframe.step_ns, request.walk)
     if len(every) * len(windows) > TRIALS_MAX:
         raise InputError(
@@ -109,46 +127,37 @@ def run_walk_forward(parts: Parts, request: WalkRequest) -> WalkDone:
     route = _Route(
         plan=plan, every=every, windows=windows, flat_borders=request.flat_borders, dataset=dataset, terms=request.terms
     )
-    run = _planned(parts, request, dataset, every[0])
+    planned = _planned(parts, request, dataset, every[0])
     parts.registry.close_dead(WALK_FORWARD, parts.clock.now())
-    with parts.registry.working_on(run.spec_sha256) as free:
-        if not free:
-            raise InputError("expected no other process to run this walk-forward, found one that does; wait for it")
-        parts.registry.add(run)
-        try:
-            journey = route.walk(request.workers, request.count)
-        except BaseException as error:
-            status = RunStatus.FAILED if isinstance(error, StrategyError) else RunStatus.ABORTED
-            _finish(parts, run, status, begun, error=str(error) or "interrupted")
-            raise
-        count = 0
-        for tried, trials in _trials(route, journey):
-            parts.registry.add_trials(run, tried, trials)
-            count += len(trials)
-        _finish(parts, run, RunStatus.COMPLETED, begun, journey=journey, metric=plan.metric, trials=count)
+    with alone_on(parts, planned, "walk-forward"):
+        run, known = taken_up(parts, planned, "walk-forward", afresh=request.afresh)
+        evaluator, periods = route.evaluator(), route.periods()
+        done = known_tables(known, plan.strategy, every, len(periods))
+        keeper = TrialKeeper(parts, run, periods, len(every), chunk_s=request.chunk_s, done=len(done))
+        with kept(keeper):
+            table = gathered(keeper, request.crew(evaluator), every, done, progress, stop or threading.Event())
+            if table is not None:
+                journey = journey_of(evaluator, every, table, windows, plan.metric, flat_borders=request.flat_borders)
+                keeper.add(_chosen(route, journey), known)
+        if table is None:
+            keeper.finish(RunStatus.ABORTED, error=INTERRUPTED)
+            return None
+        figures = walk_figures(journey, plan.metric)
+        keeper.finish(RunStatus.COMPLETED, metrics=figures, result_sha256=walk_sha256(journey))
     return finished_walk(parts, parts.registry.get(run.run_id), route, journey)
 
 
 def walk_again(run: Run, dataset: Dataset, terms: Terms) -> tuple[_Route, Journey]:
     """Walk a registered walk-forward again, without registering anything."""
-    spec = run.spec
-    names = find(run.strategy).model_fields
-    plan = SweepPlan(
-        strategy=run.strategy,
-        metric=spec["metric"],
-        top=1,
-        grid={name: tuple(values) for name, values in spec["grid"]},
-        constraints=tuple(Constraint.parse(text, names) for text in spec["constraints"]),
-        options={},
-    )
-    fixed = spec["fixed"]
-    every = [{**fixed, **params} for params in combinations(plan.strategy, plan.grid, plan.constraints, fixed)]
+    spec, plan = run.spec, stored_plan(run)
+    every = combined(plan, spec["fixed"])
     walk = WalkPlan(
         **{name: Length.parse(spec[name], name, zero=True) for name in ("train", "test", "embargo")}, anchored=spec["anchored"]
     )
     windows = walk_windows(dataset.bars.timestamp, dataset.bars.timeframe.step_ns, walk)
-    route = _Route(plan=plan, every=every, windows=windows, flat_borders=spec["flat_borders"], dataset=dataset, terms=terms)
-    return route, route.walk()
+    flat = spec["flat_borders"]
+    route = _Route(plan=plan, every=every, windows=windows, flat_borders=flat, dataset=dataset, terms=terms)
+    return route, walk_forward(dataset.bars, plan.strategy, every, terms, windows, plan.metric, flat_borders=flat)
 
 
 def walk_sha256(journey: Journey) -> str:
@@ -167,87 +176,28 @@ def walk_figures(journey: Journey, metric: str) -> dict[str, float]:
 
 
 def _planned(parts: Parts, request: WalkRequest, dataset: Dataset, first: Params) -> Run:
-    plan = request.plan
-    sha256 = dataset.bars.sha256()
-    strategy = make(plan.strategy, first)
-    fixed = plan.fixed(strategy.model_dump(mode="json"))
-    return Run(
-        run_id=parts.ids.next_run(),
-        run_type=WALK_FORWARD,
-        status=RunStatus.STARTED,
-        strategy=plan.strategy,
-        symbol=dataset.bars.instrument.symbol,
-        timeframe=dataset.bars.timeframe.label,
-        params=fixed,
-        spec={
-            "run_type": WALK_FORWARD,
-            **plan.specification(fixed),
-            "train": request.walk.train.text,
-            "test": request.walk.test.text,
-            "embargo": request.walk.embargo.text,
-            "anchored": request.walk.anchored,
-            "flat_borders": request.flat_borders,
-            "data": exact_choice(request.data, dataset).to_json(),
-            "instrument": steps_of(dataset),
-            "dataset_sha256": sha256,
-            "terms": request.terms.to_json(),
-        },
-        dataset_sha256=sha256,
-        started_at=stamp(parts.clock.now()),
-        tags=request.tags,
-        **provenance(parts, strategy),
-    )
+    more = {
+        "run_type": WALK_FORWARD,
+        "train": request.walk.train.text,
+        "test": request.walk.test.text,
+        "embargo": request.walk.embargo.text,
+        "anchored": request.walk.anchored,
+        "flat_borders": request.flat_borders,
+        "asked": request.data.to_json(),
+    }
+    return planned_run(parts, request, dataset, make(request.plan.strategy, first), more)
 
 
-def _finish(
-    parts: Parts,
-    run: Run,
-    status: RunStatus,
-    begun: float,
-    *,
-    journey: Journey | None = None,
-    metric: str = "",
-    trials: int = 0,
-    error: str | None = None,
-) -> None:
-    parts.registry.finish(
-        run.run_id,
-        status,
-        at=parts.clock.now(),
-        elapsed_s=parts.clock.elapsed_s() - begun,
-        trials=trials,
-        metrics=None if journey is None else walk_figures(journey, metric),
-        result_sha256=None if journey is None else walk_sha256(journey),
-        error=error,
-    )
-
-
-def _trials(route: _Route, journey: Journey) -> Iterable[tuple[Tried, list[Trial]]]:
-    """Yield what was tried on which bars.
-
-    That is every combination in each train stretch, the chosen ones in their test stretch, and every combination over all
-    test stretches, which the comparison with hindsight takes.
-    """
-    plain = [make(route.plan.strategy, params).model_dump(mode="json") for params in route.every]
-    number = 0
-
-    def numbered(rows: Iterable[tuple[int, Metrics]]) -> list[Trial]:
-        nonlocal number
-        made = []
-        for combination, metrics in rows:
-            made.append(Trial(number=number, params=plain[combination], metrics=metrics._asdict()))
-            number += 1
-        return made
-
-    def on(stretch: Stretch) -> Tried:
-        return tried_on(route.dataset, route.terms, slice(*stretch))
-
-    for walked, found in zip(journey.windows, journey.trials, strict=True):
-        yield on(walked.window.train), numbered(enumerate(found))
+def _chosen(route: _Route, journey: Journey) -> list[tuple[Tried, Trial]]:
+    """Return the chosen combinations as trials on their test stretches, numbered after all others."""
+    first = len(route.every) * (len(route.windows) + 1)
+    found: list[tuple[Tried, Trial]] = []
     for walked in journey.windows:
         if walked.number is not None and walked.test is not None:
-            yield on(walked.window.test), numbered([(walked.number, walked.test)])
-    yield on(_tested(route.windows)), numbered(enumerate(journey.hindsight_trials))
+            plain = make(route.plan.strategy, walked.params).model_dump(mode="json")
+            trial = Trial(number=first + len(found), params=plain, metrics=walked.test._asdict())
+            found.append((route.on(walked.window.test), trial))
+    return found
 
 
 def finished_walk(parts: Parts, run: Run, route: _Route, journey: Journey) -> WalkDone:
@@ -283,10 +233,6 @@ def write_walk_sheet(done: WalkDone) -> Path:
     return path
 
 
-def _tested(windows: tuple[Window, ...]) -> Stretch:
-    return Stretch(windows[0].test.first, windows[-1].test.last)
-
-
 def _record(parts: Parts, run: Run, route: _Route, journey: Journey) -> Json:
     """Return the JSON document of a walk-forward; money in quote currency, times in UTC, rates as fractions."""
     stamps, step_ns = route.dataset.bars.timestamp, route.dataset.bars.timeframe.step_ns
@@ -311,7 +257,7 @@ def _record(parts: Parts, run: Run, route: _Route, journey: Journey) -> Json:
         }
         for number, walked in enumerate(journey.windows, 1)
     ]
-    tested = _tested(route.windows)
+    tested = tested_stretch(route.windows)
     hindsight = journey.hindsight
     return document_of(parts, run, dataset_facts(route.dataset), route.terms, route.dataset) | {
         "metric": metric,
