@@ -49,10 +49,8 @@ def proven_state(parts: Parts, strategy: Strategy) -> ProvenState:
 def check_command(strategy: Strategy) -> str:
     """Return what to type for a check of a strategy with its parameters."""
     usual = type(strategy).model_construct().model_dump(mode="json")
-    own = strategy.model_dump(mode="json").items()
-    words = [
-        f"--param {name}={value}" for name, value in own if value != usual.get(name) and isinstance(value, int | float | str)
-    ]
+    other = {name: value for name, value in strategy.model_dump(mode="json").items() if value != usual.get(name)}
+    words = [f"--param {name}={value}" for name, value in other.items() if isinstance(value, int | float | str)]
     return " ".join([f"peak-trade strategy check {strategy.key}", *words])
 
 

@@ -9,19 +9,24 @@ import numpy as np
 
 from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
+from peak_trade.governance.criteria import EvidenceKind, Subject
+from peak_trade.governance.documents import Fact
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
 from peak_trade.model.bar import Bars
+from peak_trade.model.clock import RunId
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits, judge_edge
 from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
+from peak_trade.runs.acts import machine_user, tell_evidence
 from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import Json, document_of, provenance, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.trials import Trials, tried
+from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.catalogue import Value, find, make
 
 VERDICT = "verdict"
@@ -59,7 +64,7 @@ class Judged:
 
 
 def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
-    """Judge, register the answer and write its folder, all but its page.
+    """Judge, register the answer, write it down as evidence and write its folder, all but its page.
 
     The judged combination counts as tried from then on.
 
@@ -110,11 +115,29 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
         "seed": request.seed,
         **answer_document(found, trials, limits),
     }
+    evidence = _tell(parts, found, trials, result, facts, request.seed)
+    record |= {"evidence": evidence}
     judged = Judged(
         record=record, found=found, trials=trials, result=result, yardstick=beside, folder=parts.reports / run.run_id
     )
     _write_folder(judged)
     return judged
+
+
+def _tell(parts: Parts, found: EdgeFound, trials: Trials, result: Result, facts: Json, seed: int) -> RunId:
+    """Write down what was answered, for gates to read: `edge` is 2 where there is one, 0 where there is none, else 1."""
+    version = version_of(result.strategy)
+    told: dict[str, Fact] = {
+        "suite": VERDICT,
+        "params_sha256": version.params_sha256,
+        "dataset_sha256": facts["sha256"],
+        "seed": seed,
+        "edge": {EdgeAnswer.EDGE: 2, EdgeAnswer.NO_EDGE: 0}.get(found.answer, 1),
+        "tried": trials.count,
+        "charged": _charged(result.terms),
+    }
+    subject = Subject(strategy=version, symbols=(result.bars.instrument.symbol,))
+    return tell_evidence(parts, EvidenceKind.TEST_RUN, told, subject, machine_user())
 
 
 def limits_of(parts: Parts) -> EdgeLimits:
