@@ -236,3 +236,46 @@ def test_what_can_not_be_checked_is_refused(project, plugin):
     catalogue()
     plugin.unlink()
     assert "expected to read the source of wrong_rules" in refused(project, "hasty")
+
+
+SESSION = ("session", "run", "--symbol", "BTC/EUR", "--speed", "max", "--steps", "40", "--no-html")
+
+
+def test_an_installed_strategy_follows_a_market_after_its_check_alone(project, plugin):
+    """Refused with what to type until this very version passed; other parameters are another version."""
+    bars = ("--data", str(project.bars(count=700)), "--symbol", "BTC/EUR")
+    data = ("--data", bars[1])
+    innocent = ("--param", "ahead=0")
+    ended = project.run(*SESSION, *data, "--strategy", "peeks", *innocent)
+    assert (ended.code, len(ended.err.splitlines())) == (3, 1)
+    assert "expected a passed check of this version of peeks" in ended.err
+    assert "found no check of it: peak-trade strategy check peeks --param ahead=0" in ended.err
+    assert project.run("strategies", "show", "peeks", "--json").json["check"]["passed"] is None
+
+    assert project.run(*CHECK, "peeks", *innocent, *bars, *QUICK).code == 0
+    assert project.run(*SESSION, *data, "--strategy", "peeks", *innocent).code == 0
+    assert project.run(*SESSION, *data, "--strategy", "peeks").code == 3
+    assert project.run(*CHECK, "peeks", *bars, *QUICK).code == 1
+    failed = project.run(*SESSION, *data, "--strategy", "peeks")
+    assert (failed.code, "found that its check failed (evidence " in failed.err) == (3, True)
+    assert "check of this version: failed " in project.run("strategies", "show", "peeks").out
+
+
+def test_recorded_bars_may_be_tried_without_a_check(project, plugin):
+    """The playbook's shadow run, also of an installed strategy: it sends nothing to anybody."""
+    words = ("session", "shadow", "--strategy", "peeks", "--param", "ahead=0")
+    data = ("--data", str(project.bars(count=400)), "--symbol", "BTC/EUR")
+
+    assert project.run(*words, *data).code == 0
+
+
+def test_what_is_built_in_needs_no_check_but_may_not_have_failed_one(project, monkeypatch):
+    """Our own tests prove it; a check that failed counts all the same."""
+    bars = ("--data", str(project.bars(count=700)))
+    assert project.run(*SESSION, *bars, "--strategy", "ma_crossover").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("peak_trade.strategy.ma_crossover.MaCrossover.warmup", lambda _strategy: 3)
+        assert project.run(*CHECK, "ma_crossover", *bars, "--symbol", "BTC/EUR", *QUICK).code == 1
+    ended = project.run(*SESSION, *bars, "--strategy", "ma_crossover")
+
+    assert (ended.code, "its check failed" in ended.err) == (3, True)

@@ -60,6 +60,7 @@ from pydantic import ValidationError
 from $name import $kind
 from peak_trade.model.bar import Bars, Timeframe
 from peak_trade.model.instrument import Instrument
+from peak_trade.research.determinism import prove_determinism
 from peak_trade.research.proofs import CUTS_MIN, Rule, bars_needed, prove_causality, prove_warmup
 
 
@@ -99,6 +100,13 @@ def test_its_warm_up_is_long_enough():
     found = prove_warmup(Rule.of(strategy), bars, strategy.warmup(), random.Random(1))
 
     assert found.enough, found.words
+
+
+def test_the_same_bars_give_the_same_decisions():
+    """In other processes, after other strategies and at other times too."""
+    [found] = prove_determinism([$kind()], walk(400), random.Random(1), {})
+
+    assert found.holds, found.words
 
 
 def test_it_does_what_it_says():
