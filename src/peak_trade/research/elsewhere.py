@@ -349,7 +349,7 @@ class _Watch:
 
     def _answer_otherwise(self) -> None:
         """Let a strategy's own code find each variable of the environment otherwise: gone where set, set where it is not."""
-        kind: Any = type(os.environ)  # noqa: TID251 - what a strategy reads is to be changed, and nothing is taken from it
+        kind: Any = os._Environ
         true = kind.__getitem__
 
         def other(environment: Any, name: str) -> str:
