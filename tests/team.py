@@ -63,6 +63,8 @@ class Team:
         monkeypatch.setattr(compose, "MachineClock", lambda: self.clock)
         # What is on the disk after a crash is tested elsewhere; here it only takes time.
         monkeypatch.setattr(os, "fsync", lambda _handle: None)
+        # One other process instead of six: what they find out is tested elsewhere.
+        monkeypatch.setattr("peak_trade.research.determinism.SEEDS", ())
         monkeypatch.setattr("peak_trade.model.clock.MachineClock", lambda: self.clock)
         monkeypatch.chdir(folder)
         shutil.copytree(ROOT / "governance", folder / "governance")

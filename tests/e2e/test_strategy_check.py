@@ -16,6 +16,7 @@ from peak_trade.settings import load_config
 from peak_trade.strategy.catalogue import GROUP, catalogue, make
 
 CHECK = ("strategy", "check")
+PROOFS = ("causality", "warmup", "determinism")
 QUICK = ("--cuts", "24")
 
 PLUGIN = '''
@@ -68,6 +69,8 @@ class Fails(Strategy):
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    # One other process instead of six: what they find out is tested with the proof.
+    monkeypatch.setattr("peak_trade.research.determinism.SEEDS", ())
     catalogue.cache_clear()
     yield
     catalogue.cache_clear()
@@ -108,8 +111,8 @@ def refused(project, *arguments: str, code: int = 2) -> str:
     return ended.err
 
 
-def test_both_proofs_hold(project):
-    """Exit code 0; people and programs read the same, and two acts of evidence say it."""
+def test_all_proofs_hold(project):
+    """Exit code 0; people and programs read the same, and the acts of evidence say it."""
     ended = project.run(*CHECK, "ma_crossover", *QUICK, "--by", "kim")
     document = project.run(*CHECK, "ma_crossover", *QUICK, "--json").json
 
@@ -119,20 +122,25 @@ def test_both_proofs_hold(project):
     assert (document["hold"], document["causality"]["holds"], document["warmup"]["holds"]) == (True, True, True)
     assert (document["causality"]["cuts"], document["warmup"]["needed"]) == (24, 50)
     kept = told(project)
-    assert [item.begun.body["by"] for item in kept][:2] == ["kim", "kim"]
+    assert [item.begun.body["by"] for item in kept][:4] == ["kim"] * 4
+    assert [item.last.body["facts"]["suite"] for item in kept][:4] == [*PROOFS, "strategy_check"]
     assert all(item.went_well for item in kept)
-    assert [item.segment for item in kept[2:]] == [document[suite]["evidence"] for suite in ("causality", "warmup")]
-    assert all(item.segment in ended.out for item in kept[:2])
+    assert [item.segment for item in kept[4:]] == [*(document[suite]["evidence"] for suite in PROOFS), document["evidence"]]
+    assert all(item.segment in ended.out for item in kept[:4])
+    assert ended.out.endswith(f"; evidence {kept[3].segment}\n")
+    assert "determinism: holds\n" in ended.out
+    assert document["verdict"].startswith("passed: causal, warm-up long enough, deterministic; ")
+    assert [line["name"] for line in document["costs"]] == ["costs", "delay", "skips"]
 
 
 def test_the_evidence_is_what_the_gate_asks_for(project):
     """Of this version and pair, with the facts of the policy's criteria: both pass, and for other parameters neither does."""
     bars = project.bars(count=700)
     assert project.run(*CHECK, "ma_crossover", "--data", str(bars), "--symbol", "BTC/EUR", *QUICK).code == 0
-    causal, warm = told(project)
+    causal, warm, steady, _ = told(project)
     version = version_of(make("ma_crossover", {}))
     subject = msgspec.convert(causal.begun.body["subject"], Subject)
-    facts = [item.end.body["facts"] for item in (causal, warm)]
+    facts = [item.end.body["facts"] for item in (causal, warm, steady)]
 
     assert causal.begun.body["kind"] == EvidenceKind.TEST_RUN.value
     assert subject == msgspec.convert(warm.begun.body["subject"], Subject) == Subject(strategy=version, symbols=("BTC/EUR",))
@@ -142,13 +150,13 @@ def test_the_evidence_is_what_the_gate_asks_for(project):
     case = GateCase(rung=Rung.RESEARCH_SHADOW)
     runs = [
         msgspec.structs.replace(a_run(EvidenceKind.TEST_RUN, name, case.created_at, found), subject=subject)
-        for name, found in zip(("one", "two"), facts, strict=True)
+        for name, found in zip(("one", "two", "three"), facts, strict=True)
     ]
     criteria = {item.id: item for item in policy().criteria[Rung.RESEARCH_SHADOW]}
     for params, answer in ((version.params_sha256, Answer.PASS), ("0" * 64, Answer.FAIL)):
         parts = {**case.request.parts, "parameters": {"ma_crossover": params}}
         request = msgspec.structs.replace(case.request, strategy=version, parts=parts)
-        for name in ("causality_proof", "warmup_proof"):
+        for name in ("causality_proof", "warmup_proof", "determinism_proof"):
             assert evaluate(criteria[name], runs, request, case.created_at).answer is answer
     other = make("ma_crossover", {"fast_window": 5})
     request = msgspec.structs.replace(case.request, strategy=version_of(other))
@@ -164,7 +172,7 @@ def test_a_strategy_that_sees_the_future_is_found(project, plugin):
     assert "causality: does not hold\n  the target of 1999-01-04T00:00:00Z is 0.0 with bars up to " in ended.out
     assert "warm-up: not shown to be long enough; declared 2 bars\n  not tried" in ended.out
     assert len(ended.err.splitlines()) == 1
-    assert "expected both proofs of peeks to hold" in ended.err
+    assert "expected all proofs of peeks to hold" in ended.err
     bad = document.json["causality"]["first_bad"]
     assert (bad["bar"], bad["at"], bad["without"], bad["with"] != 0.0) == (0, "1999-01-04T00:00:00Z", 0.0, True)
     causal, warm = (item.end.body["facts"] for item in told(project)[:2])
@@ -228,3 +236,46 @@ def test_what_can_not_be_checked_is_refused(project, plugin):
     catalogue()
     plugin.unlink()
     assert "expected to read the source of wrong_rules" in refused(project, "hasty")
+
+
+SESSION = ("session", "run", "--symbol", "BTC/EUR", "--speed", "max", "--steps", "40", "--no-html")
+
+
+def test_an_installed_strategy_follows_a_market_after_its_check_alone(project, plugin):
+    """Refused with what to type until this very version passed; other parameters are another version."""
+    bars = ("--data", str(project.bars(count=700)), "--symbol", "BTC/EUR")
+    data = ("--data", bars[1])
+    innocent = ("--param", "ahead=0")
+    ended = project.run(*SESSION, *data, "--strategy", "peeks", *innocent)
+    assert (ended.code, len(ended.err.splitlines())) == (3, 1)
+    assert "expected a passed check of this version of peeks" in ended.err
+    assert "found no check of it: peak-trade strategy check peeks --param ahead=0" in ended.err
+    assert project.run("strategies", "show", "peeks", "--json").json["check"]["passed"] is None
+
+    assert project.run(*CHECK, "peeks", *innocent, *bars, *QUICK).code == 0
+    assert project.run(*SESSION, *data, "--strategy", "peeks", *innocent).code == 0
+    assert project.run(*SESSION, *data, "--strategy", "peeks").code == 3
+    assert project.run(*CHECK, "peeks", *bars, *QUICK).code == 1
+    failed = project.run(*SESSION, *data, "--strategy", "peeks")
+    assert (failed.code, "found that its check failed (evidence " in failed.err) == (3, True)
+    assert "check of this version: failed " in project.run("strategies", "show", "peeks").out
+
+
+def test_recorded_bars_may_be_tried_without_a_check(project, plugin):
+    """The playbook's shadow run, also of an installed strategy: it sends nothing to anybody."""
+    words = ("session", "shadow", "--strategy", "peeks", "--param", "ahead=0")
+    data = ("--data", str(project.bars(count=400)), "--symbol", "BTC/EUR")
+
+    assert project.run(*words, *data).code == 0
+
+
+def test_what_is_built_in_needs_no_check_but_may_not_have_failed_one(project, monkeypatch):
+    """Our own tests prove it; a check that failed counts all the same."""
+    bars = ("--data", str(project.bars(count=700)))
+    assert project.run(*SESSION, *bars, "--strategy", "ma_crossover").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("peak_trade.strategy.ma_crossover.MaCrossover.warmup", lambda _strategy: 3)
+        assert project.run(*CHECK, "ma_crossover", *bars, "--symbol", "BTC/EUR", *QUICK).code == 1
+    ended = project.run(*SESSION, *bars, "--strategy", "ma_crossover")
+
+    assert (ended.code, "its check failed" in ended.err) == (3, True)

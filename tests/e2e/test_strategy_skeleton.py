@@ -53,7 +53,7 @@ def test_its_tests_pass_as_they_are(project):
     assert (ended.code, ended.err) == (0, "")
     assert f"MyIdea in {project.folder / 'my_idea'}\n" in ended.out
     assert tested.returncode == 0, tested.stdout
-    assert "4 passed" in tested.stdout
+    assert "5 passed" in tested.stdout
 
 
 def test_it_is_known_checked_and_run(project, idea):

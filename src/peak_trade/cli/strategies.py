@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -43,10 +44,13 @@ def show(
     """Explain a strategy: rule, source, parameters with their limits and the values in force."""
     from peak_trade.cli.show import document, table
     from peak_trade.runs.configured import configured_params
+    from peak_trade.runs.proven import check_command, proven_state
     from peak_trade.strategy.catalogue import find, make
 
     kind = find(name)
-    strategy = make(kind.key, configured_params(options.open_parts(config), kind.key, {}))
+    with closing(options.open_parts(config)) as parts:
+        strategy = make(kind.key, configured_params(parts, kind.key, {}))
+        state = proven_state(parts, strategy)
     values = strategy.model_dump(mode="json")
     schema = kind.model_json_schema()["properties"] if kind.model_fields else {}
     fields = [
@@ -60,11 +64,17 @@ def show(
     ]
     if as_json:
         about = inspect.getdoc(kind) or ""
-        print(document({"key": kind.key, "about": about, "source": kind.source, "warmup": strategy.warmup(), "params": fields}))
+        check = {"passed": state.passed, "evidence": state.evidence, "at": state.at}
+        rule = {"key": kind.key, "about": about, "source": kind.source, "warmup": strategy.warmup(), "params": fields}
+        print(document(rule | {"check": check}))
         return
     print(f"{kind.key}: {inspect.getdoc(kind)}")
     print(f"source: {kind.source}")
     print(f"warm-up with these parameters: {strategy.warmup()} bars")
+    if state.passed is None:
+        print(f"check of this version: none yet; {check_command(strategy)}")
+    else:
+        print(f"check of this version: {'passed' if state.passed else 'failed'} {state.at}, evidence {state.evidence}")
     if fields:
         print()
         rows = [(str(item["name"]), str(item["value"]), str(item["limits"]), str(item["about"])) for item in fields]

@@ -1,4 +1,4 @@
-"""`peak-trade strategy`: begin a strategy, and its proofs."""
+"""`peak-trade strategy`: begin a strategy, and its check."""
 
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +11,8 @@ from peak_trade.cli.options import Given
 from peak_trade.model.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from peak_trade.runs.research.proofs import Proofs
 
 app = typer.Typer(help="Begin a strategy, and prove it.", no_args_is_help=True, rich_markup_mode=None)
@@ -57,7 +59,7 @@ def check(
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
 ) -> None:
-    """Try to prove a strategy wrong: that it uses later bars, or needs more warm-up than it declares; exit code 1 if so."""
+    """Try to prove a strategy wrong: later bars, warm-up, chance; measure frictions. Exit code 1 if a proof fails."""
     from peak_trade.cli.show import document
     from peak_trade.runs.acts import machine_user
     from peak_trade.runs.research.proofs import ProofRequest, prove
@@ -81,10 +83,9 @@ def check(
     else:
         _print(found)
     if not found.hold:
-        bad = [name for name, holds in (("causality", found.causality.causal), ("warm-up", found.warmup.enough)) if not holds]
         raise CheckFailed(
-            f"expected both proofs of {found.strategy.key} to hold, found that {' and '.join(bad)} does not: "
-            f"{found.causality.words or found.warmup.words}; mend the strategy"
+            f"expected all proofs of {found.strategy.key} to hold, found that {' and '.join(found.bad)} does not: "
+            f"{found.why}; mend the strategy"
         )
 
 
@@ -123,4 +124,33 @@ def _print(found: "Proofs") -> None:
     if warmup.edges:
         lines.append(f"  {warmup.edges:,} bars were left out: their target hangs on the last digits of the prices")
     lines.append(f"  evidence {found.evidence['warmup']}")
+    lines += ["", *_rest(found)]
     print(printable("\n".join(lines)), flush=True)
+
+
+def _rest(found: "Proofs") -> "Iterator[str]":
+    """Yield determinism, costs and the verdict."""
+    from peak_trade.cli.show import table
+    from peak_trade.runs.proven import CHECK
+
+    determinism = found.determinism
+    yield f"determinism: {'holds' if determinism.holds else 'does not hold'}"
+    if determinism.words:
+        yield f"  {determinism.words}"
+    yield (
+        f"  tried: asked {determinism.asked:,} times in {determinism.ways:,} ways, {determinism.processes:,} other processes "
+        "among them"
+    )
+    yield f"  evidence {found.evidence['determinism']}"
+    yield ""
+    if found.costs:
+        answers = {True: "stands", False: "does not stand", None: "not asked"}
+        numbers = ["n/a" if line.found is None else f"{line.found:.3f}" for line in found.costs]
+        rows = [
+            (line.title, number, f"{line.sense} {line.limit:g}", answers[line.holds])
+            for line, number in zip(found.costs, numbers, strict=True)
+        ]
+        yield table(["frictions", "found", "limit", "result"], rows)
+        yield from (f"  {line.title.lower()}: {line.words}" for line in found.costs)
+        yield ""
+    yield f"{found.verdict}; evidence {found.evidence[CHECK]}"

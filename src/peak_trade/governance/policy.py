@@ -27,7 +27,15 @@ AGAIN = BLOCKERS | {"runbook_present", "no_critical_incident"}
 #: By step: what must be asked and must be hard.
 HARD: dict[Rung, frozenset[str]] = {
     Rung.RESEARCH_SHADOW: frozenset(
-        {"runbook_present", "backtest_history", "causality_proof", "warmup_proof", "code_reviewed", "limits_defined"}
+        {
+            "runbook_present",
+            "backtest_history",
+            "causality_proof",
+            "warmup_proof",
+            "determinism_proof",
+            "code_reviewed",
+            "limits_defined",
+        }
     ),
     Rung.SHADOW_TESTNET: frozenset(
         {"runbook_present", "shadow_activity", "backtest_parity", "no_critical_incident", "limits_defined"}

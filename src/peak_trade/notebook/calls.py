@@ -367,7 +367,7 @@ def check(
     start: Moment | None = None,
     end: Moment | None = None,
 ) -> Proven:
-    """Try to prove a strategy wrong: that it uses later bars, or needs more warm-up than it declares.
+    """Try to prove a strategy wrong: that it uses later bars, needs more warm-up than it declares, or is left to chance.
 
     Args:
         warmup: bars that a function needs; a strategy of the catalogue says so itself.
@@ -396,6 +396,7 @@ def check(
             causality=proofs.causality,
             warmup=proofs.warmup,
             evidence=proofs.evidence if counts else {},
+            determinism=proofs.determinism,
         )
 
 

@@ -12,6 +12,7 @@ from peak_trade.model.errors import CheckFailed
 from peak_trade.notebook.drawing import Drawing, text_html
 from peak_trade.research.backtest import Result, Trade
 from peak_trade.research.combinatorial import Fan
+from peak_trade.research.determinism import Determinism
 from peak_trade.research.portfolio import LegPaths, Portfolio
 from peak_trade.research.proofs import Causality, Warmup
 from peak_trade.research.walk_forward import Journey
@@ -330,9 +331,10 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Proven:
-    """The two proofs of a strategy: that it uses nothing after its bar, and that its warm-up is long enough.
+    """The proofs of a strategy: that it uses nothing after its bar, that its warm-up is long enough, and that it is steady.
 
     Attributes:
+        determinism: None for a function, which no other process can make.
         evidence: ids under which a project wrote them down, by proof; empty where none did.
     """
 
@@ -340,25 +342,26 @@ class Proven:
     causality: Causality
     warmup: Warmup
     evidence: Mapping[str, str]
+    determinism: Determinism | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether both do."""
-        return self.causality.causal and self.warmup.enough
+        """Whether all do that were tried."""
+        return self.causality.causal and self.warmup.enough and (self.determinism is None or self.determinism.holds)
 
     @property
     def words(self) -> str:
         """What was found, empty where nothing was."""
-        return self.causality.words or self.warmup.words
+        return self.causality.words or self.warmup.words or (self.determinism.words if self.determinism else "")
 
     def require(self) -> None:
-        """Stop a script here unless both proofs hold.
+        """Stop a script here unless the proofs hold.
 
         Raises:
             CheckFailed: one does not.
         """
         if not self.holds:
-            raise CheckFailed(f"expected both proofs of {self.title} to hold, found: {self.words}; mend the strategy")
+            raise CheckFailed(f"expected all proofs of {self.title} to hold, found: {self.words}; mend the strategy")
 
     def __repr__(self) -> str:
         causality, warmup = self.causality, self.warmup
@@ -370,6 +373,8 @@ class Proven:
             f"  tried: {causality.cuts:,} cuts, {causality.futures:,} other futures",
             f"warm-up: {enough}; declared {warmup.declared:,}{needed}",
         ]
+        if self.determinism is not None:
+            lines.append(f"determinism: {'holds' if self.determinism.holds else 'does not hold'}")
         if self.words:
             lines.append(f"found: {self.words}")
         told = ", ".join(f"{name} {number}" for name, number in self.evidence.items())

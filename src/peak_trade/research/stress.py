@@ -123,6 +123,12 @@ def stress(base: Result, grids: Mapping[str, Sequence[Value]], limits: StressLim
     )
 
 
+def frictions(base: Result, limits: StressLimits, seed: int) -> tuple[Probe, ...]:
+    """Ask a backtest what higher costs, a bar of delay and missed fills cost: the quick lines of `stress`."""
+    costs = {multiple: backtest(base.bars, base.strategy, dearer(base.terms, multiple)) for multiple in _multiples(limits)}
+    return _of_costs(costs, limits), _of_delay(base, limits), _of_skips(base, limits, np.random.default_rng(seed))
+
+
 def dearer(terms: Terms, multiple: float) -> Terms:
     """Return terms with fees and slippage so many times as high."""
     return replace(

@@ -245,11 +245,11 @@ def test_a_leak_is_found(project):
 
     assert not ahead.causality.causal
     assert "does not hold" in repr(ahead)
-    with pytest.raises(CheckFailed, match="expected both proofs"):
+    with pytest.raises(CheckFailed, match="expected all proofs"):
         ahead.require()
     assert fair.causality.causal
     assert strategy.holds
-    assert set(strategy.evidence) == {"causality", "warmup"}
+    assert set(strategy.evidence) == {"causality", "warmup", "determinism", "strategy_check"}
     strategy.require()
 
 

@@ -25,6 +25,7 @@ from peak_trade.runs.gates.bound import bound_now, in_file, limits_sha256
 from peak_trade.runs.gates.evidence import (
     OF_SESSIONS,
     EvidenceScope,
+    beside_backtest,
     check_clock,
     keep,
     key_of,
@@ -32,6 +33,7 @@ from peak_trade.runs.gates.evidence import (
     of_age,
     of_backtests,
     of_sessions,
+    of_walks,
     remembered,
 )
 from peak_trade.runs.gates.record import GateRecord, Stood
@@ -118,7 +120,10 @@ def collect(
         sessions = _remembered(parts, wanted, policy)
     found: list[Evidence] = list(_placed(sessions, record.stood(climb.assignment)))
     found += of_backtests(parts, wanted, fresh=fresh)
+    if EvidenceKind.SWEEP in wanted.ages(policy):
+        found += of_walks(parts, wanted, fresh=fresh)
     found += of_acts(record.acts, wanted)
+    found = beside_backtest(found)
     found += of_repository(parts, record.acts, climb.rung, climb.symbols, limits_sha256(in_file(parts.settings)), at)
     found += _checklist(parts, climb, policy, at, requester)
     return tuple(sorted(of_age(found, policy, wanted), key=lambda item: item.run_id))

@@ -32,12 +32,14 @@ from peak_trade.model.address import is_loopback
 from peak_trade.model.clock import parse_moment
 from peak_trade.model.errors import CheckFailed, DataError, PeakTradeError
 from peak_trade.model.stage import Stage
+from peak_trade.research.sweep import Constraint, combinations
 from peak_trade.research.terms import Terms
 from peak_trade.runs.acts import EVIDENCE, Done
-from peak_trade.runs.record import BACKTEST, exact_choice
+from peak_trade.runs.record import BACKTEST, WALK_FORWARD, exact_choice
 from peak_trade.runs.research.again import reproduce
 from peak_trade.runs.sessions.dead import lineage
 from peak_trade.runs.sessions.evidence import KINDS, digits, session_evidence, so_far, subject_of
+from peak_trade.strategy.catalogue import find, make
 
 #: Kinds that sessions make.
 OF_SESSIONS = frozenset({*KINDS.values(), EvidenceKind.EMULATOR})
@@ -310,6 +312,7 @@ def _backtest(run: Run) -> Evidence | None:
         choice, terms = run.spec["data"], Terms.from_json(run.spec["terms"])
         days = (parse_moment(choice["end"]) - parse_moment(choice["start"])) / timedelta(days=1)
         facts: dict[str, Fact] = {
+            "dataset_sha256": str(run.dataset_sha256),
             "history_days": digits(days),
             "fee_bps": digits(terms.fee_bps),
             "slippage_bps": digits(terms.slippage_bps),
@@ -330,6 +333,78 @@ def _backtest(run: Run) -> Evidence | None:
         facts=facts,
         subject=_registered_subject(run),
     )
+
+
+def of_walks(parts: Parts, wanted: EvidenceScope, *, fresh: bool = True) -> list[Evidence]:
+    """Return the newest walk-forward in each pair that had a version among its combinations, done again.
+
+    Args:
+        fresh: whether to do it again; otherwise it is taken as the registry has it.
+    """
+    newest: dict[str, Run] = {}
+    completed = RunFilter(run_type=WALK_FORWARD, status=RunStatus.COMPLETED.value, strategy=wanted.version.key)
+    for run in parts.registry.find(completed, BACKTESTS_MAX):
+        fits = {run.symbol} <= set(wanted.symbols) and run.versions.get("strategy") == wanted.version.code_sha256
+        if fits and (at := utc(run.finished_at)) is not None and at <= wanted.at and _walked(run, wanted.version):
+            newest.setdefault(run.symbol, run)
+    mine = [run for run in newest.values() if not fresh or _comes_out(parts, run)]
+    return [found for run in mine if (found := _walk(run, wanted.version)) is not None]
+
+
+def _walked(run: Run, version: StrategyVersion) -> bool:
+    """Tell whether a version's parameters were among the combinations of a walk-forward."""
+    try:
+        fixed, grid = dict(run.spec["fixed"]), {name: tuple(values) for name, values in run.spec["grid"]}
+        names = find(run.strategy).model_fields
+        constraints = tuple(Constraint.parse(text, names) for text in run.spec["constraints"])
+        every = combinations(run.strategy, grid, constraints, fixed)
+        dumped = (make(run.strategy, {**fixed, **params}).model_dump(mode="json") for params in every)
+        return any(sha256_of(params) == version.params_sha256 for params in dumped)
+    except (PeakTradeError, *MALFORMED):
+        return False
+
+
+def _walk(run: Run, version: StrategyVersion) -> Evidence | None:
+    """Return what a walk-forward showed; None where its row makes no sense."""
+    try:
+        terms = Terms.from_json(run.spec["terms"])
+        facts: dict[str, Fact] = {
+            "suite": WALK_FORWARD,
+            "dataset_sha256": str(run.dataset_sha256),
+            "windows": int(run.metrics["windows"]),
+            "fee_bps": digits(terms.fee_bps),
+            "slippage_bps": digits(terms.slippage_bps),
+            "trades": int(run.metrics["num_trades"]),
+            "total_return": digits(run.metrics["total_return"]),
+        }
+        at = parse_moment(run.finished_at or "")
+    except MALFORMED:
+        return None
+    facts |= {name: digits(run.metrics[name]) for name in ("sharpe", "efficiency") if name in run.metrics}
+    plain = {"run_id": run.run_id, "spec": run.spec_sha256, "result": run.result_sha256, "finished_at": run.finished_at}
+    subject = Subject(strategy=version, symbols=(run.symbol,))
+    return Evidence(kind=EvidenceKind.SWEEP, run_id=run.run_id, sha256=sha256_of(plain), at=at, facts=facts, subject=subject)
+
+
+def beside_backtest(found: Sequence[Evidence]) -> list[Evidence]:
+    """Return evidence with whether what was measured over bars was measured over those of the pair's backtest.
+
+    A run that says over which bars it was says so too; where there is no backtest, none was.
+    """
+    bars = {
+        item.subject.symbols: item.facts.get("dataset_sha256")
+        for item in found
+        if item.kind is EvidenceKind.BACKTEST and item.subject is not None
+    }
+    told = []
+    for item in found:
+        sha256 = item.facts.get("dataset_sha256")
+        if item.subject is None or sha256 is None or item.kind is EvidenceKind.BACKTEST:
+            told.append(item)
+            continue
+        facts = {**item.facts, "of_backtest": bars.get(item.subject.symbols) == sha256}
+        told.append(msgspec.structs.replace(item, facts=facts))
+    return told
 
 
 def of_acts(acts: Iterable[Done], wanted: EvidenceScope) -> list[Evidence]:

@@ -98,6 +98,13 @@ def test_its_warm_up_is_long_enough() -> None:
     assert found.enough, found.words
 
 
+def test_the_same_bars_give_the_same_decisions() -> None:
+    """In other processes, after other strategies and at other times too."""
+    [found] = prove_determinism([$kind()], walk(400), random.Random(1), {})
+
+    assert found.holds, found.words
+
+
 def test_it_does_what_it_says() -> None:
     """Long after a rise, flat after a fall, and flat before there are enough bars."""
     rise = np.linspace(100.0, 200.0, 150)
@@ -120,6 +127,7 @@ def test_wrong_parameters_are_refused() -> None:
 _IMPORTS = (
     "from peak_trade.model.bar import Bars, Timeframe",
     "from peak_trade.model.instrument import Instrument",
+    "from peak_trade.research.determinism import prove_determinism",
     "from peak_trade.research.proofs import CUTS_MIN, Rule, bars_needed, prove_causality, prove_warmup",
 )
 

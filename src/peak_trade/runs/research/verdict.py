@@ -10,21 +10,26 @@ import numpy as np
 
 from peak_trade.compose import DataChoice, Parts, dataset_facts
 from peak_trade.durable import write_text
+from peak_trade.governance.criteria import EvidenceKind, Subject
+from peak_trade.governance.documents import Fact
 from peak_trade.journal.registry import stamp
 from peak_trade.journal.run import Run, RunStatus, Trial
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.bar import Bars
+from peak_trade.model.clock import RunId
 from peak_trade.model.errors import CheckFailed
 from peak_trade.research.backtest import Result, backtest, yardstick
 from peak_trade.research.edge import EdgeAnswer, EdgeCase, EdgeFound, EdgeLimits, judge_edge
 from peak_trade.research.stress import dearer
 from peak_trade.research.terms import Terms
 from peak_trade.research.trial_returns import Combination, edges_of, gains
+from peak_trade.runs.acts import machine_user, tell_evidence
 from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import VERDICT, Json, document_of, run_over, seal_of, sealed, tried_on
 from peak_trade.runs.research.backtest import BacktestRequest
 from peak_trade.runs.research.research_data import research_data
 from peak_trade.runs.research.trials import Trials, on_other_markets, tried
+from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.catalogue import Value, find, make
 
 #: The file of its folder that a browser opens.
@@ -85,7 +90,7 @@ class Judged:
 
 
 def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
-    """Judge, register the answer and write its folder, all but its page.
+    """Judge, register the answer, write it down as evidence and write its folder, all but its page.
 
     The judged combination counts as tried from then on. The specification holds the runs that counted, because others are
     added to the ledger later: see `weighed_again`.
@@ -121,7 +126,8 @@ def run_verdict(parts: Parts, request: VerdictRequest) -> Judged:
     )
     trial = Trial(number=0, params=run.params, metrics=weighed.result.metrics._asdict())
     parts.registry.add(run, tried_on(dataset, chosen.terms), [trial])
-    return finished_verdict(parts, run, weighed)
+    evidence = _tell(parts, weighed, facts)
+    return finished_verdict(parts, run, weighed, evidence)
 
 
 def weighed_again(parts: Parts, run: Run, dataset: Dataset, terms: Terms) -> Weighed:
@@ -182,8 +188,8 @@ def _weighed(
     return Weighed(dataset=dataset, chosen=chosen, trials=trials, limits=limits, seed=seed, result=result, found=found)
 
 
-def finished_verdict(parts: Parts, run: Run, weighed: Weighed) -> Judged:
-    """Write the folder of a registered verdict, all but its page."""
+def finished_verdict(parts: Parts, run: Run, weighed: Weighed, evidence: RunId | None = None) -> Judged:
+    """Write the folder of a registered verdict, all but its page; *evidence* is what was written down for the gates."""
     from peak_trade.report.verdict_facts import verdict_markdown
 
     dataset, terms, result = weighed.dataset, weighed.chosen.terms, weighed.result
@@ -192,12 +198,30 @@ def finished_verdict(parts: Parts, run: Run, weighed: Weighed) -> Judged:
         "metrics": result.metrics._asdict(),
         "benchmark": beside.metrics._asdict(),
         "seed": weighed.seed,
+        "evidence": evidence,
         **weighed.told(),
     }
     folder = parts.reports / run.run_id
     write_text(folder / "run.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     write_text(folder / "report.md", verdict_markdown(record))
     return Judged(record=record, found=weighed.found, trials=weighed.trials, result=result, yardstick=beside, folder=folder)
+
+
+def _tell(parts: Parts, weighed: Weighed, facts: Json) -> RunId:
+    """Write down what was answered, for gates to read: `edge` is 2 where there is one, 0 where there is none, else 1."""
+    result = weighed.result
+    version = version_of(result.strategy)
+    told: dict[str, Fact] = {
+        "suite": VERDICT,
+        "params_sha256": version.params_sha256,
+        "dataset_sha256": facts["sha256"],
+        "seed": weighed.seed,
+        "edge": {EdgeAnswer.EDGE: 2, EdgeAnswer.NO_EDGE: 0}.get(weighed.found.answer, 1),
+        "tried": weighed.trials.count,
+        "charged": _charged(result.terms),
+    }
+    subject = Subject(strategy=version, symbols=(result.bars.instrument.symbol,))
+    return tell_evidence(parts, EvidenceKind.TEST_RUN, told, subject, machine_user())
 
 
 def limits_of(parts: Parts) -> EdgeLimits:

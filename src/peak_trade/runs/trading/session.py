@@ -39,6 +39,7 @@ from peak_trade.runs.gates.evidence import keep
 from peak_trade.runs.gates.permits import PermitWatch, leaves
 from peak_trade.runs.gates.standing import tier_of
 from peak_trade.runs.holds_kept import check_kept
+from peak_trade.runs.proven import check_proven
 from peak_trade.runs.record import Json, provenance
 from peak_trade.runs.rotation import check_in_rotation
 from peak_trade.runs.service_notice import while_alive
@@ -62,6 +63,7 @@ from peak_trade.runs.sessions.record import (
 from peak_trade.runs.trading.testnet_budget import BUDGET_FOLDER, TestnetBudget
 from peak_trade.runs.trading.watch import HoldWatch, SessionWatch
 from peak_trade.safety.alerts import Alert, Severity
+from peak_trade.strategy.base import Strategy
 from peak_trade.strategy.catalogue import keys_within, make
 from peak_trade.venue.port import CONTRACT_BROKEN, Venue
 
@@ -104,6 +106,7 @@ def run_session(parts: Parts, request: SessionRequest, watcher: Watcher) -> Ende
     if real:
         check_in_rotation(parts, keys)
         parts.holds.check_free(request.account, keys, parts.key_name(request.mode))
+        check_proven(parts, strategies_of(parts, request))
     # Before an exchange is asked for anything.
     permits = permits_of(parts, request)
     plan = plan_session(parts, request)
@@ -150,10 +153,14 @@ def is_rehearsal(request: SessionRequest) -> bool:
     return request.run_type == SHADOW_RUN and request.mode is Stage.SHADOW
 
 
+def strategies_of(parts: Parts, request: SessionRequest) -> list[Strategy]:
+    """Return the strategies of a session."""
+    return [make(name, configured_params(parts, name, given)) for name, given in request.strategies]
+
+
 def keys_of(parts: Parts, request: SessionRequest) -> frozenset[str]:
     """Return the keys of the strategies of a session, and of those that they are made of."""
-    made = (make(name, configured_params(parts, name, given)) for name, given in request.strategies)
-    return frozenset().union(*map(keys_within, made))
+    return frozenset().union(*map(keys_within, strategies_of(parts, request)))
 
 
 def permits_of(parts: Parts, request: SessionRequest) -> tuple[PermitWatch, ...]:
