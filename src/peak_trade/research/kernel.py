@@ -24,6 +24,17 @@ The rules, in the order in which a bar is worked through:
 3. *Close.* Equity is cash plus position at the close. If the target differs from the one before, an order is decided:
    the quantity is sized from this close and rounded down to the lot step. Equity at or below zero closes the position.
    An exit does not change the target, so the next entry waits for a new decision.
+
+Under *scarcity* (`simulate_scarce`) a bar fills no more than a share of its volume, and an order pays for its size besides:
+
+4. *Parts.* Fills of a bar take together at most its volume times the share, whole lots; a bar without volume fills nothing
+   where size is paid for. What the volume does not cover waits for the next open; what the cash does not cover is given up.
+   The minimum counts for the whole order, not for its parts. A new decision replaces what is left of the one before.
+5. *Size.* The part that the volume covers pays, on top of the slippage, `impact` volatilities of the bar (range of the bar
+   over 2 sqrt(ln 2)) times the root of its share of the volume; also where the cash then covers less of it.
+6. *Exits in parts.* An exit withdraws what is left of an order. Its own rest is a market order at the next opens until the
+   position is closed, whatever later prices do; a decision made meanwhile waits for that, and is filled at the open after it.
+   An exit that the volume leaves nothing for stays what it was.
 """
 
 import math
@@ -40,6 +51,11 @@ LOT_TOLERANCE = 1e-9
 LOT_ROUNDING = 4e-16
 #: How near a price must come to an exit's level to touch it, relative.
 TOUCH = 1e-12
+
+#: Range of a bar in standard deviations of its returns, 2 * sqrt(ln 2): as in `venue/fill_model.py`, by a test.
+RANGE_PER_SIGMA = 1.6651092223153954
+#: A sale keeps this much of its price, however large it is.
+SLIPPAGE_MAX = 0.9999
 
 # Why a fill happened.
 BY_TARGET, BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING_STOP, BY_RUIN = 0, 1, 2, 3, 4
@@ -187,6 +203,120 @@ def simulate(
             if position != 0.0:
                 held += bar - quiet
     return Tally(fills, skipped, held, -1, pending)
+
+
+class Scarcity(NamedTuple):
+    """How a bar limits what is traded in it.
+
+    Attributes:
+        share: of the bar's volume that may be filled; 0 is no limit.
+        impact: in bar volatilities, paid by an order as large as the bar's volume; 0 is off.
+    """
+
+    share: float
+    impact: float
+
+
+def simulate_scarce(
+    prices: tuple[Any, ...], volumes: Any, targets: Any, rules: Rules, scarcity: Scarcity, equity: Any, rows: tuple[Any, ...]
+) -> Tally:
+    """Run the rules over all bars under scarcity; *prices* are opens, highs, lows and closes, all else as for `simulate`.
+
+    A bar fills at most twice, so that the rows of fills need no more room.
+    """
+    opens, highs, lows, closes = prices
+    cash = rules.cash
+    position = entry = best = before = left = desired = 0.0
+    pending = begun = leaving = waiting = fills = skipped = held = 0
+    reason = BY_TARGET
+    exits = rules.stop_loss > 0.0 or rules.take_profit > 0.0 or rules.trailing_stop > 0.0
+    for bar in range(len(closes)):
+        room = room_in(volumes[bar], 0.0, rules.lot, scarcity)
+        used = 0.0
+        if leaving > 0 or pending == 1:
+            goal = 0.0 if leaving > 0 else position + left
+            size = min(abs(goal - position), room)
+            price = slipped(opens[bar], goal > position, size, volumes[bar], highs[bar], lows[bar], rules, scarcity)
+            wanted = goal if leaving > 0 else affordable(goal, position, cash, price, rules)
+            if leaving == 0 and not tradable(wanted, position, price, rules):
+                pending = 0
+                skipped += 1 - begun
+            else:
+                used = min(abs(wanted - position), room)
+                whole_order = used == abs(wanted - position)
+                after = position + used if wanted > position else position - used
+                if used > 0.0:
+                    cash -= book(rows, fills, bar, position, after, price, leaving if leaving > 0 else reason, rules)
+                    fills += 1
+                    begun = 1
+                    if position * after <= 0.0:
+                        best = price
+                    entry = average_entry(entry, position, after, price)
+                    left -= after - position
+                    position = after
+                if leaving > 0:
+                    if position == 0.0:
+                        leaving = 0
+                        # What waited is ordered now, too late for this open.
+                        pending = 1 if waiting == 1 and desired != 0.0 else 0
+                        left, begun, waiting = desired, 0, 0
+                elif whole_order:
+                    pending = 0
+        if exits and position != 0.0 and leaving == 0:
+            level, why = exit_level(opens[bar], highs[bar], lows[bar], position, entry, best, rules)
+            size = min(abs(position), room_in(volumes[bar], used * rules.lot, rules.lot, scarcity)) if why > 0 else 0.0
+            if size > 0.0:
+                price = slipped(level, position < 0.0, size, volumes[bar], highs[bar], lows[bar], rules, scarcity)
+                after = position - size if position > 0.0 else position + size
+                cash -= book(rows, fills, bar, position, after, price, why, rules)
+                fills += 1
+                position = after
+                pending = 0
+                leaving = why if position != 0.0 else 0
+            if position > 0.0:
+                best = max(best, highs[bar])
+            else:
+                best = min(best, lows[bar])
+        worth = cash + position * rules.lot * closes[bar]
+        equity[bar] = worth
+        if position != 0.0:
+            held += 1
+        target = targets[bar]
+        decided = target != before
+        if decided:
+            if not -1.0 <= target <= 1.0:
+                return Tally(fills, skipped, held, bar, 0)
+            before = target
+            desired = sized(target, worth, closes[bar], rules)
+            reason = BY_TARGET
+        if worth <= 0.0 and position != 0.0:
+            desired = 0.0
+            reason = BY_RUIN
+            decided = True
+        if decided and leaving > 0:
+            waiting = 1
+        elif decided:
+            pending = 1 if desired != position else 0
+            left = desired - position
+            begun = 0
+    return Tally(fills, skipped, held, -1, 1 if pending + leaving + waiting > 0 else 0)
+
+
+def room_in(volume: float, used: float, lot: float, scarcity: Scarcity) -> float:
+    """Return how many lots a bar still fills, *used* being what it filled already, base currency."""
+    if scarcity.share > 0.0:
+        return whole(max(volume * scarcity.share - used, 0.0) / lot)
+    return 0.0 if scarcity.impact > 0.0 and volume <= 0.0 else math.inf
+
+
+def slipped(
+    price: float, buys: bool, lots: float, volume: float, high: float, low: float, rules: Rules, scarcity: Scarcity
+) -> float:
+    """Return a price after slippage and the impact of so many lots."""
+    lost = rules.slippage
+    if scarcity.impact > 0.0 and volume > 0.0:
+        lost += scarcity.impact * ((high / low - 1.0) / RANGE_PER_SIGMA) * math.sqrt(lots * rules.lot / volume)
+    return price * (1.0 + lost if buys else 1.0 - min(lost, SLIPPAGE_MAX))
 
 
 def tradable(wanted: float, position: float, price: float, rules: Rules) -> bool:
@@ -602,10 +732,11 @@ class Loop(NamedTuple):
     measure: Callable[..., Figures]
     view: Callable[[Any], Any]
     simulate_all: Callable[..., Tally]
+    simulate_scarce: Callable[..., Tally]
 
 
 #: Elements of a memory view are plain Python numbers, several times faster one by one than those of an array.
-INTERPRETED = Loop(simulate, pair, measure, memoryview, simulate_all)
+INTERPRETED = Loop(simulate, pair, measure, memoryview, simulate_all, simulate_scarce)
 
 
 @cache
@@ -615,12 +746,14 @@ def compiled() -> Loop:
 
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
-    helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry)
+    helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry, room_in, slipped)
     shared = (cost_of, rules_of, phase_of, fill_opens)
-    for plain in (*helpers, *shared, simulate, pair, measure, simulate_all):
+    for plain in (*helpers, *shared, simulate, pair, measure, simulate_all, simulate_scarce):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
-    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"])
+    return Loop(
+        space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"], space["simulate_scarce"]
+    )
 
 
 #: Below this many bars a fresh process is done sooner interpreted (0.4 us a bar) than after loading numba (0.8 s).

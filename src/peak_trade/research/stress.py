@@ -16,6 +16,7 @@ from peak_trade.research.bootstrap import Histories, block_length, deepest, hist
 from peak_trade.research.kernel import loop_for
 from peak_trade.research.probe import Probe, probe
 from peak_trade.research.terms import Terms
+from peak_trade.venue.fill_model import IMPACT_MAX
 from peak_trade.research.trial_returns import gains
 from peak_trade.strategy.base import Strategy, checked_targets
 from peak_trade.strategy.catalogue import Value, make
@@ -124,9 +125,12 @@ def stress(base: Result, grids: Mapping[str, Sequence[Value]], limits: StressLim
 
 
 def dearer(terms: Terms, multiple: float) -> Terms:
-    """Return terms with fees and slippage so many times as high."""
+    """Return terms with fees, slippage and impact so many times as high."""
     return replace(
-        terms, fee_bps=min(terms.fee_bps * multiple, BPS_MAX), slippage_bps=min(terms.slippage_bps * multiple, BPS_MAX)
+        terms,
+        fee_bps=min(terms.fee_bps * multiple, BPS_MAX),
+        slippage_bps=min(terms.slippage_bps * multiple, BPS_MAX),
+        impact=min(terms.impact * multiple, IMPACT_MAX * 0.999),
     )
 
 
