@@ -29,6 +29,9 @@ def command(
     stop_loss: options.StopLoss = None,
     take_profit: options.TakeProfit = None,
     trailing_stop: options.TrailingStop = None,
+    fills: options.FillKind = None,
+    max_volume_share: options.VolumeShare = None,
+    delay_bars: options.DelayBars = None,
     tag: options.Tags = None,
     trades_out: Annotated[Path | None, typer.Option("--trades-out", help="Write the trades to this CSV file.")] = None,
     equity_out: Annotated[Path | None, typer.Option("--equity-out", help="Write the equity to this CSV file.")] = None,
@@ -55,6 +58,9 @@ def command(
         stop_loss=stop_loss,
         take_profit=take_profit,
         trailing_stop=trailing_stop,
+        fills=fills,
+        max_volume_share=max_volume_share,
+        delay_bars=delay_bars,
     )
     with closing(options.open_parts(config)) as parts:
         options.check_outputs(parts, [data], [trades_out, equity_out])

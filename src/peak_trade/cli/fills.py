@@ -20,13 +20,15 @@ def calibrate_command(
     book: Annotated[
         list[Path] | None, typer.Option("--book", help="A recorded book's snapshot and its changes: give it twice.")
     ] = None,
-    quantile: Annotated[float, typer.Option("--quantile", help="Share of orders that should cost no more than the model.")] = 0.9,
+    quantile: Annotated[
+        float, typer.Option("--quantile", help="Share of orders that should cost no more than the model.")
+    ] = 0.9,
     config: options.ConfigFile = None,
     as_json: options.JsonOut = False,
 ) -> None:
     """Measure the fill model from recorded books and trades, register it, and use it from now on."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.research.fills import FillRequest, calibrate_fills
+    from peak_trade.runs.fills import FillRequest, calibrate_fills
 
     request = FillRequest(
         books=tuple(options.full_path(path) for path in book or []),
@@ -45,7 +47,7 @@ def calibrate_command(
 def show_command(config: options.ConfigFile = None, as_json: options.JsonOut = False) -> None:
     """Show the fill model in use, where it comes from and what is known of its error."""
     from peak_trade.cli.show import document
-    from peak_trade.runs.research.fills import fill_record
+    from peak_trade.runs.fills import fill_record
 
     with closing(options.open_parts(config)) as parts:
         record = fill_record(parts)
@@ -60,7 +62,7 @@ def _print(record: "Json") -> None:
 
     model = record["model"]
     lines = [
-        f"slippage = {model['half_spread_bps']:g} bps + {model['impact']:g} x volatility x root of the share of the bar's volume",
+        f"slippage = {model['half_spread_bps']:g} bps + {model['impact']:g} x volatility x root of the share of the volume",
         f"covers {model['quantile']:.0%} of orders; {model['source']}",
     ]
     rows = [

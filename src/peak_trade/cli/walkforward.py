@@ -48,6 +48,9 @@ def command(
     stop_loss: options.StopLoss = None,
     take_profit: options.TakeProfit = None,
     trailing_stop: options.TrailingStop = None,
+    fills: options.FillKind = None,
+    max_volume_share: options.VolumeShare = None,
+    delay_bars: options.DelayBars = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="How many work; default one a core.")] = None,
     executor: Annotated[
         str, typer.Option("--executor", help="threads; processes for plain Python strategies; local.")
@@ -88,6 +91,9 @@ def command(
         stop_loss=stop_loss,
         take_profit=take_profit,
         trailing_stop=trailing_stop,
+        fills=fills,
+        max_volume_share=max_volume_share,
+        delay_bars=delay_bars,
     )
     with closing(options.open_parts(settings)) as parts:
         log = open_log(parts.settings, verbose=verbose)

@@ -57,8 +57,9 @@ def read_book(paths: Sequence[Path]) -> BookTape:
         kind = next((name for name, columns in kinds.items() if set(columns) <= set(frame.columns)), None)
         if kind is None:
             raise DataError(
-                "columns", f"{path.name}: expected the columns of a snapshot ({', '.join(_SNAPSHOT)}) or of changes "
-                f"({', '.join(_CHANGES)}), found {', '.join(frame.columns)}; convert it"
+                "columns",
+                f"{path.name}: expected the columns of a snapshot ({', '.join(_SNAPSHOT)}) or of changes "
+                f"({', '.join(_CHANGES)}), found {', '.join(frame.columns)}; convert it",
             )
         if kind in found:
             raise InputError(f"expected one {kind} of a book, found {found[kind][0].name} and {path.name}; give one")

@@ -24,7 +24,7 @@ from peak_trade.market.books import BookTape, looks, walked
 from peak_trade.market.trades import RawTrades
 from peak_trade.model.bar import F64, I64
 from peak_trade.model.errors import DataError
-from peak_trade.venue.fill_model import FillModel, range_volatility
+from peak_trade.model.fill_model import FillModel, range_volatility
 
 SECOND_NS = 1_000_000_000
 #: Bars are the shortest of these that hold so many trades, by their median.
@@ -48,7 +48,7 @@ class TradeBars(NamedTuple):
 
 
 class OrderCosts(NamedTuple):
-    """Costed orders in order of time: when, share of the bar's volume, bar volatility (bps) and cost (bps, positive is worse)."""
+    """Costed orders in order of time: when, share of the bar's volume, bar volatility and cost (bps, positive is worse)."""
 
     name: str
     kind: str
@@ -64,7 +64,7 @@ class OrderCosts(NamedTuple):
         return self.volatility * np.sqrt(self.share)
 
 
-class Line(NamedTuple):
+class CostLine(NamedTuple):
     """A fitted line: cost = half_spread_bps + impact * weight, both at zero or more."""
 
     half_spread_bps: float
@@ -91,7 +91,7 @@ class FillError:
     kind: str
     bar_s: int
     orders: int
-    line: Line
+    line: CostLine
     exceeded: float
     mean_cost_bps: float
     mean_error_bps: float
@@ -114,7 +114,7 @@ class FillFit:
 
 
 def bars_of(trades: RawTrades) -> TradeBars:
-    """Put trades into bars of the shortest length of which the median one holds enough of them; the last, cut one is left out."""
+    """Put trades into the shortest bars of which the median one holds enough; the first and the last, cut ones are left out."""
     for seconds in BAR_SECONDS:
         step = seconds * SECOND_NS
         opened, first, count = np.unique(trades.timestamp // step * step, return_index=True, return_counts=True)
@@ -122,7 +122,8 @@ def bars_of(trades: RawTrades) -> TradeBars:
             break
     if len(opened) < 4:
         raise DataError(
-            "short", f"{trades.name}: expected trades over at least 4 bars, found {len(opened)} of {seconds} s; record for longer"
+            "short",
+            f"{trades.name}: expected trades over at least 4 bars, found {len(opened)} of {seconds} s; record for longer",
         )
     volume = np.add.reduceat(trades.volume, first)
     high, low = np.maximum.reduceat(trades.price, first), np.minimum.reduceat(trades.price, first)
@@ -174,8 +175,9 @@ def followed_costs(trades: RawTrades, bars: TradeBars) -> OrderCosts:
 def _costs(rows: list[tuple[int, float, float, float]], name: str, kind: str, bars: TradeBars) -> OrderCosts:
     if len(rows) < ORDERS_MIN:
         raise DataError(
-            "short", f"{name}: expected at least {ORDERS_MIN} orders to cost, found {len(rows)}; give a longer recording, or "
-            "trades of the same time as the book"
+            "short",
+            f"{name}: expected at least {ORDERS_MIN} orders to cost, found {len(rows)}; give a longer recording, or "
+            "trades of the same time as the book",
         )
     columns = list(zip(*rows, strict=True))
     times = np.array(columns[0], dtype=np.int64)
@@ -183,7 +185,7 @@ def _costs(rows: list[tuple[int, float, float, float]], name: str, kind: str, ba
     return OrderCosts(name, kind, bars.step_ns // SECOND_NS, times, share, volatility, cost)
 
 
-def fitted(weight: F64, cost: F64, quantile: float | None) -> Line:
+def fitted(weight: F64, cost: F64, quantile: float | None) -> CostLine:
     """Fit a line: by quantile regression, or by least squares where no quantile is given; neither part goes below zero."""
     from statsmodels.api import OLS, QuantReg
 
@@ -196,7 +198,7 @@ def fitted(weight: F64, cost: F64, quantile: float | None) -> Line:
         half, impact = 0.0, solved(weight[:, None])[0]
     elif impact < 0.0:
         half, impact = (float(np.mean(cost)) if quantile is None else float(np.quantile(cost, quantile))), 0.0
-    return Line(max(float(half), 0.0), max(float(impact), 0.0))
+    return CostLine(max(float(half), 0.0), max(float(impact), 0.0))
 
 
 def fit_fills(recordings: Sequence[OrderCosts], quantile: float, source: str) -> FillFit:
@@ -208,7 +210,7 @@ def fit_fills(recordings: Sequence[OrderCosts], quantile: float, source: str) ->
         quantile=quantile,
         source=source,
     )
-    shipped = Line(model.half_spread_bps, model.impact)
+    shipped = CostLine(model.half_spread_bps, model.impact)
     return FillFit(
         model=model,
         errors=tuple(_error(item, line, quantile, shipped) for item, line in zip(recordings, lines, strict=True)),
@@ -220,7 +222,7 @@ def _rounded_up(value: float) -> float:
     return float(np.ceil(round(value * 1e3, 3)) / 1e3)
 
 
-def _error(item: OrderCosts, line: Line, quantile: float, shipped: Line) -> FillError:
+def _error(item: OrderCosts, line: CostLine, quantile: float, shipped: CostLine) -> FillError:
     middle = int(item.at_ns[0] + (item.at_ns[-1] - item.at_ns[0]) // 2)
     early = item.at_ns < middle
     weight, cost = item.weight, item.cost

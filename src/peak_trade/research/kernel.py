@@ -52,7 +52,7 @@ LOT_ROUNDING = 4e-16
 #: How near a price must come to an exit's level to touch it, relative.
 TOUCH = 1e-12
 
-#: Range of a bar in standard deviations of its returns, 2 * sqrt(ln 2): as in `venue/fill_model.py`, by a test.
+#: Range of a bar in standard deviations of its returns, 2 * sqrt(ln 2): as in `model/fill_model.py`, by a test.
 RANGE_PER_SIGMA = 1.6651092223153954
 #: A sale keeps this much of its price, however large it is.
 SLIPPAGE_MAX = 0.9999
@@ -217,6 +217,31 @@ class Scarcity(NamedTuple):
     impact: float
 
 
+class Underway(NamedTuple):
+    """Where a run under scarcity stands.
+
+    Attributes:
+        left: lots of the order at work that are still to be filled, signed.
+        used: lots that the present bar has filled.
+        pending, begun: 1 where an order is at work, and where a part of it was filled.
+        leaving: reason of the exit at work, 0 without one.
+        waiting: 1 where a decision waits for that exit.
+    """
+
+    cash: float
+    position: float
+    entry: float
+    best: float
+    left: float
+    used: float
+    pending: int
+    begun: int
+    leaving: int
+    waiting: int
+    fills: int
+    skipped: int
+
+
 def simulate_scarce(
     prices: tuple[Any, ...], volumes: Any, targets: Any, rules: Rules, scarcity: Scarcity, equity: Any, rows: tuple[Any, ...]
 ) -> Tally:
@@ -225,81 +250,113 @@ def simulate_scarce(
     A bar fills at most twice, so that the rows of fills need no more room.
     """
     opens, highs, lows, closes = prices
-    cash = rules.cash
-    position = entry = best = before = left = desired = 0.0
-    pending = begun = leaving = waiting = fills = skipped = held = 0
+    at = Underway(rules.cash, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, 0)
+    before = desired = 0.0
+    held = 0
     reason = BY_TARGET
     exits = rules.stop_loss > 0.0 or rules.take_profit > 0.0 or rules.trailing_stop > 0.0
     for bar in range(len(closes)):
-        room = room_in(volumes[bar], 0.0, rules.lot, scarcity)
-        used = 0.0
-        if leaving > 0 or pending == 1:
-            goal = 0.0 if leaving > 0 else position + left
-            size = min(abs(goal - position), room)
-            price = slipped(opens[bar], goal > position, size, volumes[bar], highs[bar], lows[bar], rules, scarcity)
-            wanted = goal if leaving > 0 else affordable(goal, position, cash, price, rules)
-            if leaving == 0 and not tradable(wanted, position, price, rules):
-                pending = 0
-                skipped += 1 - begun
-            else:
-                used = min(abs(wanted - position), room)
-                whole_order = used == abs(wanted - position)
-                after = position + used if wanted > position else position - used
-                if used > 0.0:
-                    cash -= book(rows, fills, bar, position, after, price, leaving if leaving > 0 else reason, rules)
-                    fills += 1
-                    begun = 1
-                    if position * after <= 0.0:
-                        best = price
-                    entry = average_entry(entry, position, after, price)
-                    left -= after - position
-                    position = after
-                if leaving > 0:
-                    if position == 0.0:
-                        leaving = 0
-                        # What waited is ordered now, too late for this open.
-                        pending = 1 if waiting == 1 and desired != 0.0 else 0
-                        left, begun, waiting = desired, 0, 0
-                elif whole_order:
-                    pending = 0
-        if exits and position != 0.0 and leaving == 0:
-            level, why = exit_level(opens[bar], highs[bar], lows[bar], position, entry, best, rules)
-            size = min(abs(position), room_in(volumes[bar], used * rules.lot, rules.lot, scarcity)) if why > 0 else 0.0
-            if size > 0.0:
-                price = slipped(level, position < 0.0, size, volumes[bar], highs[bar], lows[bar], rules, scarcity)
-                after = position - size if position > 0.0 else position + size
-                cash -= book(rows, fills, bar, position, after, price, why, rules)
-                fills += 1
-                position = after
-                pending = 0
-                leaving = why if position != 0.0 else 0
-            if position > 0.0:
-                best = max(best, highs[bar])
-            else:
-                best = min(best, lows[bar])
-        worth = cash + position * rules.lot * closes[bar]
+        candle = (opens[bar], highs[bar], lows[bar], volumes[bar])
+        at = scarce_open(at, bar, candle, desired, reason, rules, scarcity, rows)
+        if exits and at.position != 0.0 and at.leaving == 0:
+            at = scarce_exit(at, bar, candle, rules, scarcity, rows)
+        worth = at.cash + at.position * rules.lot * closes[bar]
         equity[bar] = worth
-        if position != 0.0:
+        if at.position != 0.0:
             held += 1
         target = targets[bar]
         decided = target != before
         if decided:
             if not -1.0 <= target <= 1.0:
-                return Tally(fills, skipped, held, bar, 0)
+                return Tally(at.fills, at.skipped, held, bar, 0)
             before = target
             desired = sized(target, worth, closes[bar], rules)
             reason = BY_TARGET
-        if worth <= 0.0 and position != 0.0:
+        if worth <= 0.0 and at.position != 0.0:
             desired = 0.0
             reason = BY_RUIN
             decided = True
-        if decided and leaving > 0:
-            waiting = 1
-        elif decided:
-            pending = 1 if desired != position else 0
-            left = desired - position
-            begun = 0
-    return Tally(fills, skipped, held, -1, 1 if pending + leaving + waiting > 0 else 0)
+        if decided:
+            left, pending, begun, waiting = at.left, at.pending, at.begun, 1
+            if at.leaving == 0:
+                left, pending, begun, waiting = desired - at.position, 1 if desired != at.position else 0, 0, 0
+            at = Underway(
+                at.cash,
+                at.position,
+                at.entry,
+                at.best,
+                left,
+                at.used,
+                pending,
+                begun,
+                at.leaving,
+                waiting,
+                at.fills,
+                at.skipped,
+            )
+    return Tally(at.fills, at.skipped, held, -1, 1 if at.pending + at.leaving + at.waiting > 0 else 0)
+
+
+def scarce_open(
+    at: Underway,
+    bar: int,
+    candle: tuple[float, ...],
+    desired: float,
+    reason: int,
+    rules: Rules,
+    scarcity: Scarcity,
+    rows: tuple[Any, ...],
+) -> Underway:
+    """Fill what an open covers of the order or exit at work; *candle* is open, high, low and volume of the bar."""
+    cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped = at
+    used = 0.0
+    if leaving > 0 or pending == 1:
+        room = room_in(candle[3], 0.0, rules.lot, scarcity)
+        goal = 0.0 if leaving > 0 else position + left
+        price = slipped(candle[0], goal - position, min(abs(goal - position), room), candle, rules, scarcity)
+        wanted = goal if leaving > 0 else affordable(goal, position, cash, price, rules)
+        if leaving == 0 and not tradable(wanted, position, price, rules):
+            pending = 0
+            skipped += 1 - begun
+        else:
+            used = min(abs(wanted - position), room)
+            if leaving == 0 and used == abs(wanted - position):
+                pending = 0
+            after = position + used if wanted > position else position - used
+            if used > 0.0:
+                cash -= book(rows, fills, bar, position, after, price, leaving if leaving > 0 else reason, rules)
+                fills += 1
+                begun = 1
+                if position * after <= 0.0:
+                    best = price
+                entry = average_entry(entry, position, after, price)
+                left -= after - position
+                position = after
+            if leaving > 0 and position == 0.0:
+                # What waited is ordered now, too late for this open.
+                pending = 1 if waiting == 1 and desired != 0.0 else 0
+                left, begun, waiting, leaving = desired, 0, 0, 0
+    return Underway(cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped)
+
+
+def scarce_exit(
+    at: Underway, bar: int, candle: tuple[float, ...], rules: Rules, scarcity: Scarcity, rows: tuple[Any, ...]
+) -> Underway:
+    """Fill what the rest of a bar covers of the exit that it triggers, and move the best price."""
+    cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped = at
+    level, why = exit_level(candle[0], candle[1], candle[2], position, entry, best, rules)
+    room = room_in(candle[3], used * rules.lot, rules.lot, scarcity)
+    size = min(abs(position), room) if why > 0 else 0.0
+    if size > 0.0:
+        price = slipped(level, -position, size, candle, rules, scarcity)
+        after = position - size if position > 0.0 else position + size
+        cash -= book(rows, fills, bar, position, after, price, why, rules)
+        fills += 1
+        position = after
+        pending = 0
+        leaving = why if position != 0.0 else 0
+    best = max(best, candle[1]) if position > 0.0 else min(best, candle[2])
+    return Underway(cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped)
 
 
 def room_in(volume: float, used: float, lot: float, scarcity: Scarcity) -> float:
@@ -309,14 +366,13 @@ def room_in(volume: float, used: float, lot: float, scarcity: Scarcity) -> float
     return 0.0 if scarcity.impact > 0.0 and volume <= 0.0 else math.inf
 
 
-def slipped(
-    price: float, buys: bool, lots: float, volume: float, high: float, low: float, rules: Rules, scarcity: Scarcity
-) -> float:
-    """Return a price after slippage and the impact of so many lots."""
+def slipped(price: float, change: float, lots: float, candle: tuple[float, ...], rules: Rules, scarcity: Scarcity) -> float:
+    """Return a price after slippage and the impact of so many lots; a positive change of the position is a purchase."""
     lost = rules.slippage
-    if scarcity.impact > 0.0 and volume > 0.0:
-        lost += scarcity.impact * ((high / low - 1.0) / RANGE_PER_SIGMA) * math.sqrt(lots * rules.lot / volume)
-    return price * (1.0 + lost if buys else 1.0 - min(lost, SLIPPAGE_MAX))
+    if scarcity.impact > 0.0 and candle[3] > 0.0:
+        volatility = (candle[1] / candle[2] - 1.0) / RANGE_PER_SIGMA
+        lost += scarcity.impact * volatility * math.sqrt(lots * rules.lot / candle[3])
+    return price * (1.0 + lost if change > 0.0 else 1.0 - min(lost, SLIPPAGE_MAX))
 
 
 def tradable(wanted: float, position: float, price: float, rules: Rules) -> bool:
@@ -746,14 +802,12 @@ def compiled() -> Loop:
 
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
-    helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry, room_in, slipped)
-    shared = (cost_of, rules_of, phase_of, fill_opens)
+    helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry)
+    shared = (cost_of, rules_of, phase_of, fill_opens, room_in, slipped, scarce_open, scarce_exit)
     for plain in (*helpers, *shared, simulate, pair, measure, simulate_all, simulate_scarce):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
-    return Loop(
-        space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"], space["simulate_scarce"]
-    )
+    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"], space["simulate_scarce"])
 
 
 #: Below this many bars a fresh process is done sooner interpreted (0.4 us a bar) than after loading numba (0.8 s).

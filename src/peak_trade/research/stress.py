@@ -11,12 +11,12 @@ import numpy as np
 
 from peak_trade.model.bar import F64
 from peak_trade.model.errors import StrategyError
+from peak_trade.model.fill_model import IMPACT_MAX
 from peak_trade.research.backtest import Result, backtest, run
 from peak_trade.research.bootstrap import Histories, block_length, deepest, histories
 from peak_trade.research.kernel import loop_for
 from peak_trade.research.probe import Probe, probe
 from peak_trade.research.terms import Terms
-from peak_trade.venue.fill_model import IMPACT_MAX
 from peak_trade.research.trial_returns import gains
 from peak_trade.strategy.base import Strategy, checked_targets
 from peak_trade.strategy.catalogue import Value, make

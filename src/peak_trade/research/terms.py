@@ -7,10 +7,10 @@ from enum import Enum, unique
 from typing import Any
 
 from peak_trade.model.errors import InputError
+from peak_trade.model.fill_model import IMPACT_MAX
 from peak_trade.model.instrument import Instrument
 from peak_trade.research.kernel import BY_FRACTION, BY_NOTIONAL, BY_QUANTITY, Rules, Scarcity
 from peak_trade.strategy.sizing import SizedBy, Sizing
-from peak_trade.venue.fill_model import IMPACT_MAX
 
 _SIZED_BY = {SizedBy.FRACTION: BY_FRACTION, SizedBy.QUANTITY: BY_QUANTITY, SizedBy.NOTIONAL: BY_NOTIONAL}
 
@@ -38,7 +38,7 @@ class Terms:
         cash: starting cash, quote currency.
         fee_bps, slippage_bps: of the filled notional and of the price, basis points.
         stop_loss, take_profit: fractions of the average entry price; trailing_stop: of the best price. 0 is off.
-        impact: what an order as large as its bar's volume pays besides, in bar volatilities (`venue/fill_model.py`); 0 is off.
+        impact: what an order as large as its bar's volume pays besides, in bar volatilities (`model/fill_model.py`); 0 is off.
         max_volume_share: part of a bar's volume that may be filled; 0 is no limit.
         delay_bars: bars that pass between a decision and its order, which is sized at the close before it is filled.
     """

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from peak_trade.model.errors import require
+from peak_trade.model.fill_model import impact_of
 from peak_trade.model.instrument import Instrument
 from peak_trade.model.order import ENDS, Closed, Fill, Intent, MarketBar, OrderEvent, OrderKind, OrderState, exact, money
 from peak_trade.model.stage import Stage, not_allowed
 from peak_trade.risk.gate import Approved
-from peak_trade.venue.fill_model import impact_of
 from peak_trade.venue.log import VenueLog
 from peak_trade.venue.matching import (
     ZERO,

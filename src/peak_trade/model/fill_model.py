@@ -8,7 +8,7 @@ is exact on every machine, which a power is not, so backtest and session agree t
 which the order fills, from its range: ln(high / low) = 2 * sqrt(ln 2) * sigma (Parkinson 1980, "The extreme value method for
 estimating the variance of the rate of return"), with high / low - 1 for the logarithm, which is never smaller.
 
-The home is `venue`, because the simulated venue needs it and research may import it from here.
+The home is `model`, because the simulated venue and research need it, and pages show terms but know no venue.
 """
 
 import math

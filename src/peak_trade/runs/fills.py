@@ -1,4 +1,4 @@
-"""The fill model of a checkout: measured from recordings as a run, kept in the state folder, read by whoever trades under it."""
+"""The fill model of a checkout: measured from recordings as a run, kept in the state folder, read by who trades under it."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ from peak_trade.journal.run import Run, RunStatus, sha256_of
 from peak_trade.market.books import read_book
 from peak_trade.market.trades import RawTrades, read_trades
 from peak_trade.model.errors import DataError, InputError
+from peak_trade.model.fill_model import SHIPPED, FillModel
 from peak_trade.research.fill_fit import FillFit, OrderCosts, TradeBars, bars_of, fit_fills, followed_costs, walked_costs
 from peak_trade.runs.record import Json
-from peak_trade.venue.fill_model import SHIPPED, FillModel
 
 FILL_CALIBRATION = "fill_calibration"
 #: The model of this checkout, in the state folder.
@@ -134,7 +134,7 @@ def _sha256(path: Path) -> str:
         raise InputError(f"expected a recording at {path}, found none to read ({error.strerror})") from error
 
 
-def check_followed(impact: bool, names: Sequence[str]) -> None:
+def check_followed(impact: float, names: Sequence[str]) -> None:
     """Refuse the model where a market is followed, whose bars have no volume and no range yet when an order fills.
 
     Raises:
