@@ -169,4 +169,5 @@ def test_trades_are_needed(tmp_path, monkeypatch, capsys):
     for words in ([], ["--trades", "bars.csv"], ["--trades", "none.csv"], ["--trades", "bars.csv", "--quantile", "0.3"]):
         assert main(["fills", "calibrate", *words]) == 2
         said = capsys.readouterr().err
-        assert said.startswith("peak-trade: ") and "Traceback" not in said
+        assert said.startswith("peak-trade: ")
+        assert "Traceback" not in said
