@@ -235,6 +235,33 @@ def test_the_two_commands_agree(folder, capsys, key, data):
     assert session["expected"]["identical"] is True
 
 
+#: A tenth of the equity against shares of the volume that cover it in several parts.
+SCARCE = ["--fills", "model", "--delay-bars", "1", "--max-volume-share"]
+
+
+@needs_market_data
+@pytest.mark.parametrize("more", [["0.002"], ["0.002", "--stop-loss", "0.01", "--trailing-stop", "0.008"], ["0"]])
+def test_the_two_commands_agree_on_scarce_fills(folder, capsys, more):
+    """Size paid for, parts of orders and a bar of delay: figures, and every single fill, are the same."""
+    data = ["--data", str(HOURS.path), "--symbol", "BTC/EUR", "--timeframe", "1h"]
+    same = ["--strategy", "ma_crossover", *data, "--side", "both", *SCARCE, *more, "--json"]
+    own = ["--start-balance", "500000", "--fee-rate", "0.004", "--position-fraction", "0.3", "--warmup-candles", "0"]
+    assert main(["session", "shadow", *same, *own, "--no-html"]) == 0
+    session = json.loads(capsys.readouterr().out)
+    costs = ["--initial-cash", "500000", "--fee-bps", "40", "--sizing", "fraction=0.3", "--no-tear-sheet"]
+    assert main(["backtest", *same, *costs]) == 0
+    backtest = json.loads(capsys.readouterr().out)
+
+    for name in ("final_equity", "total_return", "max_drawdown", "fees_paid", "num_trades"):
+        assert session["metrics"][name] == pytest.approx(backtest["metrics"][name], rel=1e-9)
+    assert session["expected"]["identical"] is True
+    assert backtest["costs"]["delay_bars"] == int(session["terms"]["delay_bars"]) == 1
+    assert backtest["costs"]["impact"] == float(session["terms"]["impact"]) > 0
+    assert backtest["costs"]["slippage_bps"] == float(session["terms"]["slippage_bps"]) > 5
+    if more == ["0.002"]:
+        assert session["metrics"]["num_fills"] > session["metrics"]["num_orders"]
+
+
 def test_the_playbooks_command_is_the_backtest(tmp_path):
     """`run_shadow_execution.py --strategy ma_crossover` as it stands, with its limits: no fill differs over 129,600 bars."""
     shutil.copy(ROOT / "config.toml", tmp_path)

@@ -222,7 +222,9 @@ def venue_of(terms: Terms, bars: Bars) -> SimulatedVenue:
     """Return a venue with the costs of these terms."""
     fee, slippage = dec(terms.fee_bps) / 10_000, dec(terms.slippage_bps) / 10_000
     instruments = {bars.instrument.symbol: bars.instrument}
-    return SimulatedVenue(Stage.SHADOW, instruments, terms.cash, Market(costs=Costs(fee, fee, slippage)), MemoryLog())
+    share = dec(terms.max_volume_share) or None
+    market = Market(costs=Costs(fee, fee, slippage), volume_share=share, impact=terms.impact)
+    return SimulatedVenue(Stage.SHADOW, instruments, terms.cash, market, MemoryLog())
 
 
 class Pages:

@@ -75,6 +75,9 @@ class Backtest(Section):
     slippage_bps: float = Field(5.0, ge=0, lt=10_000, description="slippage against you, basis points")
     sizing: str = Field("fraction=1.0", description="fraction=, quantity= or notional=")
     side: Literal["long", "short", "both"] = Field("long", description="which positions may be opened")
+    fills: Literal["fixed", "model"] = Field("fixed", description="slippage as given, or with the cost of size besides")
+    max_volume_share: float = Field(0.0, ge=0, le=1, description="part of a bar's volume that may be filled; 0 is no limit")
+    delay_bars: int = Field(0, ge=0, le=1_000, description="bars between a decision and its order")
 
 
 class Risk(Section):
@@ -158,6 +161,8 @@ class ShadowPaper(Section):
     slippage_bps: float = Field(5.0, ge=0, lt=10_000, description="slippage against you, basis points")
     latency_ms: int = Field(0, ge=0, le=86_400_000, description="from a decision to the order's arrival")
     volume_share: float = Field(0.0, ge=0, le=1, description="part of a bar's volume that we may take; 0 is no limit")
+    fills: Literal["fixed", "model"] = Field("fixed", description="slippage as given, or with the cost of size besides")
+    delay_bars: int = Field(0, ge=0, le=1_000, description="bars between a decision and its order")
 
 
 class LiveRisk(Section):

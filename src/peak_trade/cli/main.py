@@ -21,6 +21,7 @@ from peak_trade.cli import (
     drill,
     emulator,
     experiments,
+    fills,
     flow,
     gate,
     holdout,
@@ -82,6 +83,7 @@ app.command("readiness")(readiness.command)
 app.command("smoke")(smoke.command)
 app.add_typer(gate.app, name="gate")
 app.add_typer(holdout.app, name="holdout")
+app.add_typer(fills.app, name="fills")
 app.add_typer(flow.app, name="flow")
 app.add_typer(checklist.app, name="checklist")
 app.add_typer(drill.app, name="drill")

@@ -44,6 +44,13 @@ TakeProfit = Annotated[float | None, typer.Option("--take-profit", help="Exit at
 TrailingStop = Annotated[
     float | None, typer.Option("--trailing-stop", help="Exit at this fraction below (short: above) the best price.")
 ]
+FillKind = Annotated[
+    str | None, typer.Option("--fills", help="fixed slippage, or model: the cost of size besides (peak-trade fills show).")
+]
+VolumeShare = Annotated[
+    float | None, typer.Option("--max-volume-share", help="Part of a bar's volume that may be filled, 0 to 1; 0 is no limit.")
+]
+DelayBars = Annotated[int | None, typer.Option("--delay-bars", help="Bars between a decision and its order.")]
 
 
 SheetOn = Annotated[bool, typer.Option("--html/--no-html", help="Draw the HTML report with its charts.")]
@@ -79,6 +86,9 @@ class Given:
     stop_loss: StopLoss = None
     take_profit: TakeProfit = None
     trailing_stop: TrailingStop = None
+    fills: FillKind = None
+    max_volume_share: VolumeShare = None
+    delay_bars: DelayBars = None
 
 
 #: What a command is given before anything is said.
@@ -149,15 +159,23 @@ def choose_terms(parts: "Parts", given: Given) -> "Terms":
     Raises:
         InputError: a value that makes no sense.
     """
-    from peak_trade.runs.configured import configured_terms, side_of
+    from peak_trade.runs.configured import configured_terms, fill_costs, side_of
     from peak_trade.strategy.sizing import Sizing
 
-    plain = configured_terms(parts)
+    plain, usual = configured_terms(parts), parts.settings.file.backtest
+    slippage_bps, impact = fill_costs(
+        parts,
+        usual.fills if given.fills is None else given.fills,
+        _either(given.slippage_bps, usual.slippage_bps),
+    )
     return replace(
         plain,
         cash=money(given.initial_cash, "--initial-cash", plain.cash),
         fee_bps=_either(given.fee_bps, plain.fee_bps),
-        slippage_bps=_either(given.slippage_bps, plain.slippage_bps),
+        slippage_bps=slippage_bps,
+        impact=impact,
+        max_volume_share=_either(given.max_volume_share, plain.max_volume_share),
+        delay_bars=plain.delay_bars if given.delay_bars is None else given.delay_bars,
         sizing=plain.sizing if given.sizing is None else Sizing.parse(given.sizing),
         side=plain.side if given.side is None else side_of(given.side, "--side"),
         stop_loss=_either(given.stop_loss, plain.stop_loss),

@@ -65,6 +65,9 @@ def start(
     stop_loss: options.StopLoss = None,
     take_profit: options.TakeProfit = None,
     trailing_stop: options.TrailingStop = None,
+    fills: options.FillKind = None,
+    max_volume_share: options.VolumeShare = None,
+    delay_bars: options.DelayBars = None,
     account: Annotated[str | None, typer.Option("--account", help="Account; one session at a time runs on it.")] = None,
     env_name: Annotated[str | None, typer.Option("--env-name", help="Name of this environment on the record.")] = None,
     tag: options.Tags = None,
@@ -99,6 +102,9 @@ def start(
         stop_loss=stop_loss,
         take_profit=take_profit,
         trailing_stop=trailing_stop,
+        fills=fills,
+        max_volume_share=max_volume_share,
+        delay_bars=delay_bars,
     )
     with closing(options.open_parts(config)) as configured, ExitStack() as held:
         from peak_trade.engine.runner import Course
@@ -210,6 +216,7 @@ def _paper(
     fee_rate: float | None,
 ) -> "Paper":
     from peak_trade.research.terms import Side
+    from peak_trade.runs.configured import fill_costs
     from peak_trade.runs.sessions.plan import Paper
 
     file = parts.settings.file
@@ -223,15 +230,20 @@ def _paper(
         # A little less than its largest order, so that a price that rises meanwhile does not make every entry too large.
         most = file.testnet_limits.run.max_order_notional
         usual = min(usual, float(most * Decimal("0.9") / start))
+    kind = paper.fills if given.fills is None else given.fills
+    slippage = options.precise(given.slippage_bps, "--slippage-bps", paper.slippage_bps)
+    slippage_bps, impact = fill_costs(parts, kind, float(slippage))
     return Paper(
         start_balance=start,
         fee_rate=options.precise(fee_rate, "--fee-rate", paper.fee_rate),
         maker_fee_rate=options.precise(None, "the configuration", paper.maker_fee_rate),
-        slippage_bps=options.precise(given.slippage_bps, "--slippage-bps", paper.slippage_bps),
+        slippage_bps=Decimal(repr(slippage_bps)),
+        impact=Decimal(repr(impact)) if impact else Decimal(0),
+        delay_bars=paper.delay_bars if given.delay_bars is None else given.delay_bars,
         position_fraction=options.precise(fraction, "--position-fraction", usual),
         side=Side(side),
         latency_ms=paper.latency_ms,
-        volume_share=options.precise(None, "the configuration", paper.volume_share),
+        volume_share=options.precise(given.max_volume_share, "--max-volume-share", paper.volume_share),
         stop_loss=options.precise(given.stop_loss, "--stop-loss", file.risk.stop_loss),
         take_profit=options.precise(given.take_profit, "--take-profit", file.risk.take_profit),
         trailing_stop=options.precise(given.trailing_stop, "--trailing-stop", file.risk.trailing_stop),

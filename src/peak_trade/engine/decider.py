@@ -25,11 +25,15 @@ _PARTED = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
-    """A strategy and the number of the first bar it may decide on: those before are its warm-up."""
+    """A strategy and the number of the first bar it may decide on: those before are its warm-up.
+
+    What it decides becomes an order `delay` bars later.
+    """
 
     number: int
     strategy: Strategy
     first: int
+    delay: int = 0
 
 
 class Decider:
@@ -58,7 +62,10 @@ class Decider:
 
     def _told(self, seat: Seat, known: F64) -> Iterator[tuple[int, float]]:
         """Yield a strategy's targets of the present block, nothing during its warm-up."""
-        for index, target in enumerate(known[self._first :].tolist(), self._first):
+        begin = self._first - seat.delay
+        early = max(0, min(-begin, len(known) - self._first))
+        targets = [0.0] * early + known[max(begin, 0) : max(len(known) - seat.delay, 0)].tolist()
+        for index, target in enumerate(targets, begin):
             yield seat.number, target if index >= seat.first else 0.0
 
     def _ask(self, count: int) -> None:

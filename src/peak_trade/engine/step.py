@@ -169,7 +169,7 @@ def _pursue(plan: Plan, state: State, number: int, effects: list[Effect]) -> Non
     if state.legs[number].retired:
         _close_out(plan, state, number, effects, recall=False)
         return
-    if wanted is None or state.settling:
+    if wanted is None or state.settling or _leaving(state, leg):
         return
     if before := _entries(state, leg):
         effects += [Cancel(order.intent.client_id) for order in before if order.state is not OrderState.UNKNOWN]
@@ -236,6 +236,12 @@ def _protect(plan: Plan, state: State, number: int, effects: list[Effect]) -> No
     if not leg.has_exits or state.settling or state.legs[number].retired or not CONDUCT[state.reach].protects:
         return
     held = state.books.position(leg.name, leg.symbol)
+    if leaving := _leaving(state, leg):
+        # What is left of an exit is a market order for all that is held: it is neither replaced nor doubled.
+        exits = (order for order in state.orders.values() if order.intent.leg == leg.name and order.intent.kind in _EXITS)
+        others = (order for order in exits if order is not leaving and order.state is not OrderState.UNKNOWN)
+        effects += [Cancel(order.intent.client_id) for order in others]
+        return
     asked = exit_prices(leg, held.quantity, held.entry, state.legs[number].best) if held.quantity else {}
     covered = set()
     for order in state.orders.values():
@@ -453,6 +459,11 @@ def _on_fill(plan: Plan, state: State, event: Fill, effects: list[Effect]) -> No
     else:
         what = OrderEvent.FILL_PART if event.remaining else OrderEvent.FILL_ALL
         _move(state, order._replace(filled=order.filled + event.quantity), what)
+        if order.intent.kind in _EXITS:
+            # What is left of an order to open or enlarge would undo the exit.
+            before_it = (other for other in _entries(state, plan.legs[number]) if other.state is not OrderState.UNKNOWN)
+            wishes = (other.intent for other in before_it if other.intent.reason is not Reason.CLOSING_OUT)
+            effects += [Cancel(intent.client_id) for intent in wishes]
     _protect(plan, state, number, effects)
     _pursue(plan, state, number, effects)
 
@@ -548,6 +559,14 @@ def _on_settle(_plan: Plan, state: State, event: Settle, effects: list[Effect]) 
 def _entries(state: State, leg: LegPlan) -> list[Order]:
     """Return a strategy's working orders that are no exits."""
     return [order for order in state.orders.values() if order.intent.leg == leg.name and order.intent.kind not in _EXITS]
+
+
+def _leaving(state: State, leg: LegPlan) -> Order | None:
+    """Return a strategy's exit that has begun to fill."""
+    for order in state.orders.values():
+        if order.filled and order.intent.leg == leg.name and order.intent.kind in _EXITS:
+            return order
+    return None
 
 
 def _number_of(plan: Plan, name: str) -> int:

@@ -75,6 +75,9 @@ class TermWords(TypedDict, total=False):
     stop_loss: float
     take_profit: float
     trailing_stop: float
+    fills: str
+    max_volume_share: float
+    delay_bars: int
 
 
 def load_bars(

@@ -149,10 +149,23 @@ def cost_pairs(record: JsonObject) -> list[Pair]:
         ("Starting cash", money(float(costs["initial_cash"]), record["quote"])),
         ("Fee", f"{basis_points(costs['fee_bps'])} of the filled notional"),
         ("Slippage", f"{basis_points(costs['slippage_bps'])} of the price, against the strategy"),
+        *fill_pairs(costs),
         ("Position size", str(costs["sizing"])),
         ("Side", str(costs["side"])),
         *exit_pairs(costs),
     ]
+
+
+def fill_pairs(costs: Mapping[str, Any]) -> list[Pair]:
+    """Return what limits fills besides, as far as it is on."""
+    pairs = []
+    if costs.get("impact"):
+        pairs.append(("Cost of size", f"{float(costs['impact']):g} volatilities of the bar x root of the share of its volume"))
+    if costs.get("max_volume_share"):
+        pairs.append(("Fillable of a bar's volume", f"at most {percent(float(costs['max_volume_share']))}"))
+    if costs.get("delay_bars"):
+        pairs.append(("From decision to order", plural(int(costs["delay_bars"]), "bar")))
+    return pairs
 
 
 def exit_pairs(terms: Mapping[str, Any]) -> list[Pair]:

@@ -193,7 +193,7 @@ def term_pairs(record: JsonObject) -> list[Pair]:
     }
     exits = {name: terms.get(name) for name in ("stop_loss", "take_profit", "trailing_stop")}
     rows = [(label, _term(name, terms[name], record["quote"])) for name, label in labels.items() if terms.get(name) is not None]
-    return [*rows, *(facts.exit_pairs(exits) if terms else [])]
+    return [*rows, *facts.fill_pairs(terms), *(facts.exit_pairs(exits) if terms else [])]
 
 
 def _term(name: str, value: Any, quote: str) -> str:

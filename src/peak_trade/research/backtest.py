@@ -188,6 +188,15 @@ def run(bars: Bars, strategy: Strategy, targets: F64, terms: Terms, loop: Loop) 
     )
 
 
+def delayed(targets: F64, bars: int) -> F64:
+    """Return targets so many bars later, flat before; the same array where nothing is delayed."""
+    if not bars:
+        return targets
+    late = np.zeros_like(targets)
+    late[bars:] = targets[: max(len(targets) - bars, 0)]
+    return late
+
+
 FILL_KINDS = (np.int64, np.float64, np.float64, np.float64, np.int8, np.float64)
 TRIP_KINDS = (np.int64, np.int64, np.float64, np.float64, np.float64, np.float64, np.float64, np.int8)
 
@@ -213,10 +222,15 @@ class Workspace:
             StrategyError: a target is no number in [-1, 1].
         """
         rules = terms.rules(bars.instrument)
+        targets = delayed(targets, terms.delay_bars)
         view = self.loop.view
         series = [view(column) for column in (bars.open, bars.high, bars.low, bars.close, targets)]
         equity, fills, trips = view(self.equity)[: len(bars)], tuple(map(view, self.fills)), tuple(map(view, self.trips))
-        tally = self.loop.simulate(*series, rules, equity, fills)
+        if scarcity := terms.scarcity():
+            volumes = view(bars.volume)
+            tally = self.loop.simulate_scarce(tuple(series[:4]), volumes, series[4], rules, scarcity, equity, fills)
+        else:
+            tally = self.loop.simulate(*series, rules, equity, fills)
         if tally.bad >= 0:
             raise StrategyError(
                 f"expected targets in [-1, 1] from {strategy.key}, found {targets[tally.bad]} at "

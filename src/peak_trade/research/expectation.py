@@ -71,9 +71,11 @@ def expected_events(result: Result) -> list[Event]:
     return [Event(bar, exact(quantity), exact(price), exact(fee)) for bar, quantity, price, fee in rows]
 
 
-def actual_events(bars: Bars, fills: Sequence[Fill]) -> list[Event]:
-    """Return a session's fills as events, those of one order as one: in its first bar, at its average price."""
+def actual_events(bars: Bars, fills: Sequence[Fill], *, whole: bool = True) -> list[Event]:
+    """Return a session's fills as events; *whole* takes those of one order as one: in its first bar, at its average price."""
     places = np.searchsorted(bars.timestamp, np.array([fill.bar_ns for fill in fills], dtype=np.int64)).tolist()
+    if not whole:
+        return [Event(bar, fill.quantity, fill.price, fill.fee) for bar, fill in zip(places, fills, strict=True)]
     orders: dict[str, Event] = {}
     for bar, fill in zip(places, fills, strict=True):
         before = orders.get(fill.client_id, Event(bar, Decimal(0), Decimal(0), Decimal(0)))

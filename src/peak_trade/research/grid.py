@@ -35,6 +35,9 @@ OPTIONS = (
     "stop_loss",
     "take_profit",
     "trailing_stop",
+    "fills",
+    "max_volume_share",
+    "delay_bars",
 )
 
 

@@ -24,6 +24,17 @@ The rules, in the order in which a bar is worked through:
 3. *Close.* Equity is cash plus position at the close. If the target differs from the one before, an order is decided:
    the quantity is sized from this close and rounded down to the lot step. Equity at or below zero closes the position.
    An exit does not change the target, so the next entry waits for a new decision.
+
+Under *scarcity* (`simulate_scarce`) a bar fills no more than a share of its volume, and an order pays for its size besides:
+
+4. *Parts.* Fills of a bar take together at most its volume times the share, whole lots; a bar without volume fills nothing
+   where size is paid for. What the volume does not cover waits for the next open; what the cash does not cover is given up.
+   The minimum counts for the whole order, not for its parts. A new decision replaces what is left of the one before.
+5. *Size.* The part that the volume covers pays, on top of the slippage, `impact` volatilities of the bar (range of the bar
+   over 2 sqrt(ln 2)) times the root of its share of the volume; also where the cash then covers less of it.
+6. *Exits in parts.* An exit withdraws what is left of an order. Its own rest is a market order at the next opens until the
+   position is closed, whatever later prices do; a decision made meanwhile waits for that, and is filled at the open after it.
+   An exit that the volume leaves nothing for stays what it was.
 """
 
 import math
@@ -40,6 +51,11 @@ LOT_TOLERANCE = 1e-9
 LOT_ROUNDING = 4e-16
 #: How near a price must come to an exit's level to touch it, relative.
 TOUCH = 1e-12
+
+#: Range of a bar in standard deviations of its returns, 2 * sqrt(ln 2): as in `model/fill_model.py`, by a test.
+RANGE_PER_SIGMA = 1.6651092223153954
+#: A sale keeps this much of its price, however large it is.
+SLIPPAGE_MAX = 0.9999
 
 # Why a fill happened.
 BY_TARGET, BY_STOP_LOSS, BY_TAKE_PROFIT, BY_TRAILING_STOP, BY_RUIN = 0, 1, 2, 3, 4
@@ -187,6 +203,176 @@ def simulate(
             if position != 0.0:
                 held += bar - quiet
     return Tally(fills, skipped, held, -1, pending)
+
+
+class Scarcity(NamedTuple):
+    """How a bar limits what is traded in it.
+
+    Attributes:
+        share: of the bar's volume that may be filled; 0 is no limit.
+        impact: in bar volatilities, paid by an order as large as the bar's volume; 0 is off.
+    """
+
+    share: float
+    impact: float
+
+
+class Underway(NamedTuple):
+    """Where a run under scarcity stands.
+
+    Attributes:
+        left: lots of the order at work that are still to be filled, signed.
+        used: lots that the present bar has filled.
+        pending, begun: 1 where an order is at work, and where a part of it was filled.
+        leaving: reason of the exit at work, 0 without one.
+        waiting: 1 where a decision waits for that exit.
+    """
+
+    cash: float
+    position: float
+    entry: float
+    best: float
+    left: float
+    used: float
+    pending: int
+    begun: int
+    leaving: int
+    waiting: int
+    fills: int
+    skipped: int
+
+
+def simulate_scarce(
+    prices: tuple[Any, ...], volumes: Any, targets: Any, rules: Rules, scarcity: Scarcity, equity: Any, rows: tuple[Any, ...]
+) -> Tally:
+    """Run the rules over all bars under scarcity; *prices* are opens, highs, lows and closes, all else as for `simulate`.
+
+    A bar fills at most twice, so that the rows of fills need no more room.
+    """
+    opens, highs, lows, closes = prices
+    at = Underway(rules.cash, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, 0)
+    before = desired = 0.0
+    held = 0
+    reason = BY_TARGET
+    exits = rules.stop_loss > 0.0 or rules.take_profit > 0.0 or rules.trailing_stop > 0.0
+    for bar in range(len(closes)):
+        candle = (opens[bar], highs[bar], lows[bar], volumes[bar])
+        at = scarce_open(at, bar, candle, desired, reason, rules, scarcity, rows)
+        if exits and at.position != 0.0 and at.leaving == 0:
+            at = scarce_exit(at, bar, candle, rules, scarcity, rows)
+        worth = at.cash + at.position * rules.lot * closes[bar]
+        equity[bar] = worth
+        if at.position != 0.0:
+            held += 1
+        target = targets[bar]
+        decided = target != before
+        if decided:
+            if not -1.0 <= target <= 1.0:
+                return Tally(at.fills, at.skipped, held, bar, 0)
+            before = target
+            desired = sized(target, worth, closes[bar], rules)
+            reason = BY_TARGET
+        if worth <= 0.0 and at.position != 0.0:
+            desired = 0.0
+            reason = BY_RUIN
+            decided = True
+        if decided:
+            left, pending, begun, waiting = at.left, at.pending, at.begun, 1
+            if at.leaving == 0:
+                left, pending, begun, waiting = desired - at.position, 1 if desired != at.position else 0, 0, 0
+            at = Underway(
+                at.cash,
+                at.position,
+                at.entry,
+                at.best,
+                left,
+                at.used,
+                pending,
+                begun,
+                at.leaving,
+                waiting,
+                at.fills,
+                at.skipped,
+            )
+    return Tally(at.fills, at.skipped, held, -1, 1 if at.pending + at.leaving + at.waiting > 0 else 0)
+
+
+def scarce_open(
+    at: Underway,
+    bar: int,
+    candle: tuple[float, ...],
+    desired: float,
+    reason: int,
+    rules: Rules,
+    scarcity: Scarcity,
+    rows: tuple[Any, ...],
+) -> Underway:
+    """Fill what an open covers of the order or exit at work; *candle* is open, high, low and volume of the bar."""
+    cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped = at
+    used = 0.0
+    if leaving > 0 or pending == 1:
+        room = room_in(candle[3], 0.0, rules.lot, scarcity)
+        goal = 0.0 if leaving > 0 else position + left
+        price = slipped(candle[0], goal - position, min(abs(goal - position), room), candle, rules, scarcity)
+        wanted = goal if leaving > 0 else affordable(goal, position, cash, price, rules)
+        if leaving == 0 and not tradable(wanted, position, price, rules):
+            pending = 0
+            skipped += 1 - begun
+        else:
+            used = min(abs(wanted - position), room)
+            if leaving == 0 and used == abs(wanted - position):
+                pending = 0
+            after = position + used if wanted > position else position - used
+            if used > 0.0:
+                cash -= book(rows, fills, bar, position, after, price, leaving if leaving > 0 else reason, rules)
+                fills += 1
+                begun = 1
+                if position * after <= 0.0:
+                    best = price
+                entry = average_entry(entry, position, after, price)
+                left -= after - position
+                position = after
+            if leaving > 0 and position == 0.0:
+                # What waited is ordered now, too late for this open.
+                pending = 1 if waiting == 1 and desired != 0.0 else 0
+                left, begun, waiting, leaving = desired, 0, 0, 0
+    return Underway(cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped)
+
+
+def scarce_exit(
+    at: Underway, bar: int, candle: tuple[float, ...], rules: Rules, scarcity: Scarcity, rows: tuple[Any, ...]
+) -> Underway:
+    """Fill what the rest of a bar covers of the exit that it triggers, and move the best price."""
+    cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped = at
+    level, why = exit_level(candle[0], candle[1], candle[2], position, entry, best, rules)
+    room = room_in(candle[3], used * rules.lot, rules.lot, scarcity)
+    size = min(abs(position), room) if why > 0 else 0.0
+    if size > 0.0:
+        price = slipped(level, -position, size, candle, rules, scarcity)
+        after = position - size if position > 0.0 else position + size
+        cash -= book(rows, fills, bar, position, after, price, why, rules)
+        fills += 1
+        position = after
+        pending = 0
+        leaving = why if position != 0.0 else 0
+    best = max(best, candle[1]) if position > 0.0 else min(best, candle[2])
+    return Underway(cash, position, entry, best, left, used, pending, begun, leaving, waiting, fills, skipped)
+
+
+def room_in(volume: float, used: float, lot: float, scarcity: Scarcity) -> float:
+    """Return how many lots a bar still fills, *used* being what it filled already, base currency."""
+    if scarcity.share > 0.0:
+        return whole(max(volume * scarcity.share - used, 0.0) / lot)
+    return 0.0 if scarcity.impact > 0.0 and volume <= 0.0 else math.inf
+
+
+def slipped(price: float, change: float, lots: float, candle: tuple[float, ...], rules: Rules, scarcity: Scarcity) -> float:
+    """Return a price after slippage and the impact of so many lots; a positive change of the position is a purchase."""
+    lost = rules.slippage
+    if scarcity.impact > 0.0 and candle[3] > 0.0:
+        volatility = (candle[1] / candle[2] - 1.0) / RANGE_PER_SIGMA
+        lost += scarcity.impact * volatility * math.sqrt(lots * rules.lot / candle[3])
+    return price * (1.0 + lost if change > 0.0 else 1.0 - min(lost, SLIPPAGE_MAX))
 
 
 def tradable(wanted: float, position: float, price: float, rules: Rules) -> bool:
@@ -602,10 +788,11 @@ class Loop(NamedTuple):
     measure: Callable[..., Figures]
     view: Callable[[Any], Any]
     simulate_all: Callable[..., Tally]
+    simulate_scarce: Callable[..., Tally]
 
 
 #: Elements of a memory view are plain Python numbers, several times faster one by one than those of an array.
-INTERPRETED = Loop(simulate, pair, measure, memoryview, simulate_all)
+INTERPRETED = Loop(simulate, pair, measure, memoryview, simulate_all, simulate_scarce)
 
 
 @cache
@@ -616,11 +803,11 @@ def compiled() -> Loop:
     # The compiled functions must see each other, the interpreted ones each other: hence a namespace of their own.
     space = dict(globals())
     helpers = (mark, whole, sized, affordable, exit_level, tradable, book, average_entry)
-    shared = (cost_of, rules_of, phase_of, fill_opens)
-    for plain in (*helpers, *shared, simulate, pair, measure, simulate_all):
+    shared = (cost_of, rules_of, phase_of, fill_opens, room_in, slipped, scarce_open, scarce_exit)
+    for plain in (*helpers, *shared, simulate, pair, measure, simulate_all, simulate_scarce):
         twin = FunctionType(plain.__code__, space, plain.__name__)
         space[plain.__name__] = njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(twin)
-    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"])
+    return Loop(space["simulate"], space["pair"], space["measure"], np.asarray, space["simulate_all"], space["simulate_scarce"])
 
 
 #: Below this many bars a fresh process is done sooner interpreted (0.4 us a bar) than after loading numba (0.8 s).

@@ -345,6 +345,10 @@ def _check(markets: Sequence[Bars], sleeves: Sequence[Sleeve], terms: Terms, all
             )
     if terms.rules(first.instrument).sizing != BY_FRACTION:
         raise InputError(f"expected a fraction as the sizing of a portfolio, found {terms.sizing}; write fraction=1")
+    if terms.scarcity() or terms.delay_bars:
+        raise InputError(
+            "expected fixed fills at the next open in a portfolio, found a fill model, a share or a delay; take it off"
+        )
     if allotting.weighing is Weighing.GIVEN:
         given = [item.weight for item in sleeves]
         if (

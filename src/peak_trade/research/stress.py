@@ -11,6 +11,7 @@ import numpy as np
 
 from peak_trade.model.bar import F64
 from peak_trade.model.errors import StrategyError
+from peak_trade.model.fill_model import IMPACT_MAX
 from peak_trade.research.backtest import Result, backtest, run
 from peak_trade.research.bootstrap import Histories, block_length, deepest, histories
 from peak_trade.research.kernel import loop_for
@@ -130,9 +131,12 @@ def frictions(base: Result, limits: StressLimits, seed: int) -> tuple[Probe, ...
 
 
 def dearer(terms: Terms, multiple: float) -> Terms:
-    """Return terms with fees and slippage so many times as high."""
+    """Return terms with fees, slippage and impact so many times as high."""
     return replace(
-        terms, fee_bps=min(terms.fee_bps * multiple, BPS_MAX), slippage_bps=min(terms.slippage_bps * multiple, BPS_MAX)
+        terms,
+        fee_bps=min(terms.fee_bps * multiple, BPS_MAX),
+        slippage_bps=min(terms.slippage_bps * multiple, BPS_MAX),
+        impact=min(terms.impact * multiple, IMPACT_MAX * 0.999),
     )
 
 

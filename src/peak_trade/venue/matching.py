@@ -21,6 +21,8 @@ ZERO = Decimal(0)
 LOT_TOLERANCE = Decimal("1e-9")
 LOT_ROUNDING = Decimal("4e-16")
 TOUCH = Decimal("1e-12")
+#: A sale keeps this much of its price, however large it is.
+SLIPPAGE_MAX = Decimal("0.9999")
 
 
 class Costs(NamedTuple):
@@ -32,7 +34,7 @@ class Costs(NamedTuple):
 
     def slipped(self, price: Decimal, quantity: Decimal) -> Decimal:
         """Return a price after slippage against an order of that sign."""
-        return price * (1 + self.slippage if quantity > 0 else 1 - self.slippage)
+        return price * (1 + self.slippage if quantity > 0 else 1 - min(self.slippage, SLIPPAGE_MAX))
 
     def fee(self, price: Decimal, quantity: Decimal, *, maker: bool) -> Decimal:
         """Return the fee on a fill, quote currency."""

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from peak_trade.model.errors import require
+from peak_trade.model.fill_model import impact_of
 from peak_trade.model.instrument import Instrument
 from peak_trade.model.order import ENDS, Closed, Fill, Intent, MarketBar, OrderEvent, OrderKind, OrderState, exact, money
 from peak_trade.model.stage import Stage, not_allowed
@@ -41,11 +42,13 @@ class Market:
     Attributes:
         latency_ns: from our decision to the order's arrival.
         volume_share: the part of a bar's volume that we may take; None: as much as we want.
+        impact: what an order as large as its bar's volume pays besides, in bar volatilities; 0 is off.
     """
 
     costs: Costs
     latency_ns: int = 0
     volume_share: Decimal | None = None
+    impact: float = 0.0
 
 
 class Resting(NamedTuple):
@@ -181,7 +184,7 @@ class SimulatedVenue:
         for client_id, order in list(self._working.items()):
             if order.intent.symbol == bar.symbol and order.active_ns <= bar.opened_ns and order.met_ns < bar.opened_ns:
                 arriving = order.active_ns >= self._closed_ns.get(bar.symbol, 0)
-                trade = at_open(_as_market(order), price, self._market.costs, arriving=arriving)
+                trade = at_open(_as_market(order), price, self._costs_of(order, bar), arriving=arriving)
                 if trade is not None:
                     events += self._trade(client_id, trade, bar, bar.opened_ns)
         return events
@@ -201,7 +204,7 @@ class SimulatedVenue:
             late = order.active_ns > bar.opened_ns
             if order.triggered or (order.intent.kind is OrderKind.MARKET and not late):
                 continue  # it had its turn at the opening; what the volume did not cover waits for the next one
-            trade = within(order.intent, bar, self._market.costs, order.active_ns)
+            trade = within(order.intent, bar, self._costs_of(order, bar), order.active_ns)
             if trade is not None and client_id in self._working:
                 events += self._trade(client_id, trade, bar, bar.closed_ns)
         return events
@@ -230,11 +233,24 @@ class SimulatedVenue:
             why = "insufficient_funds" if not intent.reduce_only else "nothing_to_reduce"
             yield self._close(client_id, OrderEvent.CANCEL, why, at_ns)
 
+    def _costs_of(self, order: Resting, bar: MarketBar) -> Costs:
+        """Return the costs of an order in a bar: its size, as far as the volume covers it, pays besides."""
+        costs = self._market.costs
+        if not self._market.impact:
+            return costs
+        wanted = order.remaining
+        if order.intent.reduce_only:
+            wanted = min(abs(wanted), abs(self._positions.get(bar.symbol, ZERO)))
+        size, _ = self._capped(abs(wanted), bar, self._instruments[bar.symbol])
+        lost = impact_of(self._market.impact, float(size), bar.volume, bar.high, bar.low)
+        return costs._replace(slippage=costs.slippage + exact(lost))
+
     def _capped(self, quantity: Decimal, bar: MarketBar, instrument: Instrument) -> tuple[Decimal, bool]:
         """Return what the bar's volume leaves of a quantity, and whether it was the volume that cut it."""
         share = self._market.volume_share
         if share is None:
-            return quantity, False
+            nothing = self._market.impact > 0.0 and bar.volume <= 0.0
+            return (ZERO if nothing else quantity), nothing
         stamp, taken = self._taken.get(bar.symbol, (0, ZERO))
         taken = taken if stamp == bar.opened_ns else ZERO
         most = whole_lots(max(exact(bar.volume) * share - taken, ZERO), instrument)

@@ -732,15 +732,27 @@ def test_adding_to_a_position_replaces_its_exits():
 
 
 def test_a_part_of_an_exit_leaves_the_rest_working():
-    """What is still open of a stop is what is still held: it stays, while the other exit is cut to fit."""
+    """What is still open of a stop is what is still held: it stays, and the other exit goes, as no later price matters."""
     mind, exits = guarded(stop_loss="0.1", take_profit="0.2")
     stop, goal = exits[OrderKind.STOP], exits[OrderKind.TAKE_PROFIT]
 
     effects = mind.fill(stop, "-0.4", 90)
     assert effects == [Cancel(goal.client_id)]
-    [again] = sent(mind.cancelled(goal.client_id))
 
-    assert (again.kind, again.quantity) == (OrderKind.TAKE_PROFIT, dec("-0.6"))
+    assert mind.cancelled(goal.client_id) == []
+    assert list(mind.state.orders) == [stop.client_id]
+
+
+def test_a_decision_waits_for_an_exit_under_way():
+    """What was decided while a stop fills in parts is ordered once nothing is held, and not on top of it."""
+    mind, exits = guarded(stop_loss="0.1")
+    stop = exits[OrderKind.STOP]
+    mind.fill(stop, "-0.4", 90)
+
+    assert sent(mind.close(0.5, price=90.0)) == []
+    [entry] = sent(mind.fill(stop, "-0.6", 90))
+
+    assert (entry.kind, entry.quantity > 0) == (OrderKind.MARKET, True)
 
 
 def test_a_closed_position_needs_no_exits():

@@ -1,7 +1,8 @@
 """What a session should have done over the bars that it saw, and where the difference comes from.
 
-One strategy is compared with the research kernel. Several on one account are compared with an ideal session: the same engine
-without limits, latency and a share of the volume, which equals the kernel for one strategy (the parity tests hold it to that).
+One strategy is compared with the research kernel, which takes a share of the volume too. Several on one account are compared
+with an ideal session: the same engine without limits, latency and a share of the volume, which equals the kernel for one
+strategy (the parity tests hold it to that).
 """
 
 import asyncio
@@ -120,7 +121,8 @@ def _compared(plan: SessionPlan, state: Standing, place: tuple[str, str], wanted
     ended = int(bars.timestamp[-1])
     mine = [fill for fill in fills if fill.leg == leg and fill.symbol == symbol and fill.bar_ns <= ended]
     last = state.prices.get(symbol, Decimal(0))
-    return compare(actual_events(bars, mine), wanted.events.get(place, []), last)
+    whole = len(plan.legs) > 1 or kernel_terms(plan).scarcity() is None
+    return compare(actual_events(bars, mine, whole=whole), wanted.events.get(place, []), last)
 
 
 def _by_kernel(plan: SessionPlan, completed: int) -> Due:
@@ -147,6 +149,10 @@ def kernel_terms(plan: SessionPlan) -> Terms:
         stop_loss=float(paper.stop_loss),
         take_profit=float(paper.take_profit),
         trailing_stop=float(paper.trailing_stop),
+        impact=float(paper.impact),
+        # As a bar of a followed market opens, its volume is not known: there the share is the simulation's alone.
+        max_volume_share=0.0 if plan.followed else float(paper.volume_share),
+        delay_bars=paper.delay_bars,
     )
 
 

@@ -20,11 +20,13 @@ from peak_trade.journal.run import sha256_of
 from peak_trade.market.dataset import Dataset
 from peak_trade.model.clock import moment
 from peak_trade.model.errors import InputError, SafetyRefused
+from peak_trade.model.fill_model import IMPACT_MAX
 from peak_trade.model.instrument import Instrument, parse_symbol
 from peak_trade.model.stage import Stage, not_allowed
-from peak_trade.research.terms import Side
+from peak_trade.research.terms import DELAY_MAX, Side
 from peak_trade.risk.gate import Limits
 from peak_trade.runs.configured import configured_params
+from peak_trade.runs.fills import check_followed
 from peak_trade.runs.limits import limits_of
 from peak_trade.runs.record import Json, exact_choice, instrument_from, steps_of
 from peak_trade.runs.sessions.market import followed_item, history, journalled_dataset
@@ -52,6 +54,8 @@ class Paper:
         volume_share: part of a bar's volume that may be taken; 0 is no limit.
         stop_loss, take_profit: fractions of the average entry price; trailing_stop: of the best price. 0 is off.
         warmup_candles: bars before the first decision.
+        impact: what an order as large as its bar's volume pays besides, in bar volatilities; 0 is off.
+        delay_bars: bars that pass between a decision and its order.
     """
 
     start_balance: Decimal
@@ -66,6 +70,8 @@ class Paper:
     take_profit: Decimal = Decimal(0)
     trailing_stop: Decimal = Decimal(0)
     warmup_candles: int = 0
+    impact: Decimal = Decimal(0)
+    delay_bars: int = 0
 
     def __post_init__(self) -> None:
         ranges: dict[str, tuple[Decimal, Decimal]] = {
@@ -75,6 +81,7 @@ class Paper:
             "stop_loss": (self.stop_loss, Decimal(1)),
             "trailing_stop": (self.trailing_stop, Decimal(1)),
             "take_profit": (self.take_profit, Decimal(1_000_000)),
+            "impact": (self.impact, Decimal(IMPACT_MAX)),
         }
         for name, (value, limit) in ranges.items():
             if not (value.is_finite() and 0 <= value < limit):
@@ -87,23 +94,33 @@ class Paper:
             )
         if not 0 <= self.warmup_candles <= 1_000_000:
             raise InputError(f"expected 0 to 1000000 warm-up candles, found {self.warmup_candles}; correct it")
+        if not (self.volume_share.is_finite() and 0 <= self.volume_share <= 1):
+            raise InputError(f"expected a share of the volume from 0 to 1, found {self.volume_share}; correct it")
+        if not 0 <= self.delay_bars <= DELAY_MAX:
+            raise InputError(f"expected delay_bars from 0 to {DELAY_MAX}, found {self.delay_bars}; correct it")
 
     def to_json(self) -> Json:
-        """Return the terms as a JSON object; exact numbers as text."""
-        plain = {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(self).items()}
+        """Return the terms as a JSON object; exact numbers as text; what was not there once is left out where it is off."""
+        given = {name: value for name, value in asdict(self).items() if value or name not in ("impact", "delay_bars")}
+        plain = {name: str(value) if isinstance(value, Decimal) else value for name, value in given.items()}
         return plain | {"side": self.side.value}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Paper":
         """Read what `to_json` wrote."""
-        whole = {name: data[name] for name in ("latency_ms", "warmup_candles")}
+        whole = {name: data[name] for name in ("latency_ms", "warmup_candles", "delay_bars") if name in data}
         exact: dict[str, Any] = {name: Decimal(value) for name, value in data.items() if name not in (*whole, "side")}
         return cls(side=Side(data["side"]), **whole, **exact)
 
     def market(self) -> Market:
         """Return the market that the simulated venue plays."""
         costs = Costs(self.fee_rate, self.maker_fee_rate, self.slippage_bps / 10_000)
-        return Market(costs=costs, latency_ns=self.latency_ms * 1_000_000, volume_share=self.volume_share or None)
+        return Market(
+            costs=costs,
+            latency_ns=self.latency_ms * 1_000_000,
+            volume_share=self.volume_share or None,
+            impact=float(self.impact),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +223,10 @@ class SessionPlan:
         return {
             symbol: Decider(
                 dataset.bars if growing is None else growing[symbol],
-                [Seat(number=n, strategy=leg.strategy, first=self.traded_from[symbol]) for n, leg in self._on(symbol)],
+                [
+                    Seat(number=n, strategy=leg.strategy, first=self.traded_from[symbol], delay=self.paper.delay_bars)
+                    for n, leg in self._on(symbol)
+                ],
                 1 if timed else BLOCK,
             )
             for symbol, dataset in self.datasets.items()
@@ -265,6 +285,8 @@ def plan_session(parts: Parts, request: SessionRequest) -> SessionPlan:
     limits = limits_of(parts.settings.file.live_risk)
     if request.mode is Stage.TESTNET:
         limits = tightened(limits, parts.settings.file.testnet_limits, [choice.symbol for choice in request.data])
+    if parts.follows(request.mode):
+        check_followed(float(request.paper.impact), [name for name, _ in request.strategies])
     _check_allowed([parse_symbol(choice.symbol) for choice in request.data if choice.symbol is not None], limits)
     datasets, traded_from = {}, {}
     warmup = warmup_of(request, strategies)
