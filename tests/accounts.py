@@ -9,6 +9,10 @@ from peak_trade.compose import Parts
 from peak_trade.engine.records import FILLED, INCIDENT, SENDING, TRIPPED
 from peak_trade.journal.chain import ENDED, Chain, holding
 from peak_trade.model.order import Fill, Intent, OrderKind, Reason
+from peak_trade.runs.acts import COMMAND, held, written
+from peak_trade.runs.holds_kept import LIFTING, lifting_fact
+from peak_trade.runs.safety.resumed import RESUME
+from peak_trade.safety.holds import Hold
 
 
 def an_intent(name: str, leg: str = "ma_crossover", quantity: str = "0.5", **changes: Any) -> Intent:
@@ -24,6 +28,12 @@ def an_intent(name: str, leg: str = "ma_crossover", quantity: str = "0.5", **cha
         "decided_ns": 1,
     }
     return Intent(**given | changes)
+
+
+def lift(parts: Parts, account: str) -> tuple[Hold, ...]:
+    """Lift the holds of an account as the restart procedure does at its end, without its points; return them."""
+    with held(parts), written(parts, RESUME, "kim", COMMAND, **{LIFTING: lifting_fact(account, parts.holds.of(account))}):
+        return parts.holds.lift(account)
 
 
 class PlayedSession:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.accounts import lift
 from tests.dashboard import ShiftedClock
 from tests.gates import GateCase, policy
 
@@ -32,7 +33,6 @@ from peak_trade.runs.alerts import sending as alert_sending
 from peak_trade.runs.alerts.file import AlertFile
 from peak_trade.runs.trading import session
 from peak_trade.safety.alerts import KEPT, OLD, Alert, Severity, raised
-from peak_trade.safety.holds import AccountHolds
 from peak_trade.settings import load_config
 
 #: In every URL of a channel; must be seen nowhere.
@@ -794,7 +794,7 @@ def test_a_full_disk(desk, parts, ops, full_disk, monkeypatch):
 SESSION = ("session", "run", "--strategy", "ma_crossover", "--speed", "max", "--steps", "300", "--no-html")
 
 
-def test_a_session_that_ends_badly(desk, ops, monkeypatch):
+def test_a_session_that_ends_badly(desk, parts, ops, monkeypatch):
     """One that a trigger paused, or that failed, is told at once; the next that ends well says that it is over."""
     config = desk.folder / "config.toml"
     quick = f"{CONFIG}throttle_s = 0\n"
@@ -803,8 +803,7 @@ def test_a_session_that_ends_badly(desk, ops, monkeypatch):
     until(lambda: ops.titles == ["[CRITICAL] A session ended paused (desk 1)"])
     assert re.search(r"on account paper: the day's loss of \S+ has reached 0.01\n", ops.got[0]["message"])
 
-    holds = AccountHolds(desk.folder / "var" / "holds")
-    assert holds.lift("paper")  # as the restart procedure does at its end
+    assert lift(parts, "paper")
     with monkeypatch.context() as patch:
         patch.setattr(session, "expectation", lambda *_: 1 / 0)
         assert desk.run(*SESSION).code == 1
@@ -812,7 +811,7 @@ def test_a_session_that_ends_badly(desk, ops, monkeypatch):
     assert (ops.titles[1], "division by zero" in ops.got[1]["message"]) == ("[CRITICAL] A session failed (desk 1)", True)
 
     config.write_text(quick)
-    assert holds.lift("paper")
+    assert lift(parts, "paper")
     assert desk.run(*SESSION).code == 0
     until(lambda: len(ops.got) == 3)
     assert ops.titles[2] == "[OVER] Over: A session failed (desk 1)"

@@ -56,7 +56,7 @@ def test_the_exchange_is_not_acted_on(tried, monkeypatch):
 def test_a_pause_that_holds_nothing(tried, monkeypatch):
     """Nothing is placed: the session goes on, and the drill says at which step of the procedure."""
     monkeypatch.setattr(drill_stops, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(AccountHolds, "place", lambda *_given: None)
+    monkeypatch.setattr(AccountHolds, "place", lambda _self, _account, hold, *_given: hold)
     outcomes, failed = tried(drill_stops.paused)
 
     assert outcomes[0] == "passed"

@@ -226,8 +226,8 @@ def test_what_can_not_be_checked_is_refused(project, plugin):
 
     assert "did you mean ma_crossover?" in refused(project, "ma_crosover")
     assert "did you mean fast_window?" in refused(project, "ma_crossover", "--param", "fast_windw=3")
-    assert "expected at least 24 cuts, found 23" in refused(project, "ma_crossover", "--cuts", "23")
-    assert "expected 0 to 10000 as --cuts, found 10001" in refused(project, "ma_crossover", "--cuts", "10001")
+    assert "expected 24 to 10000 as --cuts, found 23" in refused(project, "ma_crossover", "--cuts", "23")
+    assert "expected 24 to 10000 as --cuts, found 10001" in refused(project, "ma_crossover", "--cuts", "10001")
     assert "as --seed, found -1" in refused(project, "ma_crossover", "--seed", "-1")
     assert "expected at least 150 bars to prove a rule with a warm-up of 50, found 149" in refused(
         project, "ma_crossover", "--data", few, "--symbol", "BTC/EUR"

@@ -19,6 +19,7 @@ from peak_trade.model.kill_level import KillLevel
 from peak_trade.model.stage import Stage as Ladder
 from peak_trade.risk.gate import CONDUCT, REACHES, Mode, farther
 from peak_trade.runs.sessions.expectation import expected_profit
+from peak_trade.runs.trading import session as session_module
 from peak_trade.runs.trading import watch as session_watch
 from peak_trade.runs.trading.session import LIVE_SESSION_SHADOW, is_rehearsal
 from peak_trade.safety.holds import AccountHolds, Hold, HoldKind
@@ -31,9 +32,13 @@ Act = Callable[["Stage"], None]
 
 @pytest.fixture(autouse=True)
 def steady(monkeypatch):
-    """Ask the watches at every look, and compare no profit: what is limited on purpose has another one than the kernel."""
+    """Ask the watches at every look, and compare no profit: what is limited on purpose has another one than the kernel.
+
+    Nor is a check asked for of strategies that do what a list says.
+    """
     monkeypatch.setattr(runner, "_WATCH_S", 0.0)
     monkeypatch.setattr(session_watch, "expected_profit", lambda *_arguments: None)
+    monkeypatch.setattr(session_module, "check_proven", lambda *_arguments: None)
 
 
 class Stage:

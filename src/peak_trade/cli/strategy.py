@@ -61,12 +61,13 @@ def check(
 ) -> None:
     """Try to prove a strategy wrong: later bars, warm-up, chance; measure frictions. Exit code 1 if a proof fails."""
     from peak_trade.cli.show import document
+    from peak_trade.research.proofs import CUTS_MIN
     from peak_trade.runs.acts import machine_user
     from peak_trade.runs.research.proofs import ProofRequest, prove
 
-    for option, value, most in (("--cuts", cuts, 10_000), ("--seed", seed, 2**53 - 1)):
-        if not 0 <= value <= most:
-            raise InputError(f"expected 0 to {most} as {option}, found {value}; correct it")
+    for option, value, least, most in (("--cuts", cuts, CUTS_MIN, 10_000), ("--seed", seed, 0, 2**53 - 1)):
+        if not least <= value <= most:
+            raise InputError(f"expected {least} to {most} as {option}, found {value}; correct it")
     given = Given(data=data, symbol=symbol, timeframe=timeframe, start=start, end=end)
     with closing(options.open_parts(config)) as parts:
         request = ProofRequest(

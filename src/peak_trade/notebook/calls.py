@@ -59,6 +59,8 @@ UNKEPT = ("not registered",)
 #: The same limits as the command line's.
 SEED_MAX = 2**32 - 1
 WORKERS_MAX = 256
+#: More bars than any history has.
+BARS_MAX = 10_000_000
 
 
 class TermWords(TypedDict, total=False):
@@ -324,15 +326,22 @@ def portfolio(
         raise InputError(
             f'expected weights with weighing="given" alone, found {weighing} {"with" if weights else "without"} them'
         )
+    for name, items in (("markets", markets), ("strategies", strategies), ("weights", () if weights is None else weights)):
+        if isinstance(items, str) or not (hasattr(items, "__len__") and hasattr(items, "__iter__")):
+            raise InputError(f"expected a list as {name}, found {items!r}; put it into one")
+    numbers: dict[str, object] = {"correlation_most": correlation_most, "symbol_most": symbol_most, "total_most": total_most}
+    for name, value in [*numbers.items(), *(("weights", weight) for weight in (() if weights is None else weights))]:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise InputError(f"expected numbers as {name}, found {value!r}; correct it")
     if weights is not None and len(weights) != len(markets) * len(strategies):
         raise InputError(f"expected {len(markets) * len(strategies)} weights, one for each pair, found {len(weights)}")
     if not all(isinstance(one, LoadedBars) for one in markets):
         raise InputError("expected what load_bars returned as markets, found something else; load each first")
     plan = Allotting(
         weighing=Weighing(weighing),
-        every=every,
+        every=_whole(every, "every", BARS_MAX),
         resized=resized,
-        lookback=lookback,
+        lookback=_whole(lookback, "lookback", BARS_MAX),
         correlation_most=correlation_most,
         symbol_most=symbol_most,
         total_most=total_most,

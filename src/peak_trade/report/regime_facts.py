@@ -23,9 +23,10 @@ def regime_sentence(record: JsonObject) -> str:
     """Return in a few sentences what the market is now, and where most was earned and lost."""
     now = ", ".join(f"{item['title'].lower()} {item['now'] or 'unknown'}" for item in record["families"])
     rows = [(row, item["title"].lower()) for item in record["families"] for row in item["figures"] if row["name"] != "unknown"]
-    rows = [(row, title) for row, title in rows if row["bars"]]
+    # Where nothing was earned or lost, nothing was held.
+    rows = [(row, title) for row, title in rows if row["bars"] and row["total_return"]]
     text = f"After the last bar: {now}."
-    if any(row["total_return"] for row, _ in rows):
+    if rows:
         best, worst = (pick(rows, key=lambda pair: pair[0]["total_return"]) for pick in (max, min))
         text += f" {record['strategy']} earned most while {_earned(best)}, and least while {_earned(worst)}."
     return text + f" {plural(len(record['changes']), 'change was', 'changes were')} announced."

@@ -212,9 +212,15 @@ def _values(name: str, given: object, path: Path) -> tuple[Value, ...]:
         raise InputError(
             f"expected numbers for start, stop and step of grid.{name} in {path}, found {dict(given)}; correct it"
         ) from error
-    if step <= 0 or stop < start or (stop - start) / step > COMBINATIONS_MAX:
+    if not (start.is_finite() and stop.is_finite() and step.is_finite()):
+        raise InputError(f"expected finite start, stop and step for grid.{name} in {path}, found {dict(given)}; correct it")
+    if step <= 0 or stop < start:
         raise InputError(
             f"expected start <= stop and a positive step for grid.{name} in {path}, found {dict(given)}; correct it"
+        )
+    if (stop - start) / step > COMBINATIONS_MAX:
+        raise InputError(
+            f"expected at most {COMBINATIONS_MAX:,} values for grid.{name} in {path}, found {dict(given)}; take larger steps"
         )
     whole = all(isinstance(given[key], int) for key in given)
     steps = [start + step * index for index in range(int((stop - start) / step) + 1)]

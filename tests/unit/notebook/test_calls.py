@@ -436,6 +436,11 @@ def test_words_of_another_kind_are_refused_in_a_sentence(nowhere):
         (lambda: pt.sweep(bars, "macd", {"fast_window": [3]}, search="tpe", trials=2, seed=-1), "as seed, found -1"),
         (lambda: pt.walk_forward(bars, "macd", {"fast_window": [3]}, train=2.5), "as train, found 2.5"),
         (lambda: pt.portfolio([bars], [("macd",)]), "pairs of key and parameters"),
+        (lambda: pt.portfolio(bars, ["macd"]), "expected a list as markets"),
+        (lambda: pt.portfolio([bars], "macd"), "expected a list as strategies"),
+        (lambda: pt.portfolio([bars], ["macd"], weighing="given", weights=["a"]), "expected numbers as weights, found 'a'"),
+        (lambda: pt.portfolio([bars], ["macd"], symbol_most="a"), "expected numbers as symbol_most, found 'a'"),
+        (lambda: pt.portfolio([bars], ["macd"], every=1.5), "every"),
     ]
     for call, words in wrong:
         with pytest.raises(InputError, match=words):
