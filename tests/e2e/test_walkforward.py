@@ -304,7 +304,7 @@ def test_a_killed_one_goes_on_and_two_at_once_are_refused(project):
     config.write_text(config.read_text().replace("chunk_s = 1.0", "chunk_s = 0.01"))
     line = (
         *("walkforward", "--strategy", "ma_crossover", "--symbol", "SYN/USD", "--timeframe", "1m", "--no-html", "--json"),
-        *("--grid", "fast_window=2:40:1", "--grid", "slow_window=60:120:4", "--train", "10000", "--test", "10000"),
+        *("--grid", "fast_window=2:40:1", "--grid", "slow_window=60:120:1", "--train", "10000", "--test", "10000"),
     )
     process = project.start(*line, "--workers", "1")
     wait_for_trials(project, process, 20)
