@@ -242,7 +242,8 @@ def test_no_journal_yet(project):
     ended = project.run("journal", "verify")
 
     assert (ended.code, "peak-trade session run" in ended.out, ended.err) == (0, True, "")
-    assert project.run("journal", "verify", "--json").json == {"intact": True, "complete": True, "accounts": [], "lost_holds": []}
+    told = project.run("journal", "verify", "--json").json
+    assert told == {"intact": True, "complete": True, "accounts": [], "lost_holds": []}
 
 
 def test_a_lost_key_is_one_sentence(journal):
