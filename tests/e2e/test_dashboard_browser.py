@@ -606,7 +606,7 @@ def test_a_strategy_without_script(reader, house):
     rows = {row.get_attribute("id"): row.inner_text() for row in page.locator("table.evidence tbody tr").all()}
 
     assert list(rows) == [
-        *("e-causality", "e-warmup", "e-backtest", "e-walk_forward"),
+        *("e-causality", "e-warmup", "e-determinism", "e-backtest", "e-walk_forward"),
         *("e-verdict", "e-robustness", "e-regimes", "e-holdout"),
     ]
     assert "yes" in rows["e-causality"]

@@ -20,6 +20,7 @@ router = APIRouter(include_in_schema=False)
 KINDS: Mapping[str, str] = {
     "causality": "Uses nothing after its bar?",
     "warmup": "Is its warm-up enough?",
+    "determinism": "Does it decide the same each time?",
     "backtest": "Backtest",
     "walk_forward": "Walk-forward",
     "verdict": "Verdict: is its edge real?",

@@ -3,7 +3,7 @@
 Invariant: every line is the newest of its kind, whatever it says; it names the run or act that it comes from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from peak_trade.compose import Parts
 from peak_trade.governance.criteria import EvidenceKind
@@ -17,14 +17,16 @@ from peak_trade.runs.acts import EVIDENCE, Done, done
 from peak_trade.runs.configured import configured_params
 from peak_trade.runs.record import BACKTEST, HOLDOUT, VERDICT, WALK_FORWARD, Json
 from peak_trade.runs.research.again import record_of
-from peak_trade.runs.research.proofs import CAUSALITY, WARMUP
+from peak_trade.runs.research.proofs import CAUSALITY, DETERMINISM, WARMUP
 from peak_trade.runs.research.regimes import REGIMES
 from peak_trade.runs.research.robustness import ROBUSTNESS
 from peak_trade.runs.strategy_version import version_of
 from peak_trade.strategy.catalogue import find, make
 
-#: Kinds of evidence in the order in which a reader asks for them; the first two are proofs, which are acts and not runs.
-KINDS = (CAUSALITY, WARMUP, BACKTEST, WALK_FORWARD, VERDICT, ROBUSTNESS, REGIMES, HOLDOUT)
+#: What a strategy's check proves; these are acts and not runs.
+PROOFS = (CAUSALITY, WARMUP, DETERMINISM)
+#: Kinds of evidence in the order in which a reader asks for them.
+KINDS = (*PROOFS, BACKTEST, WALK_FORWARD, VERDICT, ROBUSTNESS, REGIMES, HOLDOUT)
 #: The newest runs of a strategy that are looked through for its markets.
 _RUNS_MAX = 500
 #: What evidence can say: it speaks for the strategy, against it, has to be read by a person, or is not there.
@@ -86,20 +88,18 @@ def _line(kind: str, answer: str, words: str, **more: object) -> Json:
 
 
 def _proofs(parts: Parts, key: str, symbol: str, now: dict[str, str]) -> Iterator[Json]:
-    """Yield a line for each of the two proofs: the newest that was written down for this strategy and market."""
+    """Yield a line for each of the proofs: the newest that was written down for this strategy and market."""
     acts = [act for act in done(parts) if act.action == EVIDENCE and act.went_well and _about(act, key, symbol)]
-    for suite in (CAUSALITY, WARMUP):
+    for suite, (fact, worded) in _PROVEN.items():
         found = next((act for act in reversed(acts) if _facts(act).get("suite") == suite), None)
         if found is None:
             yield _line(suite, MISSING, f"never proven: peak-trade strategy check {key}")
             continue
         told = _facts(found)
-        holds = told.get("causal" if suite == CAUSALITY else "warmup_enough") is True
-        words = _causal_words(told) if suite == CAUSALITY else _warmup_words(told)
         yield _line(
             suite,
-            GOOD if holds else BAD,
-            words,
+            GOOD if told.get(fact) is True else BAD,
+            worded(told),
             params_sha256=told.get("params_sha256"),
             at=found.last.at,
             code_same=found.begun.body["subject"]["strategy"]["code_sha256"] == now["code_sha256"],
@@ -122,6 +122,20 @@ def _warmup_words(told: Json) -> str:
     return f"the declared warm-up is too short: {told.get('first_bad')}"
 
 
+def _steady_words(told: Json) -> str:
+    if told.get("deterministic") is True:
+        return f"decides the same whenever it is asked: {told.get('asked')} times in {told.get('ways')} ways"
+    return f"is left to chance: {told.get('first_bad')}"
+
+
+#: The fact that says whether a proof holds, and what it says in words.
+_PROVEN: dict[str, tuple[str, Callable[[Json], str]]] = {
+    CAUSALITY: ("causal", _causal_words),
+    WARMUP: ("warmup_enough", _warmup_words),
+    DETERMINISM: ("deterministic", _steady_words),
+}
+
+
 def _about(act: Done, key: str, symbol: str) -> bool:
     subject = act.begun.body.get("subject") or {}
     if act.begun.body.get("kind") != EvidenceKind.TEST_RUN.value:
@@ -135,7 +149,7 @@ def _facts(act: Done) -> Json:
 
 def _runs(parts: Parts, key: str, symbol: str, now: dict[str, str]) -> Iterator[Json]:
     """Yield a line for each kind of run: the newest that was completed."""
-    for kind in KINDS[2:]:
+    for kind in KINDS[len(PROOFS) :]:
         where = RunFilter(run_type=kind, strategy=key, symbol=symbol, status=RunStatus.COMPLETED.value)
         found = parts.registry.find(where, 1) if symbol else []
         if not found:
